@@ -1,0 +1,46 @@
+"""Gradients of expectations for JAX: grad_theta E_{x ~ p(x; theta)}[f(x)], as pure functions.
+
+    import jax_scorefn as sf
+
+    policy = sf.family(lambda params: sf.Categorical(logits=params))
+    grads = sf.score_function_grad(f, policy, params, key)
+
+An estimator is a function whose value estimates E[f(x)] and whose derivatives estimate the derivatives of it, so it composes with
+``jax.grad``, ``vmap``, ``jit``, ``scan`` and sharding.
+"""
+
+from jax_scorefn import baselines as baselines
+from jax_scorefn import distributions as distributions
+from jax_scorefn import testing as testing
+from jax_scorefn._surrogate import magic_box as magic_box
+from jax_scorefn.distributions import Bernoulli as Bernoulli
+from jax_scorefn.distributions import Beta as Beta
+from jax_scorefn.distributions import Binomial as Binomial
+from jax_scorefn.distributions import Categorical as Categorical
+from jax_scorefn.distributions import Distribution as Distribution
+from jax_scorefn.distributions import Exponential as Exponential
+from jax_scorefn.distributions import Family as Family
+from jax_scorefn.distributions import Gamma as Gamma
+from jax_scorefn.distributions import Geometric as Geometric
+from jax_scorefn.distributions import Joint as Joint
+from jax_scorefn.distributions import Laplace as Laplace
+from jax_scorefn.distributions import MultivariateNormal as MultivariateNormal
+from jax_scorefn.distributions import Normal as Normal
+from jax_scorefn.distributions import Poisson as Poisson
+from jax_scorefn.distributions import TanhNormal as TanhNormal
+from jax_scorefn.distributions import Uniform as Uniform
+from jax_scorefn.distributions import family as family
+from jax_scorefn.estimators import ESTIMATORS as ESTIMATORS
+from jax_scorefn.estimators import Record as Record
+from jax_scorefn.estimators import black_box as black_box
+from jax_scorefn.estimators import exact as exact
+from jax_scorefn.estimators import exact_grad as exact_grad
+from jax_scorefn.estimators import pathwise as pathwise
+from jax_scorefn.estimators import pathwise_grad as pathwise_grad
+from jax_scorefn.estimators import score_function as score_function
+from jax_scorefn.estimators import score_function_grad as score_function_grad
+from jax_scorefn.typing import Bias as Bias
+from jax_scorefn.typing import Capability as Capability
+from jax_scorefn.typing import Info as Info
+
+__version__ = "0.1.0"

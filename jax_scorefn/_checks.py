@@ -1,0 +1,141 @@
+"""What is refused, and the words it is refused with. Every check runs when a function is traced, on shapes and dtypes alone."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn._trees import is_float, to_float
+from jax_scorefn.typing import Array, Capability, PyTree
+
+NOT_A_FAMILY = """{name} needs a family as its second argument, not {given}. Make one with sf.family:
+  sf.family(dist_fn)                                    # dist_fn(params) returns a distribution of one draw
+  sf.family(log_prob=log_prob, sampler=sampler)         # log_prob(params, x) and sampler(key, params)
+  sf.family(log_prob=log_prob, samples=xs)              # draws made elsewhere, on the leading axis
+  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis"""
+NOT_CALLABLE = "{name} needs a function of one draw as its first argument, not {given}."
+NO_FLOAT_PARAMS = (
+    "The parameters have no floating-point leaf (leaves: {leaves}), so there is nothing to differentiate. "
+    "Pass the parameters as floats, for instance jnp.asarray(params, dtype=float)."
+)
+NO_KEY = "{name} draws at random and needs a key, not None: pass jax.random.key(seed)."
+BAD_KEY = (
+    "A key is one jax.random.key(seed) (or one legacy uint32 key of jax.random.PRNGKey), not {given}. "
+    "For a batch of keys map over them: jax.vmap(lambda key: ...)(keys)."
+)
+NOT_POSITIVE_INT = "{option} is a positive Python int (it fixes shapes, so it cannot be traced), not {given!r}."
+WRONG_NUM_SAMPLES = (
+    "The family holds {held} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
+    "family the draws that are wanted."
+)
+MISSING_CAPABILITY = "{estimator} needs a law with {wanted}; {law} has {given}. {instead}"
+BAD_VALUE = (
+    "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "
+    "array, or call the estimator once for each with the same key."
+)
+NOT_SCALAR_VALUE = (
+    "The gradient forms need f to return a scalar for one draw; it returned shape {shape}. Sum or average it inside f, "
+    "or use jax.jacobian of the estimator itself."
+)
+LOG_PROB_SHAPE = (
+    "The log-probability of one draw must be a scalar; {law} returned shape {shape}. If the draw is one event with "
+    "several parts, make it an event: our own laws sum over their parameters' shape; otherwise distrax.Independent, "
+    "tfd.Independent, or .to_event(n) in NumPyro. If it is a batch of problems, write the law of one and use jax.vmap."
+)
+LOG_PROB_DTYPE = "The log-probability of one draw must be a real float; {law} returned {dtype}."
+FLOAT_PARAMETER = "{law} got {field} of dtype {dtype}; its parameters are real floats."
+ONE_OF_TWO = "{law} takes {first} or {second}, one of the two and not both."
+TOO_FEW_FOR_BASELINE = (
+    "The baseline {baseline} needs at least {wanted} draws and got {given}: raise num_samples, or pass baseline=None."
+)
+BAD_BASELINE = (
+    "A baseline is sf.baselines.leave_one_out, batch_mean, ema(decay).bind(state), a function of the values, or None; "
+    "not {given}."
+)
+UNBOUND_BASELINE = "{baseline} has a state: pass baseline={baseline}.bind(state), where state = {baseline}.init()."
+ORDER = (
+    "{name} estimates derivatives up to order {order} and was differentiated once more, which would give a wrong number "
+    "without a word. For higher orders use score_function (every order) or exact."
+)
+
+
+def describe(x: Any) -> str:
+    """A value in an error message: its dtype and shape if it is an array, else its type and what it prints as."""
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return f"an array {x.dtype}{list(x.shape)}"
+    text = repr(x)
+    return f"{type(x).__name__} ({text if len(text) < 60 else text[:57] + '...'})"
+
+
+def positive_int(option: str, value: Any) -> int:
+    """A static int of at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(NOT_POSITIVE_INT.format(option=option, given=value)) from error
+    if isinstance(value, bool):
+        raise TypeError(NOT_POSITIVE_INT.format(option=option, given=value))
+    if number < 1:
+        raise ValueError(NOT_POSITIVE_INT.format(option=option, given=value))
+    return number
+
+
+def key(name: str, value: Any) -> None:
+    """One typed key or one legacy key."""
+    if value is None:
+        raise TypeError(NO_KEY.format(name=name))
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if shape == ():
+            return
+    elif dtype == jnp.uint32 and shape is not None and len(shape) == 1:
+        return
+    raise TypeError(BAD_KEY.format(given=describe(value)))
+
+
+def params(tree: PyTree) -> None:
+    """At least one leaf that can be differentiated."""
+    leaves = jax.tree.leaves(tree)
+    if not any(is_float(leaf) for leaf in leaves):
+        raise TypeError(NO_FLOAT_PARAMS.format(leaves=[describe(leaf) for leaf in leaves]))
+
+
+def value(x: Any) -> Array:
+    """f of one draw, as a float array."""
+    if not jax.tree_util.all_leaves([x]) or isinstance(x, str):
+        raise TypeError(BAD_VALUE.format(given=describe(x)))
+    array = jnp.asarray(x)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise TypeError(BAD_VALUE.format(given=describe(array)))
+    return to_float(array)
+
+
+def log_prob(law: Any, x: Any) -> Array:
+    """The log-probability of one draw: a float scalar."""
+    array = jnp.asarray(x)
+    if array.shape != ():
+        raise ValueError(LOG_PROB_SHAPE.format(law=type(law).__name__, shape=array.shape))
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(LOG_PROB_DTYPE.format(law=type(law).__name__, dtype=array.dtype))
+    return array
+
+
+def name_of(capabilities: Capability) -> str:
+    """Capabilities in words."""
+    return ", ".join(c.name.lower() for c in Capability if c in capabilities and c.name) or "nothing"
+
+
+def capabilities(estimator: str, law: Any, needs: tuple[Capability, ...], instead: str) -> None:
+    """Each need is a set of alternatives, one of which the law must have."""
+    for need in needs:
+        if not need & law.capabilities:
+            wanted = name_of(need).replace(", ", " or ")
+            given = name_of(law.capabilities)
+            raise TypeError(
+                MISSING_CAPABILITY.format(
+                    estimator=estimator, wanted=wanted, law=str(law.name), given=given, instead=instead
+                )
+            )

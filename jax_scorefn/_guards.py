@@ -1,0 +1,80 @@
+"""An identity that raises when it is differentiated more often than it may be.
+
+    guard(x, order=k, message=...)     value x; k derivatives pass; the next one raises TypeError(message)
+
+One mechanism serves three wants: estimators whose derivatives are right up to some order only (k of them), the ends of
+a uniform law inside its log-probability (k = 0), and the input of an objective that is plain Python (k = 0). Without it
+each of the three gives a wrong finite number without a word.
+
+How it works: ``guard`` is a primitive whose JVP gives the tangent through a second identity that is linear in the tangent and
+takes ``guard(x, order=k - 1)`` as a witness. A second derivative differentiates the witness; a witness of order 0 raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jax_scorefn._trees import is_float
+from jax_scorefn.typing import EVERY_ORDER, PyTree
+
+_guard_p = Primitive("scorefn_guard")
+_witness_p = Primitive("scorefn_witness")
+
+
+def guard(tree: PyTree, *, order: float, message: str) -> PyTree:
+    """The same tree, whose float leaves may be differentiated ``order`` times and not once more."""
+    if order == EVERY_ORDER:
+        return tree
+
+    def one(leaf: Any) -> Any:
+        return _guard_p.bind(jax.numpy.asarray(leaf), order=int(order), message=message) if is_float(leaf) else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _guard_jvp(primals, tangents, *, order, message):
+    (x,), (t,) = primals, tangents
+    y = _guard_p.bind(x, order=order, message=message)
+    if type(t) is ad.Zero:
+        return y, t
+    if order == 0:
+        raise TypeError(message)
+    return y, _witness_p.bind(t, _guard_p.bind(x, order=order - 1, message=message))
+
+
+def _witness_jvp(primals, tangents):
+    t, x = primals
+    dt, _ = tangents  # the witness is constant in x
+    y = _witness_p.bind(t, x)
+    return y, dt if type(dt) is ad.Zero else _witness_p.bind(dt, x)
+
+
+def _witness_transpose(cotangent, t, x):
+    del t
+    return [None if type(cotangent) is ad.Zero else _witness_p.bind(cotangent, x), None]
+
+
+def _witness_batch(args, dims):
+    size = next(arg.shape[dim] for arg, dim in zip(args, dims, strict=True) if dim is not None)
+    moved = [batching.bdim_at_front(arg, dim, size) for arg, dim in zip(args, dims, strict=True)]
+    return _witness_p.bind(*moved), 0
+
+
+def _first(x, *_, **__):
+    return x
+
+
+for _primitive in (_guard_p, _witness_p):
+    _primitive.def_impl(_first)
+    _primitive.def_abstract_eval(_first)
+    mlir.register_lowering(_primitive, mlir.lower_fun(_first, multiple_results=False))
+
+ad.primitive_jvps[_guard_p] = _guard_jvp
+ad.primitive_jvps[_witness_p] = _witness_jvp
+ad.primitive_transposes[_witness_p] = _witness_transpose
+batching.primitive_batchers[_guard_p] = lambda args, dims, **params: (_guard_p.bind(*args, **params), dims[0])
+batching.primitive_batchers[_witness_p] = _witness_batch

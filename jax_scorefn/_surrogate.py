@@ -1,0 +1,89 @@
+"""The surrogate: a number whose value is a mean and whose derivatives, of every order, are score-function estimates.
+
+    magic_box(s, w)     value w (1 by default), derivative magic_box(s, w) ds          (Foerster et al. 2018)
+    score_surrogate     mean_i [ (f_i - b_i) magic_box(log p(x_i), w_i) + b_i ]
+
+Each x_i is held fixed. Differentiating once gives mean_i [ w_i (f_i - b_i) grad log p(x_i) + w_i grad f_i ], and since the
+box comes back in its own derivative, differentiating again gives the product rule's remaining terms, which a plain
+f * log p lacks. The weight w_i = p(x_i) / q(x_i) is for draws of another law q; it is 1 for draws of p itself.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from jax_scorefn._trees import along_draws
+from jax_scorefn.typing import Array
+
+
+@jax.custom_jvp
+def _box(s: Array, weight: Array) -> Array:
+    del s
+    return weight
+
+
+@_box.defjvp
+def _box_jvp(primals, tangents):
+    (s, weight), (ds, _) = primals, tangents
+    box = _box(s, weight)
+    return box, box * ds
+
+
+def magic_box(log_prob: Array, weight: Array | None = None) -> Array:
+    """Value ``weight`` (1 when none is given); the derivative is ``magic_box(log_prob, weight)`` times that of ``log_prob``.
+
+    The number 1 with the derivatives of a likelihood ratio: multiply a cost by the box of the log-probability of the
+    choices that led to it, and every derivative of the mean of that product is an unbiased score-function estimate.
+    Unlike ``exp(s - stop_gradient(s))`` it is finite at ``s = -inf``.
+
+    Args:
+      log_prob: float array of any shape.
+      weight: array of the same shape and dtype, never differentiated; None is 1.
+
+    Returns:
+      An array of the shape and dtype of ``log_prob``.
+
+    Orders of derivative: every one. Cost: none beyond that of ``log_prob``.
+
+    Example:
+      >>> import jax
+      >>> from jax_scorefn import magic_box
+      >>> third = jax.grad(jax.grad(jax.grad(lambda s: magic_box(2.0 * s))))
+      >>> print(magic_box(jax.numpy.float32(5.0)), third(0.3))
+      1.0 8.0
+
+    References: foerster2018 (the "magic box" of DiCE).
+    """
+    log_prob = jnp.asarray(log_prob)
+    weight = jnp.ones_like(log_prob) if weight is None else stop_gradient(weight)
+    return _box(log_prob, weight)
+
+
+def score_surrogate(
+    values: Array, log_probs: Array, baselines: Array | float = 0.0, weights: Array | None = None
+) -> Array:
+    """mean_i of (f_i - b_i) magic_box(log p_i, w_i) + b_i, for values (S, ...), log_probs (S,), baselines that broadcast."""
+    baselines = stop_gradient(baselines)
+    boxes = along_draws(magic_box(log_probs, weights).astype(values.dtype), values)
+    return jnp.mean((values - baselines) * boxes + baselines, axis=0)
+
+
+def weighted_surrogate(values: Array, log_probs: Array, weights: Array) -> Array:
+    """sum_i of f_i magic_box(log p_i, w_i): the exact sum over a support, or over the nodes of a quadrature."""
+    boxes = along_draws(magic_box(log_probs, weights).astype(values.dtype), values)
+    return jnp.sum(values * boxes, axis=0)
+
+
+def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -> Array:
+    """Ratio of the surrogates of f and of 1, for densities known up to a factor: that factor cancels.
+
+    Its first derivative is sum w_i (f_i - fbar) grad log p_i / sum w_i (+ the weighted mean of grad f_i), with fbar the
+    weighted mean of f: the ratio brings its own baseline.
+    """
+    # f is measured from its weighted mean, which changes no derivative and keeps a large constant in f out of the sums.
+    share = weights / jnp.sum(weights)
+    center = stop_gradient(jnp.sum(values * along_draws(share.astype(values.dtype), values), axis=0))
+    total = weighted_surrogate(values - center, log_probs, share)
+    return center + total / weighted_surrogate(jnp.ones_like(log_probs), log_probs, share).astype(values.dtype)

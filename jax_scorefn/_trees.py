@@ -1,0 +1,45 @@
+"""Small things done to pytrees and dtypes, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn.typing import Array, PyTree
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether a leaf is a real floating-point number or array (of any precision)."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, float)
+    return jnp.issubdtype(dtype, jnp.floating)
+
+
+def stop(tree: PyTree) -> PyTree:
+    """Stop the gradient of the float leaves; other leaves (ints, keys, static objects) pass through."""
+    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_float(leaf) else leaf, tree)
+
+
+def to_float(x: Any) -> Array:
+    """An array of floats: ints and bools become the default float, floats keep their precision."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def along_draws(per_draw: Array, like: Array) -> Array:
+    """Reshape one number per draw, shape ``(S,)``, so that it multiplies ``like`` of shape ``(S, ...)``."""
+    return per_draw.reshape(per_draw.shape + (1,) * (like.ndim - 1))
+
+
+def num_leading(tree: PyTree) -> int:
+    """The common length of the leading axis of every leaf."""
+    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            "Draws are stacked on the leading axis of every leaf, of one common length; "
+            f"the leaves have shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]}."
+        )
+    return sizes.pop()[0]

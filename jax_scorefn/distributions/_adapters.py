@@ -1,0 +1,106 @@
+"""Laws of other libraries, recognised by what they can do and never imported.
+
+| library | draws with | says that a draw is reparameterized by |
+|---|---|---|
+| NumPyro | ``sample(key)`` | ``has_rsample`` |
+| TFP on JAX | ``sample(seed=key)`` | ``reparameterization_type`` |
+| distrax | ``sample(seed=key)`` | nothing, so the classes known to be so are listed here |
+| anything else | ``sample(key)`` | ``capabilities``, if it has that |
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import jax
+
+from jax_scorefn import _checks
+from jax_scorefn.distributions._base import Distribution
+from jax_scorefn.distributions._grids import Grid
+from jax_scorefn.typing import Array, Capability, Key, PyTree
+
+NOT_A_LAW = (
+    "The function of a family must return a distribution of one draw: one of sf.distributions, or an object with "
+    "sample(key) (or sample(seed=key)) and log_prob(x), as those of distrax, TFP-on-JAX and NumPyro; it returned {given}."
+)
+
+_DISTRAX_REPARAMETERIZED = frozenset(
+    "Normal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
+    "MultivariateNormalTri Laplace Logistic LogStddevNormal Uniform Gumbel Gamma Beta Dirichlet".split()
+)
+
+
+def is_law(x: Any) -> bool:
+    """Whether an object can be drawn from and scored."""
+    return isinstance(x, Distribution) or (
+        not isinstance(x, type) and callable(getattr(x, "sample", None)) and callable(getattr(x, "log_prob", None))
+    )
+
+
+def as_law(x: Any) -> Distribution:
+    """One of our laws, or another library's wrapped as one."""
+    if isinstance(x, Distribution):
+        return x
+    if not is_law(x):
+        raise TypeError(NOT_A_LAW.format(given=_checks.describe(x)))
+    return ForeignLaw(x)
+
+
+@jax.tree_util.register_pytree_node_class
+class ForeignLaw(Distribution):
+    """A law of another library, with our names."""
+
+    def __init__(self, dist: Any):
+        self.dist = dist
+
+    def tree_flatten(self):
+        """The wrapped law is the one child: a pytree if its library made it one, else a leaf."""
+        return (self.dist,), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, children: tuple[Any]) -> ForeignLaw:
+        """Rebuild from the wrapped law."""
+        del aux
+        return cls(children[0])
+
+    @property
+    def name(self) -> str:
+        return f"{type(self.dist).__module__.split('.')[0]}.{type(self.dist).__name__}"
+
+    @property
+    def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the wrapped object says or is known to do."""
+        declared = getattr(self.dist, "capabilities", None)
+        if isinstance(declared, Capability):
+            return declared
+        found = Capability.LOG_PROB | Capability.SAMPLE
+        if _is_reparameterized(self.dist):
+            found |= Capability.REPARAMETERIZED
+        if getattr(self.dist, "has_enumerate_support", False) and self.dist.event_shape == ():
+            found |= Capability.SUPPORT
+        return found
+
+    def sample(self, key: Key) -> PyTree:
+        if "seed" in inspect.signature(self.dist.sample).parameters:
+            return self.dist.sample(seed=key)
+        return self.dist.sample(key)
+
+    def log_prob(self, x: PyTree) -> Array:
+        return _checks.log_prob(self, self.dist.log_prob(x))
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        del num_nodes, max_value, max_points
+        points = self.dist.enumerate_support(expand=False)
+        return Grid(points, jax.vmap(self.log_prob)(points), None)
+
+
+def _is_reparameterized(dist: Any) -> bool:
+    if hasattr(dist, "has_rsample"):
+        return bool(dist.has_rsample)
+    if hasattr(dist, "reparameterization_type"):
+        return "FULLY" in repr(dist.reparameterization_type)
+    if type(dist).__module__.split(".")[0] == "distrax":
+        inner = getattr(dist, "distribution", dist) if type(dist).__name__ == "Independent" else dist
+        return type(inner).__name__ in _DISTRAX_REPARAMETERIZED
+    return False

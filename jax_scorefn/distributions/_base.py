@@ -1,0 +1,156 @@
+"""The law of one whole draw.
+
+A law knows ``sample(key)``, ``log_prob(x)`` (a scalar, whatever the shape of a draw) and what else it can do
+(``capabilities``). Parameters of shape ``(D,)`` make one draw of D independent coordinates, whose log-probabilities are
+summed; a batch of problems is ``jax.vmap`` over a function that builds the law of one.
+
+Where a draw is a function of a fixed number of uniforms the law says so: ``uniform_like()`` gives their shape and
+``from_uniform(u)`` makes the draw, and ``sample`` is that function of ``jax.random.uniform``. The draws are those of
+``jax.random``'s own sampler for the same key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn import _checks
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.typing import Array, Capability, Key, PyTree
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+    """Class decorator: a frozen keyword-only dataclass, registered as a pytree whose ``static`` fields are metadata."""
+
+    def register(cls: type[T]) -> type[T]:
+        cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+        data = [name for name in names if name not in static]
+        return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=list(static))
+
+    return register
+
+
+class Distribution:
+    """Base of the laws: what is common to all of them. Subclasses are frozen dataclasses and pytrees.
+
+    A law of one's own needs ``sample`` and ``log_prob`` and a ``capabilities`` that says so; ``sf.family`` takes any
+    object with these.
+    """
+
+    capabilities: ClassVar[Capability] | property = Capability.LOG_PROB | Capability.SAMPLE
+
+    @property
+    def name(self) -> str:
+        """The law's name in messages."""
+        return type(self).__name__
+
+    def sample(self, key: Key) -> PyTree:
+        """One draw. Differentiable in the parameters where the law is reparameterized."""
+        like = self.uniform_like()
+        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
+
+    def log_prob(self, x: PyTree) -> Array:
+        """Log-density (log-mass for discrete laws) of one whole draw: a float scalar."""
+        raise NotImplementedError
+
+    def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
+        """One draw, held fixed, and its log-probability, whose derivative in the parameters is the score."""
+        x = stop(stop(self).sample(key))
+        return x, self.log_prob(x)
+
+    def uniform_like(self) -> Any:
+        """Shape and dtype of the uniforms that make one draw (a ``jax.ShapeDtypeStruct``)."""
+        raise NotImplementedError
+
+    def from_uniform(self, u: Any) -> PyTree:
+        """The draw that uniforms in [0, 1) make."""
+        raise NotImplementedError
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        """Points that stand for the law: its whole support, or quadrature nodes."""
+        raise NotImplementedError
+
+
+class Elementwise(Distribution):
+    """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw."""
+
+    def _fields(self) -> tuple[Array, ...]:
+        """The parameters that decide the shape of a draw, as float arrays of that one shape."""
+        raise NotImplementedError
+
+    def _log_prob(self, x: Array) -> Array:
+        """Log-probability of each coordinate."""
+        raise NotImplementedError
+
+    def _nodes(self, num_nodes: int, max_value: int | None) -> tuple[Array, Array | None]:
+        """Nodes for each coordinate, shape ``(n, *event)``, and their weights (None: the probabilities)."""
+        raise NotImplementedError
+
+    def log_prob(self, x: Array) -> Array:
+        """Sum of the coordinates' log-probabilities: a float scalar."""
+        shape = self._fields()[0].shape
+        return jnp.sum(self._log_prob(jnp.broadcast_to(jnp.asarray(x), shape)))
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each coordinate."""
+        first = self._fields()[0]
+        return jax.ShapeDtypeStruct(first.shape, first.dtype)
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        """Product over the coordinates of the points of each."""
+        nodes, weights = self._nodes(num_nodes, max_value)
+        nodes = jax.lax.stop_gradient(nodes)
+        return product_grid(self.name, nodes, weights, self._log_prob(nodes), max_points)
+
+
+def float_fields(law: Any, **fields: Any) -> tuple[Array, ...]:
+    """Parameters of a law as float arrays, broadcast to one shape (explicitly, so rank promotion may be an error)."""
+    arrays = []
+    for name, field in fields.items():
+        array = jnp.asarray(field)
+        if jnp.issubdtype(array.dtype, jnp.integer) and not hasattr(field, "dtype"):
+            array = array.astype(float)  # a plain Python int, as in loc=0
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            message = _checks.FLOAT_PARAMETER.format(law=type(law).__name__, field=name, dtype=array.dtype)
+            raise TypeError(message)
+        arrays.append(array)
+    dtype = jnp.result_type(*arrays)
+    shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
+    return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays)
+
+
+def one_of(law: Any, first: str, second: str) -> tuple[str, Any]:
+    """The name and value of the one of two fields that was given."""
+    given = [(name, getattr(law, name)) for name in (first, second) if getattr(law, name) is not None]
+    if len(given) != 1:
+        raise ValueError(_checks.ONE_OF_TWO.format(law=type(law).__name__, first=first, second=second))
+    return given[0]
+
+
+def spread(u: Array, low: float, high: float) -> Array:
+    """Uniforms in [0, 1) spread over [low, high), by the arithmetic of ``jax.random.uniform(minval=, maxval=)``."""
+    low_, high_ = np.asarray(low, u.dtype), np.asarray(high, u.dtype)
+    return jnp.maximum(low_, u * (high_ - low_) + low_)
+
+
+def column(nodes: np.ndarray, like: Array) -> Array:
+    """A list of n numbers as an array ``(n, *shape)`` with the shape and dtype of ``like`` behind it."""
+    return jnp.broadcast_to(
+        jnp.asarray(nodes, like.dtype).reshape((-1,) + (1,) * like.ndim), (len(nodes), *like.shape)
+    )
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """Number of coordinates of a shape."""
+    return math.prod(shape)

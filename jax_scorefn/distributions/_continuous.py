@@ -1,0 +1,230 @@
+"""Laws on the line, the half-line and an interval: Laplace, Exponential, Gamma, Uniform, Beta.
+
+Gamma and Beta are drawn and scored through the logarithm of the draw, which is exact where the draw itself would round to
+0 or 1; their derivative along the path is the implicit one that ``jax.random.loggamma`` brings.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import betaln, gammaln
+
+from jax_scorefn._guards import guard
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._base import Elementwise, column, float_fields, law, spread
+from jax_scorefn.typing import Array, Capability, Key
+
+_SMOOTH = Capability.LOG_PROB | Capability.SAMPLE | Capability.REPARAMETERIZED | Capability.QUADRATURE
+
+UNIFORM_ENDS = (
+    "The ends of a Uniform law carry a derivative through its log-probability. Moving the ends moves the support, and the "
+    "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the "
+    "parameters into f."
+)
+
+
+def _laguerre(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
+    return column(nodes, like), column(weights, like)
+
+
+def _legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes and weights for the integral over [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
+    return column((nodes + 1) / 2, like), column(weights / 2, like)
+
+
+@law()
+class Laplace(Elementwise):
+    """Independent Laplace laws, density exp(-|x - loc| / scale) / (2 scale).
+
+    Args:
+      loc: centre, any shape.
+      scale: positive; broadcasts with ``loc``.
+
+    A draw is ``loc + scale * jax.random.laplace(key, shape)``.
+    """
+
+    loc: Any
+    scale: Any
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+
+    def _fields(self):
+        return float_fields(self, loc=self.loc, scale=self.scale)
+
+    def from_uniform(self, u: Array) -> Array:
+        loc, scale = self._fields()
+        v = spread(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
+        return loc + scale * (jnp.sign(v) * jnp.log1p(-jnp.abs(v)))
+
+    def _log_prob(self, x):
+        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        return jax.scipy.stats.laplace.logpdf(x, loc, scale)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        loc, scale = self._fields()
+        t, weights = _laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
+        z = jnp.concatenate([t, -t])
+        return loc[None] + scale[None] * z, jnp.concatenate([weights, weights]) / 2
+
+
+@law()
+class Exponential(Elementwise):
+    """Independent exponential laws, density rate exp(-rate x).
+
+    Args:
+      rate: positive, any shape.
+
+    A draw is ``jax.random.exponential(key, shape) / rate``.
+    """
+
+    rate: Any
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+
+    def _fields(self):
+        return float_fields(self, rate=self.rate)
+
+    def from_uniform(self, u: Array) -> Array:
+        (rate,) = self._fields()
+        return -jnp.log1p(-u) / rate
+
+    def _log_prob(self, x):
+        (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        return jnp.where(x >= 0, jnp.log(rate) - rate * x, -jnp.inf)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        (rate,) = self._fields()
+        t, weights = _laguerre(num_nodes, rate)
+        return t / rate[None], weights
+
+
+@law()
+class Gamma(Elementwise):
+    """Independent gamma laws, density proportional to x^(concentration - 1) exp(-rate x).
+
+    Args:
+      concentration: positive, any shape.
+      rate: positive; broadcasts with ``concentration``.
+
+    A draw is ``exp(jax.random.loggamma(key, concentration)) / rate``; along the path it is differentiable to first order
+    (implicit reparameterisation, figurnov2018).
+    """
+
+    concentration: Any
+    rate: Any
+    capabilities: ClassVar[Capability] = _SMOOTH
+
+    def _fields(self):
+        return float_fields(self, concentration=self.concentration, rate=self.rate)
+
+    def _sample_log(self, key: Key) -> Array:
+        concentration, rate = self._fields()
+        return jax.random.loggamma(key, concentration, dtype=rate.dtype) - jnp.log(rate)
+
+    def _log_prob_of_log(self, log_x: Array) -> Array:
+        a, rate = (jnp.broadcast_to(p, log_x.shape) for p in self._fields())
+        return a * jnp.log(rate) + (a - 1) * log_x - rate * jnp.exp(log_x) - gammaln(a)
+
+    def sample(self, key: Key) -> Array:
+        return jnp.exp(self._sample_log(key))
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        log_x = stop(stop(self)._sample_log(key))
+        return jnp.exp(log_x), jnp.sum(self._log_prob_of_log(log_x))
+
+    def _log_prob(self, x):
+        a, rate = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        return jax.scipy.stats.gamma.logpdf(x, a, scale=1 / rate)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        a, rate = self._fields()
+        t, weights = _laguerre(num_nodes, rate)
+        return t / rate[None], weights * jnp.exp((a[None] - 1) * jnp.log(t) - gammaln(a)[None])
+
+
+@law()
+class Uniform(Elementwise):
+    """Independent uniform laws on [low, high).
+
+    Args:
+      low: lower end, any shape.
+      high: upper end, above ``low``; broadcasts with it.
+
+    A draw is ``jax.random.uniform(key, shape, minval=low, maxval=high)``. The ends may be differentiated along the path;
+    through the log-probability they raise, since the score of a law with a moving support misses the boundary.
+    """
+
+    low: Any
+    high: Any
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+
+    def _fields(self):
+        return float_fields(self, low=self.low, high=self.high)
+
+    def from_uniform(self, u: Array) -> Array:
+        low, high = self._fields()
+        return jnp.maximum(low, u * (high - low) + low)
+
+    def _log_prob(self, x):
+        ends = guard(self._fields(), order=0, message=UNIFORM_ENDS)
+        low, high = (jnp.broadcast_to(p, x.shape) for p in ends)
+        return jax.scipy.stats.uniform.logpdf(x, low, high - low)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        low, high = self._fields()
+        t, weights = _legendre(num_nodes, low)
+        return low[None] + (high - low)[None] * t, weights
+
+
+@law()
+class Beta(Elementwise):
+    """Independent beta laws, density proportional to x^(a - 1) (1 - x)^(b - 1).
+
+    Args:
+      a: positive, any shape.
+      b: positive; broadcasts with ``a``.
+
+    A draw is X / (X + Y) of two gamma draws, along the path differentiable to first order (figurnov2018).
+    """
+
+    a: Any
+    b: Any
+    capabilities: ClassVar[Capability] = _SMOOTH
+
+    def _fields(self):
+        return float_fields(self, a=self.a, b=self.b)
+
+    def _sample_logs(self, key: Key) -> tuple[Array, Array]:
+        """log x and log(1 - x)."""
+        a, b = self._fields()
+        key_a, key_b = jax.random.split(key)
+        log_a, log_b = jax.random.loggamma(key_a, a, dtype=a.dtype), jax.random.loggamma(key_b, b, dtype=b.dtype)
+        total = jnp.logaddexp(log_a, log_b)
+        return log_a - total, log_b - total
+
+    def sample(self, key: Key) -> Array:
+        return jnp.exp(self._sample_logs(key)[0])
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        a, b = self._fields()
+        log_x, log_1mx = stop(stop(self)._sample_logs(key))
+        return jnp.exp(log_x), jnp.sum((a - 1) * log_x + (b - 1) * log_1mx - betaln(a, b))
+
+    def _log_prob(self, x):
+        a, b = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        return jax.scipy.stats.beta.logpdf(x, a, b)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        a, b = self._fields()
+        t, weights = _legendre(num_nodes, a)
+        log_density = (a[None] - 1) * jnp.log(t) + (b[None] - 1) * jnp.log1p(-t) - betaln(a, b)[None]
+        return t, weights * jnp.exp(log_density)

@@ -1,0 +1,223 @@
+"""A family: everything there is to know about p(x; params), in the one argument that estimators call ``logp``.
+
+    family(params, x)      log-probability of x, so a family *is* a logp
+    family.at(params)      the law of one draw at these parameters
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks
+from jax_scorefn._trees import num_leading, stop
+from jax_scorefn.distributions._adapters import as_law
+from jax_scorefn.distributions._base import Distribution
+from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
+
+FORMS = _checks.NOT_A_FAMILY.format(name="sf.family", given="these arguments")
+LogProb = Callable[[Params, Any], Any]
+
+
+class Family:
+    """p(x; params) for each params. Made by :func:`family`; hashable by identity, so it can be a static argument of jit."""
+
+    def __init__(self, build: Callable[[Params], Distribution], log_prob: LogProb, bias: Bias = Bias.NONE):
+        self._build, self._log_prob = build, log_prob
+        self.bias = bias
+        """What the way the draws were made adds to an estimator's own bias."""
+
+    def at(self, params: Params) -> Distribution:
+        """The law of one draw at these parameters."""
+        return self._build(params)
+
+    def __call__(self, params: Params, x: PyTree) -> Array:
+        """Log-probability of one draw (up to a constant where the family was declared unnormalised)."""
+        return self._log_prob(params, x)
+
+
+@overload
+def family(dist_fn: Callable[[Any], Any], /) -> Family: ...
+@overload
+def family(
+    dist_fn: None = None,
+    /,
+    *,
+    log_prob: LogProb,
+    sampler: Callable[[Key, Any], Any] | None = None,
+    reparameterized: bool = False,
+    samples: PyTree = None,
+    log_proposal: Any = None,
+    normalized: bool = True,
+    independent: bool = False,
+    support: PyTree = None,
+) -> Family: ...
+
+
+def family(
+    dist_fn: Callable[[Any], Any] | None = None,
+    /,
+    *,
+    log_prob: LogProb | None = None,
+    sampler: Callable[[Key, Any], Any] | None = None,
+    reparameterized: bool = False,
+    samples: PyTree = None,
+    log_proposal: Any = None,
+    normalized: bool = True,
+    independent: bool = False,
+    support: PyTree = None,
+) -> Family:
+    """The law p(x; params) of one draw, for every params, in one of four forms.
+
+    ========================  ==========================================================================
+    how p is given            call
+    ========================  ==========================================================================
+    a distribution            ``family(dist_fn)``, also as a decorator
+    two functions             ``family(log_prob=..., sampler=...)``
+    draws made elsewhere      ``family(log_prob=..., samples=xs)``
+    a finite set              ``family(log_prob=..., support=xs)``
+    ========================  ==========================================================================
+
+    Args:
+      dist_fn: ``params -> distribution`` of one draw: ours, or one of distrax, TFP-on-JAX, NumPyro, or any object with
+        ``sample(key)`` and ``log_prob(x)``.
+      log_prob: ``(params, x) -> scalar`` log-density of one draw. With ``support=`` it may be unnormalised.
+      sampler: ``(key, params) -> x``, one draw.
+      reparameterized: whether the sampler's derivative in params is that of the draw's path.
+      samples: draws made elsewhere, a pytree with the draws on the leading axis: an MCMC chain, a replay buffer.
+      log_proposal: log-density of each given draw under the law that made it, shape ``(S,)``; None if that law is
+        p(.; params) itself. Never differentiated.
+      normalized: False where ``log_prob`` (or ``log_proposal``) lacks its constant. Estimators then self-normalise.
+      independent: whether the given draws are independent of each other. A chain's are not, and its leave-one-out
+        baseline is then slightly biased: ``Family.bias`` says ``vanishing`` unless this is True.
+      support: the values, a pytree with the values on the leading axis.
+
+    Returns:
+      A ``Family``: callable as ``family(params, x)``, and the ``logp`` of every estimator.
+
+    Raises:
+      TypeError: for any other combination of arguments.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> @sf.family
+      ... def coin(params):
+      ...     return sf.Bernoulli(logits=params["logit"])
+      >>> print(f"{coin({'logit': 0.0}, 1.0):.4f}")
+      -0.6931
+      >>> die = sf.family(log_prob=lambda w, face: w * face, support=jnp.arange(1.0, 7.0))
+      >>> print(f"{sf.exact(lambda face: face, die, 0.0):.2f}")
+      3.50
+    """
+    sources = [source for source in (sampler, samples, support) if source is not None]
+    if dist_fn is not None:
+        if not callable(dist_fn) or log_prob is not None or sources:
+            raise TypeError(FORMS)
+
+        def build_law(params: Params) -> Distribution:
+            return as_law(dist_fn(params))
+
+        made = Family(build_law, lambda params, x: build_law(params).log_prob(x))
+        return functools.update_wrapper(made, dist_fn, updated=())  # pyright: ignore[reportReturnType]
+
+    if not callable(log_prob) or len(sources) != 1 or (log_proposal is not None and samples is None):
+        raise TypeError(FORMS)
+    if sampler is not None:
+        return Family(lambda params: FunctionLaw(log_prob, sampler, reparameterized, params), log_prob)
+    if samples is not None:
+        bias = Bias.NONE if independent and normalized else Bias.VANISHING
+        return Family(lambda params: GivenDraws(log_prob, params, samples, log_proposal, normalized), log_prob, bias)
+    return Family(lambda params: GivenSupport(log_prob, params, support), log_prob)
+
+
+class FunctionLaw(Distribution):
+    """The law of two plain functions."""
+
+    def __init__(self, log_prob: LogProb, sampler: Callable[[Key, Any], Any], reparameterized: bool, params: Params):
+        self._log_prob, self._sampler, self._params = log_prob, sampler, params
+        self.capabilities = Capability.LOG_PROB | Capability.SAMPLE
+        if reparameterized:
+            self.capabilities |= Capability.REPARAMETERIZED
+
+    def sample(self, key: Key) -> PyTree:
+        return self._sampler(key, self._params)
+
+    def log_prob(self, x: PyTree) -> Array:
+        return _checks.log_prob(self, self._log_prob(self._params, x))
+
+    def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
+        x = stop(self._sampler(key, stop(self._params)))
+        return x, self.log_prob(x)
+
+
+class GivenDraws(Distribution):
+    """The empirical law of draws made elsewhere."""
+
+    capabilities = Capability.LOG_PROB | Capability.GIVEN_DRAWS
+
+    def __init__(self, log_prob: LogProb, params: Params, draws: PyTree, log_proposal: Any, normalized: bool):
+        self._log_prob, self._params = log_prob, params
+        self.draws = stop(jax.tree.map(jnp.asarray, draws))
+        self.num_draws = num_leading(self.draws)
+        self.normalized = normalized
+        self.log_proposal = None if log_proposal is None else stop(jnp.asarray(log_proposal))
+        if self.log_proposal is not None and self.log_proposal.shape != (self.num_draws,):
+            raise ValueError(
+                f"log_proposal holds one number for each given draw, shape ({self.num_draws},); "
+                f"it has shape {self.log_proposal.shape}."
+            )
+
+    def log_prob(self, x: PyTree) -> Array:
+        return _checks.log_prob(self, self._log_prob(self._params, x))
+
+    def weights(self, log_probs: Array) -> Array:
+        """p / q of each draw, without a derivative; 1 where the draws are p's own."""
+        if self.log_proposal is None:
+            return jnp.ones_like(log_probs)
+        log_weights = stop(log_probs - self.log_proposal.astype(log_probs.dtype))
+        if not self.normalized:  # only their ratios count, so the largest is made 1
+            log_weights -= jnp.max(log_weights)
+        return jnp.exp(log_weights)
+
+
+class GivenSupport(Distribution):
+    """A law on a finite set, normalised by summing over it."""
+
+    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT
+
+    def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
+        self._log_prob, self._params = log_prob, params
+        self.support = stop(jax.tree.map(jnp.asarray, support))
+        num_leading(self.support)
+
+    def _unnormalized(self, x: PyTree) -> Array:
+        return _checks.log_prob(self, self._log_prob(self._params, x))
+
+    def _log_probs(self) -> Array:
+        return jax.nn.log_softmax(jax.vmap(self._unnormalized)(self.support))
+
+    def log_prob(self, x: PyTree) -> Array:
+        return self._unnormalized(x) - jax.nn.logsumexp(jax.vmap(self._unnormalized)(self.support))
+
+    def sample(self, key: Key) -> PyTree:
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
+        log_probs = self._log_probs()
+        index = jax.random.categorical(key, stop(log_probs))
+        return jax.tree.map(lambda xs: xs[index], self.support), log_probs[index]
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        del num_nodes, max_value
+        log_probs = self._log_probs()
+        if log_probs.shape[0] > max_points:
+            detail = "the given support"
+            raise ValueError(
+                TOO_MANY_POINTS.format(law=self.name, points=log_probs.shape[0], detail=detail, limit=max_points)
+            )
+        return Grid(self.support, log_probs, None)

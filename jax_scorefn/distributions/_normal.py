@@ -1,0 +1,181 @@
+"""Normal laws: x = loc + scale z, z ~ N(0, I); and tanh of one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._base import (
+    Distribution,
+    Elementwise,
+    column,
+    float_fields,
+    law,
+    one_of,
+    spread,
+)
+from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.typing import Array, Capability, Key
+
+_CONTINUOUS = (
+    Capability.LOG_PROB
+    | Capability.SAMPLE
+    | Capability.REPARAMETERIZED
+    | Capability.FROM_UNIFORM
+    | Capability.QUADRATURE
+)
+
+
+def standard_normal(u: Array) -> Array:
+    """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
+    v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
+    return np.asarray(np.sqrt(2), u.dtype) * jax.lax.erf_inv(v)
+
+
+def hermite(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Gauss-Hermite nodes and weights of N(0, 1), for each coordinate of ``like``."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    return column(nodes, like), column(weights / np.sqrt(2 * np.pi), like)
+
+
+@law()
+class Normal(Elementwise):
+    """Independent normals, N(loc, scale^2) in each coordinate.
+
+    Args:
+      loc: mean, any shape.
+      scale: standard deviation, positive; broadcasts with ``loc``.
+
+    A draw has the broadcast shape and dtype of the parameters, and is the one of ``jax.random.normal`` for the same key:
+    ``loc + scale * jax.random.normal(key, shape)``.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> normal = sf.Normal(loc=0.0, scale=1.0)
+      >>> print(f"{normal.log_prob(normal.sample(jax.random.key(0))):.3f}")
+      -2.235
+    """
+
+    loc: Any
+    scale: Any
+    capabilities: ClassVar[Capability] = _CONTINUOUS
+
+    def _fields(self):
+        return float_fields(self, loc=self.loc, scale=self.scale)
+
+    def from_uniform(self, u: Array) -> Array:
+        loc, scale = self._fields()
+        return loc + scale * standard_normal(u)
+
+    def _log_prob(self, x):
+        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        return jax.scipy.stats.norm.logpdf(x, loc, scale)
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        loc, scale = self._fields()
+        z, weights = hermite(num_nodes, loc)
+        return loc[None] + scale[None] * z, weights
+
+
+@law()
+class MultivariateNormal(Distribution):
+    """Normal with a full covariance: x = loc + L z, covariance L L^T.
+
+    Args:
+      loc: mean, shape ``(D,)``.
+      scale_tril: lower-triangular L with a positive diagonal, shape ``(D, D)``.
+      covariance: positive definite, shape ``(D, D)``; one of the two is given, not both.
+
+    A draw is the one of ``jax.random.multivariate_normal`` for the same key.
+    """
+
+    loc: Any
+    scale_tril: Any = None
+    covariance: Any = None
+    capabilities: ClassVar[Capability] = _CONTINUOUS
+
+    def _fields(self) -> tuple[Array, Array]:
+        name, matrix = one_of(self, "scale_tril", "covariance")
+        (loc,) = float_fields(self, loc=self.loc)
+        (matrix,) = float_fields(self, **{name: matrix})
+        if loc.ndim != 1 or matrix.shape != (loc.size, loc.size):
+            raise ValueError(
+                f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
+                f"{matrix.shape}. A batch of laws is jax.vmap over a function that makes one."
+            )
+        return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each coordinate."""
+        loc, _ = self._fields()
+        return jax.ShapeDtypeStruct(loc.shape, loc.dtype)
+
+    def from_uniform(self, u: Array) -> Array:
+        loc, tril = self._fields()
+        return loc + tril @ standard_normal(u)
+
+    def log_prob(self, x: Array) -> Array:
+        loc, tril = self._fields()
+        z = jax.scipy.linalg.solve_triangular(tril, x - loc, lower=True)
+        return jnp.sum(jax.scipy.stats.norm.logpdf(z)) - jnp.sum(jnp.log(jnp.diagonal(tril)))
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        del max_value
+        loc, tril = stop(self._fields())
+        z, weights = hermite(num_nodes, loc)
+        standard = product_grid(self.name, z, weights, z, max_points)
+        points = loc[None] + standard.points @ tril.T
+        return Grid(points, jax.vmap(self.log_prob)(points), standard.weights)
+
+
+@law()
+class TanhNormal(Elementwise):
+    """tanh of independent normals: the squashed Gaussian policy on (-1, 1).
+
+    Args:
+      loc: mean before squashing, any shape.
+      scale: standard deviation before squashing, positive; broadcasts with ``loc``.
+
+    ``sample_and_log_prob`` scores the normal draw before it is squashed, so the score is right and finite where tanh has
+    rounded to 1. ``log_prob(x)`` has to invert: there |x| is taken as at most 1 - eps / 2.
+
+    A draw is the tanh of ``loc + scale * jax.random.normal(key, shape)``. References: haarnoja2018.
+    """
+
+    loc: Any
+    scale: Any
+    capabilities: ClassVar[Capability] = _CONTINUOUS
+
+    def _fields(self):
+        return float_fields(self, loc=self.loc, scale=self.scale)
+
+    @property
+    def _normal(self) -> Normal:
+        return Normal(loc=self.loc, scale=self.scale)
+
+    def from_uniform(self, u: Array) -> Array:
+        return jnp.tanh(self._normal.from_uniform(u))
+
+    def _log_prob_of_preimage(self, z: Array) -> Array:
+        # log |d tanh / dz| = log(1 - tanh^2 z), in a form that does not cancel
+        log_slope = 2.0 * (np.asarray(np.log(2), z.dtype) - z - jax.nn.softplus(-2.0 * z))
+        return self._normal._log_prob(z) - log_slope
+
+    def _log_prob(self, x):
+        edge = 1 - np.asarray(jnp.finfo(x.dtype).epsneg, x.dtype)
+        return self._log_prob_of_preimage(jnp.arctanh(jnp.clip(x, -edge, edge)))
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        z = stop(stop(self._normal).sample(key))
+        return jnp.tanh(z), jnp.sum(self._log_prob_of_preimage(z))
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        z, weights = self._normal._nodes(num_nodes, max_value)
+        z = jax.lax.stop_gradient(z)
+        grid = product_grid(self.name, z, weights, self._log_prob_of_preimage(z), max_points)
+        return grid._replace(points=jnp.tanh(grid.points))

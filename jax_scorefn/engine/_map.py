@@ -1,0 +1,72 @@
+"""Map a function of one draw over all draws: draw i is made with ``fold_in(key, i)``, whatever the split.
+
+Without ``chunk_size`` all draws are one ``vmap``. With it, a loop runs over chunks of that many draws (and a shorter last
+one), each recomputed in the backward pass, so that memory is that of one chunk plus what is returned for each draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks
+from jax_scorefn.engine._shard import gather, spread
+from jax_scorefn.typing import Array, Key, PyTree
+
+HOST_RESULT = "scorefn_host_result"
+"""Name under which results of host calls are kept across recomputation, so that the host is called once."""
+
+
+def map_draws(
+    one_draw: Callable[[Key], PyTree],
+    key: Key,
+    num_draws: int,
+    *,
+    chunk_size: int | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> PyTree:
+    """``one_draw(fold_in(key, i))`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
+    return _map_index(lambda i: one_draw(jax.random.fold_in(key, i)), num_draws, chunk_size, sharding)
+
+
+def map_points(
+    one_point: Callable[[PyTree], PyTree],
+    points: PyTree,
+    num_points: int,
+    *,
+    chunk_size: int | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> PyTree:
+    """``one_point`` of each row of ``points``, stacked on a leading axis."""
+
+    def one(i: Array) -> PyTree:
+        return one_point(jax.tree.map(lambda leaf: leaf[i], points))
+
+    return _map_index(one, num_points, chunk_size, sharding)
+
+
+def _map_index(
+    one: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
+) -> PyTree:
+    def span(start: Array | int, size: int) -> PyTree:
+        index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
+        return gather(jax.vmap(one)(index), size, sharding)
+
+    if chunk_size is None or _checks.positive_int("chunk_size", chunk_size) >= total:
+        return span(0, total)
+
+    num_full, rest = divmod(total, chunk_size)
+    chunk = jax.checkpoint(
+        lambda start: span(start, chunk_size),
+        policy=jax.checkpoint_policies.save_only_these_names(HOST_RESULT),
+        prevent_cse=False,  # inside a loop there is nothing to be merged with
+    )
+    chunks = jax.lax.map(chunk, jnp.arange(num_full, dtype=jnp.uint32) * chunk_size)
+    stacked = jax.tree.map(lambda leaf: leaf.reshape(num_full * chunk_size, *leaf.shape[2:]), chunks)
+    if not rest:
+        return stacked
+    last = span(num_full * chunk_size, rest)
+    return jax.tree.map(lambda head, tail: jnp.concatenate([head, tail]), stacked, last)

@@ -1,0 +1,53 @@
+"""Lay the axis of draws over devices, and bring what was computed for each draw back together.
+
+Meshes with Auto axes are told where the draws go and the compiler does the rest. In meshes with Explicit axes (what
+``jax.make_mesh`` gives) each array has its own sharding in its type: there the index of the draws is resharded, padded to a
+whole number of draws for each device, and the results are resharded to every device and cut.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+
+from jax_scorefn.typing import Array, PyTree
+
+NOT_EXPLICIT_MESH = (
+    "sharding names an Explicit mesh that is not the current one. Call the estimator inside "
+    "`with jax.set_mesh(mesh):`, or make the mesh with axis_types=(jax.sharding.AxisType.Auto,)."
+)
+NOT_A_SHARDING = "sharding is a jax.sharding.Sharding for the axis of draws (one dimension), not {given!r}."
+
+
+def spread(index: Array, sharding: Sharding | None) -> Array:
+    """The index of the draws, laid over devices."""
+    if sharding is None:
+        return index
+    if not isinstance(sharding, Sharding):
+        raise TypeError(NOT_A_SHARDING.format(given=sharding))
+    pad = -index.shape[0] % sharding.num_devices
+    if pad:  # more draws of the same law; gather cuts them off again
+        index = jnp.concatenate([index, index[-1] + 1 + jnp.arange(pad, dtype=index.dtype)])
+    if _is_explicit(sharding):
+        return jax.sharding.reshard(index, sharding)
+    return jax.lax.with_sharding_constraint(index, sharding)
+
+
+def gather(tree: PyTree, size: int, sharding: Sharding | None) -> PyTree:
+    """The first ``size`` rows of each leaf, on every device."""
+    if sharding is None:
+        return tree
+    if _is_explicit(sharding):
+        tree = jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec()), tree)
+    return jax.tree.map(lambda leaf: leaf[:size], tree)
+
+
+def _is_explicit(sharding: Any) -> bool:
+    if not isinstance(sharding, NamedSharding):
+        return False
+    types = dict(zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True))
+    names = [name for entry in sharding.spec for name in (entry if isinstance(entry, tuple) else (entry,)) if name]
+    return any(types[name] == AxisType.Explicit for name in names)

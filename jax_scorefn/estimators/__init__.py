@@ -1,0 +1,11 @@
+"""Estimators: one file each, all of one skeleton, registered in ``ESTIMATORS``."""
+
+from jax_scorefn.estimators._black_box import black_box as black_box
+from jax_scorefn.estimators._exact import exact as exact
+from jax_scorefn.estimators._exact import exact_grad as exact_grad
+from jax_scorefn.estimators._pathwise import pathwise as pathwise
+from jax_scorefn.estimators._pathwise import pathwise_grad as pathwise_grad
+from jax_scorefn.estimators._registry import ESTIMATORS as ESTIMATORS
+from jax_scorefn.estimators._registry import Record as Record
+from jax_scorefn.estimators._score_function import score_function as score_function
+from jax_scorefn.estimators._score_function import score_function_grad as score_function_grad

@@ -1,0 +1,114 @@
+"""f as plain Python: numpy, a simulator, anything that JAX cannot trace. One call of the host for each chunk of draws."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from jax_scorefn._guards import guard
+from jax_scorefn.engine import HOST_RESULT
+from jax_scorefn.typing import Array, PyTree
+
+CLOSES_OVER_TRACER = (
+    "The black-box function {name} closes over {what}, which is being traced by jit, grad or vmap, and the host cannot see its "
+    "value. Pass what the function needs as part of the draw, or split f: keep the part that uses the parameters in JAX "
+    "and add the black box to it."
+)
+NOT_DIFFERENTIABLE = (
+    "A black box was differentiated in its input. Its code is not JAX's, so the derivative would be 0 without a word. Use "
+    "score_function, which never differentiates f in the draw, in place of pathwise."
+)
+WRONG_RESULT = "The black-box function {name} returned shape {given} where result_shape={wanted} was declared{hint}."
+
+
+def black_box(
+    f: Callable[[PyTree], Any], *, result_shape: tuple[int, ...] = (), vectorized: bool = False
+) -> Callable[[PyTree], Array]:
+    """Make a plain Python function usable as an estimator's f: under jit, vmap, chunks and inside gradients.
+
+    Args:
+      f: function of one draw, given as numpy arrays (a pytree like the draw); with ``vectorized=True``, of a whole chunk,
+        with the draws on the leading axis of each array. It must return the same for the same draw.
+      result_shape: shape of the result for one draw.
+      vectorized: see ``f``.
+
+    Returns:
+      A function of one draw that returns a float array of ``result_shape``. The host is called once for each chunk of
+      draws, forwards and backwards together.
+
+    Raises:
+      TypeError: when differentiated in its input (as ``pathwise`` would), or when ``f`` closes over a traced value.
+      jax.errors.JaxRuntimeError: at run time, with the user's exception and its message, when ``f`` raises or its result has
+        the wrong shape.
+
+    Cost: one host call for each chunk. Not for TPUs without host callbacks.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
+      >>> reward = sf.black_box(lambda bit: {0: 1.0, 1: 3.0}[int(bit)])
+      >>> g = jax.vmap(lambda key: sf.score_function_grad(reward, coin, 1.0, key))(jax.random.split(jax.random.key(0), 1000))
+      >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.393)")
+      0.396 +- 0.002  (exact 0.393)
+    """
+    if not callable(f):
+        raise TypeError(f"black_box wants a function of one draw; it got {type(f).__name__}.")
+    name = getattr(f, "__name__", type(f).__name__)
+    result_shape = tuple(result_shape)
+
+    def call(x: PyTree) -> Array:
+        _refuse_tracers(f, name)
+        x = guard(jax.tree.map(jnp.asarray, x), order=0, message=NOT_DIFFERENTIABLE)
+        shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+        result = jax.ShapeDtypeStruct(result_shape, jnp.result_type(float))
+        on_host = functools.partial(_run, f, name, vectorized, result, shapes)
+        value = jax.pure_callback(on_host, result, x, vmap_method="broadcast_all")
+        return checkpoint_name(value, HOST_RESULT)
+
+    return functools.wraps(f, updated=())(call)
+
+
+def _run(f, name, vectorized, result, shapes, x):
+    """On the host: x has the batch axes of every vmap in front of one draw's shape."""
+    leaves, treedef = jax.tree.flatten(x)
+    leaves = [np.asarray(leaf) for leaf in leaves]
+    batch = leaves[0].shape[: leaves[0].ndim - len(shapes[0])] if leaves else ()
+    rows = [leaf.reshape(-1, *shape) for leaf, shape in zip(leaves, shapes, strict=True)]
+    count = rows[0].shape[0]
+    if vectorized:
+        out = np.asarray(f(treedef.unflatten(rows)))
+        if out.shape != (count, *result.shape):
+            hint = f", so ({count}, ...) for a chunk of {count} draws"
+            raise ValueError(WRONG_RESULT.format(name=name, given=out.shape, wanted=result.shape, hint=hint))
+    else:
+        out = np.empty((count, *result.shape), result.dtype)
+        for i in range(count):
+            one = np.asarray(f(treedef.unflatten([row[i] for row in rows])))
+            if one.shape != result.shape:
+                raise ValueError(WRONG_RESULT.format(name=name, given=one.shape, wanted=result.shape, hint=""))
+            out[i] = one
+    return out.reshape(*batch, *result.shape).astype(result.dtype)
+
+
+def _refuse_tracers(f: Callable[..., Any], name: str) -> None:
+    """Look where a function keeps what it closes over: cells, defaults, and the arguments of a partial."""
+    if isinstance(f, functools.partial):
+        held = {"partial arguments": (f.args, f.keywords)}
+        f = f.func
+    else:
+        held = {}
+    for variable, cell in zip(getattr(getattr(f, "__code__", None), "co_freevars", ()), getattr(f, "__closure__", None) or (), strict=False):
+        try:
+            held[variable] = cell.cell_contents
+        except ValueError:  # an empty cell: the variable is not assigned yet
+            continue
+    held["defaults"] = (getattr(f, "__defaults__", None), getattr(f, "__kwdefaults__", None))
+    for variable, content in held.items():
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(content)):
+            raise TypeError(CLOSES_OVER_TRACER.format(name=name, what=variable))

@@ -1,0 +1,75 @@
+"""Pathwise (reparameterisation): grad E[f(x)] = E[grad f(g(eps; params))], x = g(eps; params)     (Kingma and Welling 2014)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, engine
+from jax_scorefn._trees import stop
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._statistics import standard_error
+from jax_scorefn.typing import Bias, Capability, Info
+
+
+@estimator(
+    needs=(Capability.REPARAMETERIZED,),
+    bias=Bias.NONE,
+    orders=2,
+    evaluations="S, and S gradients of f",
+    differentiates_f=True,
+    cite=("kingma2014", "figurnov2018"),
+)
+def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+    """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
+
+    Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
+    path is explicit for location-scale laws, and implicit for Gamma and Beta through ``jax.random``'s own rules. Usually
+    the estimator of least variance where f is smooth. Wrong without a word where f jumps: a step function has
+    derivative 0 almost everywhere, and then only ``score_function`` sees the jump.
+
+    Args:
+      f: function of one draw, differentiable in it, that returns a real array of fixed shape.
+      logp: a :func:`family` whose laws are reparameterized.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws, a Python int.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`.
+
+    Returns:
+      The mean of f over the draws; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError, ValueError: when traced, for a law whose draws are not reparameterized, an f that is a black box, and
+        for what ``score_function`` refuses.
+
+    Bias: none to first order if f is locally Lipschitz, to second order if grad f is too (the Hessian of a ReLU misses the
+    kink); a third derivative raises, and so does a second one through the implicit path of Gamma and Beta. Cost: S
+    evaluations of f and one backward pass; memory of ``chunk_size`` draws.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
+      >>> grads = jax.vmap(lambda key: sf.pathwise_grad(lambda x: (x + 3.0) ** 2, normal, 1.0, key))
+      >>> g = grads(jax.random.split(jax.random.key(0), 1000))
+      >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 8)")
+      7.993 +- 0.008  (exact 8)
+
+    References: kingma2014, figurnov2018, mohamed2020.
+    """
+    law = logp.at(params)
+    num_draws = _checks.positive_int("num_samples", num_samples)
+    _checks.key("pathwise", key)
+
+    def one_draw(k):
+        x = law.sample(k)
+        value = _checks.value(f(x))
+        return (value, x, _checks.log_prob(law, law.log_prob(stop(x)))) if keep_samples else (value, None, value)
+
+    values, samples, log_probs = engine.map_draws(one_draw, key, num_draws, **how)
+    weights = jnp.ones(num_draws, log_probs.dtype)
+    return jnp.mean(values, axis=0), Info(samples, values, log_probs, weights, standard_error(values, weights))
+
+
+pathwise_grad = gradient(pathwise)

@@ -1,0 +1,148 @@
+"""The registry: what is true of each estimator, as data, and the one skeleton that all of them share.
+
+``@estimator(...)`` records the facts, and wraps the body so that every estimator checks its input in the same way, allows just
+the orders of derivative that it declared, and answers ``has_aux``. The body is left with what differs: what one draw
+contributes, and how the draws combine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jax_scorefn import _checks
+from jax_scorefn._guards import guard
+from jax_scorefn.distributions import Distribution, Family
+from jax_scorefn.typing import Bias, Capability, Info, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The declared facts of one estimator.
+
+    Attributes:
+      name: name in the registry and in ``jax_scorefn``.
+      needs: capabilities, each an alternative of flags of which the law must have one.
+      bias: bias of the value and of the derivatives up to ``orders``.
+      orders: highest order of derivative that keeps that bias; a higher one raises.
+      evaluations: evaluations of f for S draws, in words.
+      differentiates_f: whether it takes derivatives of f in the draw.
+      cite: keys of the bibliography.
+      function: the estimator.
+    """
+
+    name: str
+    needs: tuple[Capability, ...]
+    bias: Bias
+    orders: float
+    evaluations: str
+    differentiates_f: bool
+    cite: tuple[str, ...]
+    function: Callable[..., Any]
+
+    def missing(self, law: Distribution) -> tuple[Capability, ...]:
+        """The needs that a law does not meet; empty if the estimator can be used."""
+        return tuple(need for need in self.needs if not need & law.capabilities)
+
+
+ESTIMATORS: dict[str, Record] = {}
+"""Name -> :class:`Record` for every estimator of the library."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _CheckedFamily:
+    """The family as the body of an estimator sees it: its laws are checked against what the estimator needs."""
+
+    family: Family
+    record: Record
+
+    def at(self, params: Params) -> Distribution:
+        law = self.family.at(params)
+        able = [name for name, record in ESTIMATORS.items() if not record.missing(law)]
+        instead = f"Estimators that work with it: {', '.join(able)}." if able else "No estimator works with it."
+        _checks.capabilities(self.record.name, law, self.record.needs, instead)
+        return law
+
+
+def estimator(
+    *,
+    needs: tuple[Capability, ...],
+    bias: Bias,
+    orders: float,
+    evaluations: str,
+    cite: tuple[str, ...],
+    differentiates_f: bool = False,
+    needs_key: bool = True,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a body ``(f, logp, params, key, *, options, **how) -> (value, Info)`` as an estimator.
+
+    The public function returns the value alone, or with the ``Info`` when ``has_aux=True``. ``how`` (``chunk_size``,
+    ``sharding``, and ``keep_samples``, which says whether anybody will look at the draws) goes to the engine.
+    """
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(body)
+        def public(f, logp, params, key=None, *, chunk_size=None, sharding=None, has_aux=False, **options):
+            if not callable(f):
+                raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
+            if not isinstance(logp, Family):
+                raise TypeError(_checks.NOT_A_FAMILY.format(name=record.name, given=_checks.describe(logp)))
+            _checks.params(params)
+            if needs_key and key is not None:
+                _checks.key(record.name, key)
+            guarded = guard(params, order=orders, message=_checks.ORDER.format(name=record.name, order=orders))
+            how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
+            value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
+            return (value, jax.lax.stop_gradient(info)) if has_aux else value
+
+        record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public)
+        public.__signature__ = _public_signature(body)  # pyright: ignore[reportAttributeAccessIssue]
+        ESTIMATORS[record.name] = record
+        return public
+
+    return register
+
+
+def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The ``_grad`` twin of an estimator: ``jax.grad`` of it in ``params``, and nothing more."""
+    name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
+
+    def twin(f, logp, params, key=None, *, has_aux=False, **options):
+        def scalar(x):
+            value = f(x)
+            if getattr(value, "shape", ()) != ():
+                raise ValueError(_checks.NOT_SCALAR_VALUE.format(shape=value.shape))
+            return value
+
+        scalar = scalar if callable(f) else f
+        differentiated = jax.grad(function, argnums=2, has_aux=has_aux, allow_int=True)
+        return differentiated(scalar, logp, params, key, has_aux=has_aux, **options)
+
+    twin.__name__ = twin.__qualname__ = f"{name}_grad"
+    twin.__module__ = function.__module__
+    twin.__signature__ = inspect.signature(function)  # pyright: ignore[reportFunctionMemberAccess]
+    twin.__doc__ = (
+        f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"
+        f"    Takes the arguments of :func:`{name}`, with an f that returns a scalar. Returns a pytree like ``params``, whose\n"
+        "    leaves that are not floats get JAX's zero of type ``float0``; with ``has_aux=True`` the pair\n"
+        f"    ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n    "
+    )
+    return twin
+
+
+def _public_signature(body: Callable[..., Any]) -> inspect.Signature:
+    """The body's signature with the engine's options in place of ``keep_samples`` and ``**how``."""
+    signature = inspect.signature(body)
+    hidden = ("how", "keep_samples")
+    kept = [p for p in signature.parameters.values() if p.name not in hidden]
+    for name, default in (("chunk_size", None), ("sharding", None), ("has_aux", False)):
+        kept.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
+    return signature.replace(parameters=kept)
+
+
+__all__ = ["ESTIMATORS", "Info", "Record", "estimator", "gradient"]

@@ -1,0 +1,8 @@
+"""The exam that the library's own estimators sit: exact oracles and k-sigma gates, for users' estimators too."""
+
+from jax_scorefn.testing._gates import assert_unbiased as assert_unbiased
+from jax_scorefn.testing._gates import assert_variance as assert_variance
+from jax_scorefn.testing._gates import replicate as replicate
+from jax_scorefn.testing._oracles import enumerate_draws as enumerate_draws
+from jax_scorefn.testing._oracles import enumerate_expectation as enumerate_expectation
+from jax_scorefn.testing._oracles import quadrature_expectation as quadrature_expectation

@@ -1,0 +1,69 @@
+"""Names for the things that pass between the parts: arrays, keys, trees, capabilities, bias classes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+Array: TypeAlias = jax.Array
+Key: TypeAlias = jax.Array
+PyTree: TypeAlias = Any
+Params: TypeAlias = PyTree
+Objective: TypeAlias = Callable[[PyTree], Any]
+
+
+class Capability(enum.Flag):
+    """What a law can do. Laws state what they have, estimators what they need; nothing else decides."""
+
+    LOG_PROB = enum.auto()
+    """``log_prob(x)`` is the log density (or log mass) of one whole draw, a scalar."""
+    SAMPLE = enum.auto()
+    """``sample(key)`` makes one draw."""
+    GIVEN_DRAWS = enum.auto()
+    """``draws`` holds draws that were made elsewhere."""
+    REPARAMETERIZED = enum.auto()
+    """The derivative of ``sample(key)`` in the parameters is the derivative of the draw's path."""
+    FROM_UNIFORM = enum.auto()
+    """``from_uniform(u)`` makes the draw out of a fixed number of uniforms in [0, 1)."""
+    SUPPORT = enum.auto()
+    """``grid(...)`` lists every value with its probability."""
+    QUADRATURE = enum.auto()
+    """``grid(...)`` gives nodes and weights that integrate smooth functions."""
+
+
+class Bias(enum.StrEnum):
+    """How far the mean of an estimate may lie from what it estimates."""
+
+    NONE = "none"
+    VANISHING = "vanishing"
+    """Goes to 0 as the number of draws (or nodes) grows."""
+    BIASED = "biased"
+
+
+EVERY_ORDER: float = float("inf")
+"""Derivatives of every order are estimated with the declared bias."""
+
+
+class Info(NamedTuple):
+    """What ``has_aux=True`` returns beside the value. Nothing in it carries a derivative.
+
+    Attributes:
+      samples: the draws, a pytree whose leaves have the draws on their leading axis.
+      values: f at each draw, shape ``(draws, *f_shape)``.
+      log_probs: log-probability of each draw under the parameters, shape ``(draws,)``.
+      weights: weight of each draw in the value, shape ``(draws,)``: 1 for plain draws, p / q for draws of
+        another law, the probability (or quadrature weight) for ``exact``.
+      value_standard_error: standard error of the value, the shape of f; NaN for one draw, 0 where
+        nothing is random.
+      omitted_mass: probability that the estimate leaves out; 0 but where ``exact`` cuts an infinite support.
+    """
+
+    samples: PyTree
+    values: Array
+    log_probs: Array
+    weights: Array
+    value_standard_error: Array
+    omitted_mass: Array | float = 0.0
