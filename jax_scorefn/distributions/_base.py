@@ -5,8 +5,8 @@ A law knows ``sample(key)``, ``log_prob(x)`` (a scalar, whatever the shape of a 
 summed; a batch of problems is ``jax.vmap`` over a function that builds the law of one.
 
 Where a draw is a function of a fixed number of uniforms the law says so: ``uniform_like()`` gives their shape and
-``from_uniform(u)`` makes the draw, and ``sample`` is that function of ``jax.random.uniform``. The draws are those of
-``jax.random``'s own sampler for the same key.
+``from_uniform(u)`` makes the draw. Fed with ``jax.random.uniform(key, ...)`` it makes the very draw of ``sample(key)``, which is
+that of ``jax.random``'s own sampler.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class Distribution:
 
     def sample(self, key: Key) -> PyTree:
         """One draw. Differentiable in the parameters where the law is reparameterized."""
-        like = self.uniform_like()
-        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
+        raise NotImplementedError
 
     def log_prob(self, x: PyTree) -> Array:
         """Log-density (log-mass for discrete laws) of one whole draw: a float scalar."""

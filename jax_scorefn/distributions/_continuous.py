@@ -56,6 +56,10 @@ class Laplace(Elementwise):
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
 
+    def sample(self, key: Key) -> Array:
+        loc, scale = self._fields()
+        return loc + scale * jax.random.laplace(key, loc.shape, loc.dtype)
+
     def from_uniform(self, u: Array) -> Array:
         loc, scale = self._fields()
         v = spread(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
@@ -88,6 +92,10 @@ class Exponential(Elementwise):
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
+
+    def sample(self, key: Key) -> Array:
+        (rate,) = self._fields()
+        return jax.random.exponential(key, rate.shape, rate.dtype) / rate
 
     def from_uniform(self, u: Array) -> Array:
         (rate,) = self._fields()
@@ -167,6 +175,10 @@ class Uniform(Elementwise):
 
     def _fields(self):
         return float_fields(self, low=self.low, high=self.high)
+
+    def sample(self, key: Key) -> Array:
+        low, high = self._fields()
+        return jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
 
     def from_uniform(self, u: Array) -> Array:
         low, high = self._fields()

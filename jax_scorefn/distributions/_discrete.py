@@ -76,6 +76,10 @@ class Bernoulli(_Odds):
     probs: Any = None
     capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
 
+    def sample(self, key: Key) -> Array:
+        probs = self._probs()
+        return jax.random.bernoulli(key, probs).astype(probs.dtype)
+
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)
 
@@ -123,6 +127,9 @@ class Categorical(Distribution):
         """One uniform for each category of each choice."""
         logits = self._logits()
         return jax.ShapeDtypeStruct(logits.shape, logits.dtype)
+
+    def sample(self, key: Key) -> Array:
+        return jax.random.categorical(key, _held(self, self._logits()), axis=-1).astype(jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
         tiny = float(jnp.finfo(u.dtype).tiny)
@@ -201,6 +208,9 @@ class Geometric(_Odds):
     logits: Any = None
     probs: Any = None
     capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
+
+    def sample(self, key: Key) -> Array:
+        return jax.random.geometric(key, self._probs(), dtype=jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
         u = jnp.where(u == 0, 1, u)

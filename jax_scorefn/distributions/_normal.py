@@ -67,6 +67,10 @@ class Normal(Elementwise):
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
 
+    def sample(self, key: Key) -> Array:
+        loc, scale = self._fields()
+        return loc + scale * jax.random.normal(key, loc.shape, loc.dtype)
+
     def from_uniform(self, u: Array) -> Array:
         loc, scale = self._fields()
         return loc + scale * standard_normal(u)
@@ -115,6 +119,10 @@ class MultivariateNormal(Distribution):
         loc, _ = self._fields()
         return jax.ShapeDtypeStruct(loc.shape, loc.dtype)
 
+    def sample(self, key: Key) -> Array:
+        loc, tril = self._fields()
+        return loc + tril @ jax.random.normal(key, loc.shape, loc.dtype)
+
     def from_uniform(self, u: Array) -> Array:
         loc, tril = self._fields()
         return loc + tril @ standard_normal(u)
@@ -157,6 +165,9 @@ class TanhNormal(Elementwise):
     @property
     def _normal(self) -> Normal:
         return Normal(loc=self.loc, scale=self.scale)
+
+    def sample(self, key: Key) -> Array:
+        return jnp.tanh(self._normal.sample(key))
 
     def from_uniform(self, u: Array) -> Array:
         return jnp.tanh(self._normal.from_uniform(u))

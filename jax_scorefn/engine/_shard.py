@@ -15,10 +15,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from jax_scorefn.typing import Array, PyTree
 
-NOT_EXPLICIT_MESH = (
-    "sharding names an Explicit mesh that is not the current one. Call the estimator inside "
-    "`with jax.set_mesh(mesh):`, or make the mesh with axis_types=(jax.sharding.AxisType.Auto,)."
-)
 NOT_A_SHARDING = "sharding is a jax.sharding.Sharding for the axis of draws (one dimension), not {given!r}."
 
 
@@ -29,8 +25,8 @@ def spread(index: Array, sharding: Sharding | None) -> Array:
     if not isinstance(sharding, Sharding):
         raise TypeError(NOT_A_SHARDING.format(given=sharding))
     pad = -index.shape[0] % sharding.num_devices
-    if pad:  # more draws of the same law; gather cuts them off again
-        index = jnp.concatenate([index, index[-1] + 1 + jnp.arange(pad, dtype=index.dtype)])
+    if pad:  # the last draw once more, so that nothing new is evaluated; gather cuts the copies off
+        index = jnp.concatenate([index, jnp.broadcast_to(index[-1:], (pad,))])
     if _is_explicit(sharding):
         return jax.sharding.reshard(index, sharding)
     return jax.lax.with_sharding_constraint(index, sharding)
@@ -41,7 +37,9 @@ def gather(tree: PyTree, size: int, sharding: Sharding | None) -> PyTree:
     if sharding is None:
         return tree
     if _is_explicit(sharding):
-        tree = jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec()), tree)
+        tree = jax.sharding.reshard(tree, PartitionSpec())
+    elif isinstance(sharding, NamedSharding):
+        tree = jax.lax.with_sharding_constraint(tree, NamedSharding(sharding.mesh, PartitionSpec()))
     return jax.tree.map(lambda leaf: leaf[:size], tree)
 
 
