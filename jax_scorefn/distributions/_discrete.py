@@ -47,18 +47,27 @@ class _Odds(Elementwise):
         (field,) = self._fields()
         return _held(self, jax.nn.sigmoid(field) if self.probs is None else field)
 
-    def _log_odds_terms(self, successes: Array, failures: Array) -> Array:
-        """successes * log p + failures * log(1 - p), where a count of 0 contributes 0 whatever p is."""
-        (field,) = (jnp.broadcast_to(p, successes.shape) for p in self._fields())
-        has_success, has_failure = successes > 0, failures > 0
+    def _log_odds(self) -> tuple[Array, Array]:
+        """log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
+        (field,) = self._fields()
         if self.probs is None:
-            log_p = -jax.nn.softplus(jnp.where(has_success, -field, 0))
-            log_q = -jax.nn.softplus(jnp.where(has_failure, field, 0))
-        else:
-            log_p = jnp.log(jnp.where(has_success, field, 1))
-            log_q = jnp.log1p(-jnp.where(has_failure, field, 0))
-        zero = jnp.zeros((), field.dtype)
-        return jnp.where(has_success, successes * log_p, zero) + jnp.where(has_failure, failures * log_q, zero)
+            return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
+        return _safe_log(field), _safe_log(1 - field)
+
+
+def _safe_log(p: Array) -> Array:
+    """log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn."""
+    positive = p > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, p, 1)), -jnp.inf)
+
+
+def _is_whole(x: Array) -> Array:
+    return jnp.full(x.shape, True) if jnp.issubdtype(x.dtype, jnp.integer) else x == jnp.floor(x)
+
+
+def _times(count: Array, log_p: Array) -> Array:
+    """count * log p, where a count of 0 contributes 0 whatever p is."""
+    return jnp.where(count > 0, count * log_p, jnp.zeros((), log_p.dtype))
 
 
 @law()
@@ -84,14 +93,8 @@ class Bernoulli(_Odds):
         return (u < self._probs()).astype(u.dtype)
 
     def _log_prob(self, x):
-        (field,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        x = x.astype(field.dtype)
-        one, zero = x == 1, x == 0
-        if self.probs is None:
-            log_prob = -jax.nn.softplus(jnp.where(one, -field, field))
-        else:  # each logarithm sees only values that it is selected for, so its derivative at p = 0 or 1 stays finite
-            log_prob = jnp.log(jnp.where(one, field, 1)) + jnp.log1p(-jnp.where(zero, field, 0))
-        return jnp.where(one | zero, log_prob, -jnp.inf)
+        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
+        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, -jnp.inf))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
@@ -106,7 +109,9 @@ class Categorical(Distribution):
       logits: unnormalised log-probabilities, shape ``(..., K)``; -inf forbids a category; or
       probs: unnormalised probabilities; one of the two is given, not both.
 
-    A draw is int32 of shape ``(...)``, that of ``jax.random.categorical(key, logits)``.
+    A draw is int32 of shape ``(...)``, by inversion: one uniform for each choice finds its place among the cumulative
+    probabilities (``jax.random.categorical`` takes K for the same law, so its draws are others). The law is that of the
+    probabilities to within the resolution of a uniform, 2^-23 in float32.
     """
 
     logits: Any = None
@@ -124,18 +129,20 @@ class Categorical(Distribution):
         return field
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
-        """One uniform for each category of each choice."""
+        """One uniform for each choice."""
         logits = self._logits()
-        return jax.ShapeDtypeStruct(logits.shape, logits.dtype)
+        return jax.ShapeDtypeStruct(logits.shape[:-1], logits.dtype)
 
     def sample(self, key: Key) -> Array:
-        return jax.random.categorical(key, _held(self, self._logits()), axis=-1).astype(jnp.int32)
+        like = self.uniform_like()
+        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
 
     def from_uniform(self, u: Array) -> Array:
-        tiny = float(jnp.finfo(u.dtype).tiny)
-        low, one = np.asarray(tiny, u.dtype), np.asarray(1, u.dtype)
-        gumbel = -jnp.log(-jnp.log(jnp.maximum(low, u * (one - low) + low)))
-        return jnp.argmax(gumbel + _held(self, self._logits()), axis=-1).astype(jnp.int32)
+        cdf = jnp.cumsum(jax.nn.softmax(_held(self, self._logits()), axis=-1), axis=-1)
+        total = cdf[..., -1]
+        # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold has probability > 0.
+        threshold = jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
+        return jnp.sum(cdf <= threshold[..., None], axis=-1, dtype=jnp.int32)
 
     def _log_prob_of_each(self, x: Array) -> Array:
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
@@ -183,11 +190,11 @@ class Binomial(_Odds):
 
     def _log_prob(self, x):
         n = _checks.positive_int("total_count", self.total_count)
-        dtype = self._fields()[0].dtype
-        valid = (x >= 0) & (x <= n) & (x == jnp.floor(x))
-        k = jnp.where(valid, x, 0).astype(dtype)
-        ways = gammaln(jnp.asarray(n + 1, dtype)) - gammaln(k + 1) - gammaln(n - k + 1)
-        return jnp.where(valid, ways + self._log_odds_terms(k, n - k), -jnp.inf)
+        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
+        valid = (x >= 0) & (x <= n) & _is_whole(x)
+        k = jnp.where(valid, x, 0).astype(log_p.dtype)
+        ways = gammaln(jnp.asarray(n + 1, k.dtype)) - gammaln(k + 1) - gammaln(n - k + 1)
+        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), -jnp.inf)
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
@@ -217,9 +224,10 @@ class Geometric(_Odds):
         return (jnp.floor(jnp.log(u) / jnp.log1p(-self._probs())) + 1).astype(jnp.int32)
 
     def _log_prob(self, x):
-        valid = (x >= 1) & (x == jnp.floor(x))
-        k = jnp.where(valid, x, 1).astype(self._fields()[0].dtype)
-        return jnp.where(valid, self._log_odds_terms(jnp.ones_like(k), k - 1), -jnp.inf)
+        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
+        valid = (x >= 1) & _is_whole(x)
+        k = jnp.where(valid, x, 1).astype(log_p.dtype)
+        return jnp.where(valid, log_p + _times(k - 1, log_q), -jnp.inf)
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
@@ -249,7 +257,7 @@ class Poisson(Elementwise):
 
     def _log_prob(self, x):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        valid = (x >= 0) & (x == jnp.floor(x))
+        valid = (x >= 0) & _is_whole(x)
         k = jnp.where(valid, x, 0).astype(rate.dtype)
         return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), -jnp.inf)
 
