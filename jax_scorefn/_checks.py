@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_scorefn._trees import is_float, to_float
 from jax_scorefn.typing import Array, Capability, PyTree
@@ -16,6 +18,12 @@ NOT_A_FAMILY = """{name} needs a family as its second argument, not {given}. Mak
   sf.family(log_prob=log_prob, sampler=sampler)         # log_prob(params, x) and sampler(key, params)
   sf.family(log_prob=log_prob, samples=xs)              # draws made elsewhere, on the leading axis
   sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis"""
+NOT_A_FORM = """sf.family takes one of these four forms; it got {given}.
+  sf.family(dist_fn)                                    # dist_fn(params) returns a distribution of one draw
+  sf.family(log_prob=log_prob, sampler=sampler)         # log_prob(params, x) and sampler(key, params)
+  sf.family(log_prob=log_prob, samples=xs)              # draws made elsewhere, on the leading axis (log_proposal= goes here)
+  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis"""
+UNKNOWN_OPTION = "{name} has no option {given}. Its options: {options}."
 NOT_CALLABLE = "{name} needs a function of one draw as its first argument, not {given}."
 NO_FLOAT_PARAMS = (
     "The parameters have no floating-point leaf (leaves: {leaves}), so there is nothing to differentiate. "
@@ -31,7 +39,16 @@ WRONG_NUM_SAMPLES = (
     "The family holds {held} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
     "family the draws that are wanted."
 )
-MISSING_CAPABILITY = "{estimator} needs a law with {wanted}; {law} has {given}. {instead}"
+MISSING_CAPABILITY = "{estimator} needs a law that has {wanted}; {law} has {given}. {instead}"
+CAPABILITY_WORDS = {
+    Capability.LOG_PROB: "a log-probability",
+    Capability.SAMPLE: "a sampler",
+    Capability.GIVEN_DRAWS: "given draws",
+    Capability.REPARAMETERIZED: "reparameterized draws",
+    Capability.FROM_UNIFORM: "draws made from uniforms",
+    Capability.SUPPORT: "a finite support",
+    Capability.QUADRATURE: "a quadrature",
+}
 BAD_VALUE = (
     "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "
     "array, or call the estimator once for each with the same key."
@@ -55,7 +72,10 @@ BAD_BASELINE = (
     "A baseline is sf.baselines.leave_one_out, batch_mean, ema(decay).bind(state), a function of the values, or None; "
     "not {given}."
 )
-UNBOUND_BASELINE = "{baseline} has a state: pass baseline={baseline}.bind(state), where state = {baseline}.init()."
+UNBOUND_BASELINE = (
+    "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
+    "baseline=ema_.bind(state)."
+)
 ORDER = (
     "{name} estimates derivatives up to order {order} and was differentiated once more, which would give a wrong number "
     "without a word. For higher orders use score_function (every order) or exact."
@@ -64,10 +84,12 @@ ORDER = (
 
 def describe(x: Any) -> str:
     """A value in an error message: its dtype and shape if it is an array, else its type and what it prints as."""
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
+    if isinstance(x, jax.Array | np.ndarray):
         return f"an array {x.dtype}{list(x.shape)}"
-    text = repr(x)
-    return f"{type(x).__name__} ({text if len(text) < 60 else text[:57] + '...'})"
+    kind = next((kind for kind in (bool, int, float) if isinstance(x, kind)), None)  # JAX has subclasses of these
+    text = repr(x if kind is None else kind(x))
+    name = type(x).__name__ if kind is None else kind.__name__
+    return f"{name} ({text if len(text) < 60 else text[:57] + '...'})"
 
 
 def positive_int(option: str, value: Any) -> int:
@@ -117,15 +139,15 @@ def log_prob(law: Any, x: Any) -> Array:
     """The log-probability of one draw: a float scalar."""
     array = jnp.asarray(x)
     if array.shape != ():
-        raise ValueError(LOG_PROB_SHAPE.format(law=type(law).__name__, shape=array.shape))
+        raise ValueError(LOG_PROB_SHAPE.format(law=law.name, shape=array.shape))
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(LOG_PROB_DTYPE.format(law=type(law).__name__, dtype=array.dtype))
+        raise TypeError(LOG_PROB_DTYPE.format(law=law.name, dtype=array.dtype))
     return array
 
 
 def name_of(capabilities: Capability) -> str:
     """Capabilities in words."""
-    return ", ".join(c.name.lower() for c in Capability if c in capabilities and c.name) or "nothing"
+    return ", ".join(words for flag, words in CAPABILITY_WORDS.items() if flag in capabilities) or "nothing"
 
 
 def capabilities(estimator: str, law: Any, needs: tuple[Capability, ...], instead: str) -> None:
@@ -136,6 +158,13 @@ def capabilities(estimator: str, law: Any, needs: tuple[Capability, ...], instea
             given = name_of(law.capabilities)
             raise TypeError(
                 MISSING_CAPABILITY.format(
-                    estimator=estimator, wanted=wanted, law=str(law.name), given=given, instead=instead
+                    estimator=estimator, wanted=wanted, law=law.name, given=given, instead=instead
                 )
             )
+
+
+def options(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """No misspelt option."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(UNKNOWN_OPTION.format(name=name, given=", ".join(unknown), options=", ".join(known)))

@@ -143,8 +143,8 @@ def resolve(baseline: object, num_draws: int) -> Baseline:
         return _NONE
     if isinstance(baseline, str) and baseline == "auto":
         return leave_one_out
-    if isinstance(baseline, EMA):
-        raise TypeError(_checks.UNBOUND_BASELINE.format(baseline=baseline.name))
+    if isinstance(baseline, EMA) or baseline is ema:
+        raise TypeError(_checks.UNBOUND_BASELINE)
     if isinstance(baseline, Baseline):
         if num_draws < baseline.min_draws:
             raise ValueError(

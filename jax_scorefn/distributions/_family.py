@@ -20,7 +20,6 @@ from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
-FORMS = _checks.NOT_A_FAMILY.format(name="sf.family", given="these arguments")
 LogProb = Callable[[Params, Any], Any]
 
 
@@ -114,10 +113,12 @@ def family(
       >>> print(f"{sf.exact(lambda face: face, die, 0.0):.2f}")
       3.50
     """
-    sources = [source for source in (sampler, samples, support) if source is not None]
+    named = {"dist_fn": dist_fn, "log_prob": log_prob, "sampler": sampler, "samples": samples, "support": support}
+    given = [name for name, argument in (*named.items(), ("log_proposal", log_proposal)) if argument is not None]
+    refusal = _checks.NOT_A_FORM.format(given=", ".join(given) or "nothing")
     if dist_fn is not None:
-        if not callable(dist_fn) or log_prob is not None or sources:
-            raise TypeError(FORMS)
+        if not callable(dist_fn) or given != ["dist_fn"]:
+            raise TypeError(refusal)
 
         def build_law(params: Params) -> Distribution:
             return as_law(dist_fn(params))
@@ -125,8 +126,9 @@ def family(
         made = Family(build_law, lambda params, x: build_law(params).log_prob(x))
         return functools.update_wrapper(made, dist_fn, updated=())  # pyright: ignore[reportReturnType]
 
+    sources = [name for name in ("sampler", "samples", "support") if name in given]
     if not callable(log_prob) or len(sources) != 1 or (log_proposal is not None and samples is None):
-        raise TypeError(FORMS)
+        raise TypeError(refusal)
     if sampler is not None:
         return Family(lambda params: FunctionLaw(log_prob, sampler, reparameterized, params), log_prob)
     if samples is not None:

@@ -29,6 +29,8 @@ def map_draws(
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
     """``one_draw(fold_in(key, i))`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
+    if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.random.bits(key, (1,))  # JAX's checker does not count fold_in as a use of the key; this it does count
     return _map_index(lambda i: one_draw(jax.random.fold_in(key, i)), num_draws, chunk_size, sharding)
 
 

@@ -59,7 +59,7 @@ def exact(
 
     References: golub1969 for the quadratures.
     """
-    del key
+    del key, keep_samples  # nothing is drawn, and the points are there in any case
     law = logp.at(params)
     options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
     sizes = {name: _checks.positive_int(name, n) for name, n in options.items() if n is not None}
@@ -67,14 +67,12 @@ def exact(
     num_points = grid.log_probs.shape[0]
     values = engine.map_points(lambda x: _checks.value(f(x)), grid.points, num_points, **how)
     weights = grid.weight()
-    info = Info(
-        samples=grid.points if keep_samples else None,
-        values=values,
-        log_probs=grid.log_probs,
-        weights=weights,
-        value_standard_error=jnp.zeros(values.shape[1:], values.dtype),
-        omitted_mass=jnp.maximum(1 - jnp.sum(weights), 0) if max_value is not None else 0.0,
-    )
+
+    def info():
+        no_error = jnp.zeros(values.shape[1:], values.dtype)
+        omitted = jnp.maximum(1 - jnp.sum(weights), 0) if max_value is not None else 0.0
+        return Info(grid.points, values, grid.log_probs, weights, no_error, omitted)
+
     return weighted_surrogate(values, grid.log_probs, weights), info
 
 

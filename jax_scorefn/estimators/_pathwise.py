@@ -65,11 +65,15 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
     def one_draw(k):
         x = law.sample(k)
         value = _checks.value(f(x))
-        return (value, x, _checks.log_prob(law, law.log_prob(stop(x)))) if keep_samples else (value, None, value)
+        return (value, x, _checks.log_prob(law, law.log_prob(stop(x)))) if keep_samples else (value, None, None)
 
     values, samples, log_probs = engine.map_draws(one_draw, key, num_draws, **how)
-    weights = jnp.ones(num_draws, log_probs.dtype)
-    return jnp.mean(values, axis=0), Info(samples, values, log_probs, weights, standard_error(values, weights))
+
+    def info():
+        weights = jnp.ones(num_draws, log_probs.dtype)
+        return Info(samples, values, log_probs, weights, standard_error(values, weights))
+
+    return jnp.mean(values, axis=0), info
 
 
 pathwise_grad = gradient(pathwise)

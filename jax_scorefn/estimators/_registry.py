@@ -17,8 +17,9 @@ import jax
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.typing import Bias, Capability, Info, Params
+from jax_scorefn.typing import Bias, Capability, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +80,16 @@ def estimator(
     differentiates_f: bool = False,
     needs_key: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a body ``(f, logp, params, key, *, options, **how) -> (value, Info)`` as an estimator.
+    """Register a body ``(f, logp, params, key, *, options, **how) -> (value, () -> Info)`` as an estimator.
 
-    The public function returns the value alone, or with the ``Info`` when ``has_aux=True``. ``how`` (``chunk_size``,
+    The public function returns the value alone, or with the ``Info``, made only then, when ``has_aux=True``. ``how`` (``chunk_size``,
     ``sharding``, and ``keep_samples``, which says whether anybody will look at the draws) goes to the engine.
     """
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
         def public(f, logp, params, key=None, *, chunk_size=None, sharding=None, has_aux=False, **options):
+            _checks.options(record.name, options, known)
             if not callable(f):
                 raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
             if not isinstance(logp, Family):
@@ -98,10 +100,12 @@ def estimator(
             guarded = guard(params, order=orders, message=_checks.ORDER.format(name=record.name, order=orders))
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
             value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
-            return (value, jax.lax.stop_gradient(info)) if has_aux else value
+            return (value, stop(info())) if has_aux else value
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public)
-        public.__signature__ = _public_signature(body)  # pyright: ignore[reportAttributeAccessIssue]
+        signature = _public_signature(body)
+        known = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        public.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
         ESTIMATORS[record.name] = record
         return public
 
@@ -144,5 +148,3 @@ def _public_signature(body: Callable[..., Any]) -> inspect.Signature:
         kept.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
     return signature.replace(parameters=kept)
 
-
-__all__ = ["ESTIMATORS", "Info", "Record", "estimator", "gradient"]

@@ -81,7 +81,7 @@ def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", k
         value = score_surrogate(values, log_probs, baseline(values), weights)
     else:
         value = self_normalized_surrogate(values, log_probs, weights)
-    return value, Info(samples, values, log_probs, weights, standard_error(values, weights))
+    return value, lambda: Info(samples, values, log_probs, weights, standard_error(values, weights))
 
 
 score_function_grad = gradient(score_function)

@@ -41,6 +41,7 @@ def enumerate_expectation(
       2.46212 0.39322 -0.18171
     """
     num_leading(support)
+    support = jax.tree.map(np.asarray, support)
 
     def expectation(params: Params) -> Array:
         probs = jnp.exp(jax.vmap(lambda x: logp(params, x))(support))
@@ -110,6 +111,7 @@ def enumerate_draws(
       sum over outcomes (x_1 .. x_S) of p(x_1) ... p(x_S) estimate(x_1 .. x_S).
     """
     size = num_leading(support)
+    support = jax.tree.map(jnp.asarray, support)
     outcomes = jnp.asarray(list(itertools.product(range(size), repeat=num_draws)))
     log_probs = jax.vmap(lambda x: logp(params, x))(support)
     probs = jnp.exp(jnp.sum(log_probs[outcomes], axis=1))

@@ -1,0 +1,45 @@
+# Everything a fresh machine needs is installed here: python3, make and a network are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+OUT ?= bench-report
+
+.PHONY: bench bench-full bench-speed test test-all lint types docs clean
+
+$(VENV)/.stamp-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	touch $@
+
+bench: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks --out $(OUT)
+
+bench-full: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks --full --out $(OUT)
+
+bench-speed: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks.speed
+
+test: $(VENV)/.stamp-test,adapters,bench
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-all: $(VENV)/.stamp-test,adapters,bench
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp-dev $(VENV)/.stamp-bench
+	$(BIN)/pyright
+
+docs: $(VENV)/.stamp-docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/coverage.py
+	! $(BIN)/python docs/coverage.py --twin
+
+clean:
+	rm -rf $(VENV) build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,126 @@
+"""The command: ``python -m benchmarks``. It reads the options, and leaves the work to the other files.
+
+Exit status: 0 when the report is written, 2 for a request that cannot be met (one line on stderr), 130 when
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich", "jinja2": "jinja2"}
+
+
+class Unusable(Exception):
+    """A command line that cannot be met."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Unusable(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m benchmarks",
+        description="Measure gradient estimators: bias, variance and time on every problem, and write an HTML report.",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="about a minute (the default)")
+    mode.add_argument("--full", dest="mode", action="store_const", const="full", help="more replicates and more draws")
+    parser.add_argument(
+        "--only",
+        metavar="NAME[,NAME...]",
+        help="problems or estimators, by name or glob (see --list); others are left out",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of every key (default 0)")
+    parser.add_argument("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="default: bench-report")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR: finished cells are kept")
+    parser.add_argument("--list", action="store_true", help="print the names of problems and estimators, and stop")
+    parser.set_defaults(mode="quick")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    begin = time.perf_counter()
+    try:
+        options = _parser().parse_args(argv)
+        if missing := [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]:
+            raise Unusable(
+                f"{', '.join(missing)} not installed; pip install 'jax_scorefn[bench]' brings what is needed"
+            )
+        if not 0 <= options.seed < 2**32:
+            raise Unusable(f"--seed is a whole number from 0 to 2**32 - 1, not {options.seed}")
+        return _run(options, begin)
+    except Unusable as error:
+        print(f"benchmarks: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nbenchmarks: interrupted; the same command with --resume goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace, begin: float) -> int:
+    from rich.console import Console
+
+    from benchmarks import report, tables
+    from benchmarks.methods import METHODS
+    from benchmarks.problems import PROBLEMS
+    from benchmarks.results import collect
+    from benchmarks.run import run, tasks
+    from benchmarks.settings import Settings
+    from benchmarks.store import Refused, open_store
+
+    problems, methods = _chosen(options.only, list(PROBLEMS), list(METHODS))
+    if options.list:
+        for heading, names in (("problems", problems), ("estimators", methods)):
+            print(heading)
+            for name in names:
+                title = PROBLEMS[name].title if heading == "problems" else METHODS[name].label
+                print(f"  {name:<16} {title}")
+        return 0
+
+    settings = Settings(options.mode, options.seed)
+    try:
+        store = open_store(options.out, settings, resume=options.resume)
+    except Refused as error:
+        raise Unusable(str(error)) from error
+    log = Console(stderr=True, highlight=False)
+    run(tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods]), settings, store, log)
+    results = collect(store)
+    screen = Console(highlight=False)
+    tables.show(screen if screen.is_terminal else Console(highlight=False, width=150), results)
+    try:
+        path = report.write(options.out, results, settings, seconds=time.perf_counter() - begin)
+    except OSError as error:
+        raise Unusable(f"cannot write the report to {options.out}: {error.strerror or error}") from error
+    print(f"\nreport: {path.resolve()}   ({time.perf_counter() - begin:.0f} s)")
+    return 0
+
+
+def _chosen(only: str | None, problems: list[str], methods: list[str]) -> tuple[list[str], list[str]]:
+    """The problems and the methods that the patterns of ``--only`` name; a side that none of them names is whole."""
+    if only is None:
+        return problems, methods
+    patterns = [pattern.strip() for pattern in only.split(",") if pattern.strip()]
+    if not patterns:
+        raise Unusable("--only names nothing; --list prints the names")
+    for pattern in patterns:
+        if not fnmatch.filter(problems + methods, pattern):
+            raise Unusable(f"no problem or estimator is called {pattern!r}; --list prints the names")
+    sides = [
+        [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)] for names in (problems, methods)
+    ]
+    return sides[0] or problems, sides[1] or methods
+
+
+if __name__ == "__main__":
+    sys.exit(main())

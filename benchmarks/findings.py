@@ -1,0 +1,151 @@
+"""Findings: the few sentences that the report opens with, each made out of the measured numbers, or left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+
+from benchmarks.methods import BASE
+from benchmarks.results import Results, Row, Section
+from benchmarks.words import listed, number, plural, times
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A number to see from afar, and the sentence that it stands for."""
+
+    figure: str
+    caption: str
+    text: str
+    alarm: bool = False
+
+
+def findings(results: Results) -> list[Finding]:
+    """What this run found, the most useful first."""
+    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time)
+    return [finding for make in makers if (finding := make(results)) is not None]
+
+
+def _pairs(results: Results, method: str, other: str) -> list[tuple[Section, Row, Row]]:
+    pairs = [(section, section.row(method), section.row(other)) for section in results.sections]
+    return [(section, a, b) for section, a, b in pairs if a and b and a.variance > 0 and b.variance > 0]
+
+
+def _title(section: Section) -> str:
+    return f"“{section.problem.title}”"
+
+
+def _bias(results: Results) -> Finding | None:
+    honest = [row for row in results.measured if not row.declared]
+    if not honest:
+        return None
+    bad = [row for row in honest if results.flagged(row)]
+    declared = [row for row in results.measured if row.declared]
+    seen = [row for row in declared if results.flagged(row)]
+    text = (
+        f"{listed([f'{row.method.label} on {row.problem.title}' for row in bad])} "
+        f"{'lies' if len(bad) == 1 else 'lie'} further from the reference than chance allows."
+        if bad
+        else f"No cell that is declared unbiased lies further from its reference than chance allows: the largest of "
+        f"{plural(len(honest), 'cell')} is {max(row.z for row in honest):.1f} standard errors away, and the limit "
+        f"for so many "
+        f"coordinates is {results.threshold:.1f}."
+    )
+    if declared:
+        cells = plural(len(declared), "cell")
+        text += f" The bias that is declared of {declared[0].method.label} shows in {len(seen)} of {cells}."
+    return Finding(str(len(bad)), "undeclared biases", text, alarm=bool(bad))
+
+
+def _baseline(results: Results) -> Finding | None:
+    pairs = _pairs(results, BASE, "score-loo")
+    if not pairs:
+        return None
+    gains = sorted(
+        ((plain.variance / loo.variance, section) for section, plain, loo in pairs), key=lambda pair: pair[0]
+    )
+    most, section = gains[-1]
+    text = (
+        f"On {_title(section)} the leave-one-out baseline divides the variance of the score function by {times(most)}. "
+        f"Over {plural(len(gains), 'problem')} the median is {times(statistics.median(gain for gain, _ in gains))}."
+    )
+    worse = [f"{_title(s)} ({(1 / gain - 1) * 100:.0f} % more)" for gain, s in gains if gain < 0.995]
+    if worse:
+        text += f" It is not free: with so few draws it raises the variance on {listed(worse)}."
+    return Finding(f"{times(most)}×", "less variance, leave-one-out", text)
+
+
+def _pathwise(results: Results) -> Finding | None:
+    pairs = _pairs(results, "score-loo", "pathwise")
+    if not pairs:
+        return None
+    wins = [(section, loo.variance / path.variance) for section, loo, path in pairs if path.variance < loo.variance]
+    losses = [(section, path.variance / loo.variance) for section, loo, path in pairs if path.variance >= loo.variance]
+    text = ""
+    if wins:
+        section, gain = max(wins, key=lambda pair: pair[1])
+        text = f"Where it applies, pathwise beats leave-one-out by up to {times(gain)} times (on {_title(section)})."
+    if losses:
+        text += " But it is not always the best: " if wins else "Pathwise is not always the best: "
+        text += listed([f"{times(ratio)} times the variance on {_title(section)}" for section, ratio in losses]) + "."
+    return Finding(f"{len(wins)} of {len(pairs)}", "won by pathwise", text.strip())
+
+
+def _theory(results: Results) -> Finding | None:
+    rows = [row for row in results.measured if row.variance_known and row.variance_error > 0]
+    if not rows:
+        return None
+    worst = max(rows, key=lambda row: abs(row.variance / row.variance_known - 1))
+    sigmas = max(abs(row.variance - row.variance_known) / row.variance_error for row in rows)
+    return Finding(
+        f"{max(abs(row.variance / row.variance_known - 1) for row in rows) * 100:.1f} %",
+        "largest distance from theory",
+        f"{plural(len(rows), 'cell')} have a variance that can be worked out on paper. The measured ones agree "
+        f"with it: the "
+        f"furthest is {worst.method.label} on {_title(_section(results, worst))}, and none is more than "
+        f"{sigmas:.1f} of its "
+        f"standard errors away.",
+    )
+
+
+def _exact(results: Results) -> Finding | None:
+    cheap = []
+    for section in results.sections:
+        exact, base = section.row("exact"), section.base
+        if exact and base and exact.microseconds <= 1.25 * base.microseconds:
+            cheap.append((base.microseconds / exact.microseconds, section, exact, base))
+    if not cheap:
+        return None
+    ratio, section, exact, base = max(cheap, key=lambda item: item[0])
+    return Finding(
+        f"{exact.microseconds:,.0f} µs".replace(",", "\u2009"),
+        "for an exact gradient",
+        f"Where the support is small, summing is better than drawing: on {_title(section)} the exact gradient takes "
+        f"{number(exact.microseconds)} µs, {times(ratio)} times less than {base.draws} draws "
+        f"({number(base.microseconds)} µs), and has no variance.",
+    )
+
+
+def _time(results: Results) -> Finding | None:
+    ratios = []
+    for section in results.sections:
+        random = [row for row in section.measured if row.work > 0 and not row.declared]
+        if len(random) >= 2:
+            best, worst = min(random, key=lambda row: row.work), max(random, key=lambda row: row.work)
+            ratios.append((worst.work / best.work, section, best, worst))
+    if not ratios:
+        return None
+    ratio, section, best, worst = max(ratios, key=lambda item: item[0])
+    middle = statistics.median(item[0] for item in ratios)
+    return Finding(
+        f"{times(ratio)}×",
+        "between best and worst, per second",
+        f"The choice of estimator matters more than its speed. For the same precision on {_title(section)}, "
+        f"{worst.method.label} needs {times(ratio)} times the computing time of {best.method.label}; over the "
+        f"problems the median "
+        f"gap is {times(middle)}.",
+    )
+
+
+def _section(results: Results, row: Row) -> Section:
+    return next(section for section in results.sections if section.problem.name == row.problem.name)

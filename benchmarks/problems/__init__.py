@@ -1,0 +1,22 @@
+"""The table of problems. A new one is a ``Problem`` in a file of its own, and a line here."""
+
+from benchmarks.problems import bandit, bernoulli, gaussian, logistic
+from benchmarks.problems._base import Curve as Curve
+from benchmarks.problems._base import Problem as Problem
+from benchmarks.problems._base import Reference as Reference
+from benchmarks.problems._base import Setup as Setup
+
+PROBLEMS: dict[str, Problem] = {
+    problem.name: problem
+    for problem in (
+        gaussian.SQUARE,
+        gaussian.BUMP,
+        gaussian.WAVE,
+        gaussian.WELL,
+        bernoulli.ONE,
+        bernoulli.MANY,
+        logistic.START,
+        logistic.END,
+        bandit.BANDIT,
+    )
+}

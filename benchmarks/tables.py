@@ -1,0 +1,68 @@
+"""The tables in the terminal: one for each problem, the columns of the report."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.results import Results, Row, Section
+from benchmarks.words import number, with_error
+
+
+def show(console: Console, results: Results) -> None:
+    """Print every section."""
+    for section in results.sections:
+        console.print()
+        console.print(_table(section, results))
+    console.print(
+        f"[dim]flag: |z| above {results.threshold:.1f} (Bonferroni over every coordinate of this report, 1 %). "
+        "Variances are averaged over the coordinates; per draw is S times that of one call.[/dim]"
+    )
+
+
+def _table(section: Section, results: Results) -> Table:
+    problem = section.problem
+    facts = "   ".join(f"{name} {number(value)}" for name, value in section.facts.items())
+    table = Table(
+        title=f"[bold]{escape(problem.title)}[/bold]  [dim]{problem.name}, S = {problem.num_draws}[/dim]",
+        caption=escape(problem.formula + (f"   [{facts}]" if facts else "")),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("estimator", no_wrap=True)
+    for name in (
+        "bias z\nmax over coords",
+        "variance per draw\nmean over coords",
+        "theory",
+        "f evals\nper gradient",
+        "µs per\ngradient",
+        "first call\ns",
+        "variance\n× µs",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in section.rows:
+        if row.ok:
+            table.add_row(row.method.label, *_cells(row, results))
+    for row in section.rows:
+        if not row.ok:
+            table.add_row(f"[dim]{row.method.label}[/dim]", *["[dim]—[/dim]"] * 7)
+            table.caption = f"{table.caption}\n— {escape(row.method.label)}: {escape(row.reason)}"
+    return table
+
+
+def _cells(row: Row, results: Results) -> tuple[str, ...]:
+    z = number(row.z, 2) if row.z < 100 else number(row.z)
+    if results.flagged(row):
+        z = f"[yellow]{z} declared[/yellow]" if row.declared else f"[bold red]{z} BIASED[/bold red]"
+    return (
+        z,
+        with_error(row.variance, row.variance_error),
+        "" if row.variance_known is None else number(row.variance_known),
+        number(row.evaluations) if row.evaluations >= 1e5 else str(row.evaluations),
+        number(row.microseconds),
+        number(row.first_seconds, 2),
+        number(row.work),
+    )

@@ -1,0 +1,79 @@
+"""Sphinx configuration. The build needs no network: notebooks are run, references are local."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+# The notebooks run in processes of their own, which inherit this. They compile many small programs and run each once,
+# so the compiler is told not to optimise much: it halves the time of the build.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+import jax_scorefn
+
+project = "jax_scorefn"
+author = "The jax_scorefn authors"
+copyright = author
+release = version = jax_scorefn.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinxcontrib.bibtex",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+autosummary_generate = False
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = f"jax_scorefn {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_theme_options = {"navigation_with_keys": True}
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+BIBLIOGRAPHY = re.findall(r"^@\w+\{(\w+),", (HERE / "references.bib").read_text(), flags=re.MULTILINE)
+LITERAL = re.compile(r"(``.*?``|:\w+:`.*?`)")
+KEY = re.compile(r"\b(" + "|".join(BIBLIOGRAPHY) + r")\b")
+
+
+def to_rst(app, what, name, obj, options, lines):
+    """Docstrings are written to be read in a terminal: cite by key, and write |x| for an absolute value."""
+    del app, what, name, obj, options
+    for i, line in enumerate(lines):
+        if line.lstrip().startswith((">>>", "...")):
+            continue
+        parts = LITERAL.split(line)
+        for j in range(0, len(parts), 2):  # the odd parts are literals and roles
+            parts[j] = KEY.sub(r":cite:t:`\1`", parts[j].replace("|", r"\|"))
+        lines[i] = "".join(parts)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", to_rst, priority=400)

@@ -1,0 +1,199 @@
+"""The registry that the exam is made from: one case for each law, with an oracle that shares no code with the estimators."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jax_scorefn as sf
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A law with parameters, an objective that depends on the draw and on the parameters, and how to sum or integrate it."""
+
+    law: type
+    family: sf.Family
+    params: Any
+    support: Any = None
+    intervals: Any = None
+    panels: int = 60
+    exact_options: tuple[tuple[str, int], ...] = ()
+    exact_rtol: float = 2e-5
+    objective: Callable[[Any, Any], Any] | None = None
+
+    def f(self, x, params):
+        """Smooth in x, different in each coordinate, and dependent on the parameters."""
+        if self.objective is not None:
+            return self.objective(x, params)
+        return objective(x, params)
+
+    def oracle(self):
+        """``params -> E[f]`` in float64."""
+        if self.support is not None:
+            return sf.testing.enumerate_expectation(lambda x, p: self.f(x, p), self.family, self.support)
+        return sf.testing.quadrature_expectation(
+            lambda x, p: self.f(x, p), self.family, self.intervals, panels=self.panels, nodes=8
+        )
+
+
+def objective(x, params):
+    first = jax.tree.leaves(params)[0]
+    x = jnp.asarray(x).astype(first.dtype)
+    weights = jnp.arange(1, x.size + 1).astype(x.dtype).reshape(x.shape)
+    return jnp.sum(jnp.sin(weights * x) + x**2 / 4) + jnp.mean(first) * jnp.sum(x)
+
+
+def joint_objective(x, params):
+    return jnp.sin(x["a"]) * (1 + x["b"][0]) + x["b"][1] * params["m"] + x["a"] ** 2 / 2
+
+
+def counts(n, *, start=0, dims=1):
+    values = np.array(list(itertools.product(range(start, n), repeat=dims)), np.int32)
+    return values[:, 0] if dims == 1 else values
+
+
+def bits(dims):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=dims)))
+
+
+def _family(build):
+    return sf.family(build)
+
+
+
+
+CASES: dict[str, Case] = {
+    "Normal": Case(
+        sf.Normal,
+        _family(lambda p: sf.Normal(loc=p["loc"], scale=jnp.exp(p["log_scale"]))),
+        {"loc": [0.3, -0.5], "log_scale": [-0.5, -0.2]},
+        intervals=[(-7.0, 7.0), (-7.0, 7.0)],
+        panels=24,
+    ),
+    "MultivariateNormal": Case(
+        sf.MultivariateNormal,
+        _family(lambda p: sf.MultivariateNormal(loc=p["loc"], scale_tril=p["tril"])),
+        {"loc": [0.3, -0.5], "tril": [[0.7, 0.0], [0.3, 0.6]]},
+        intervals=[(-6.0, 6.0), (-6.0, 6.0)],
+        panels=24,
+    ),
+    "TanhNormal": Case(
+        sf.TanhNormal,
+        _family(lambda p: sf.TanhNormal(loc=p["loc"], scale=p["scale"])),
+        {"loc": 0.4, "scale": 0.9},
+        intervals=(-1.0, 1.0),
+        panels=2000,
+    ),
+    "Laplace": Case(
+        sf.Laplace,
+        _family(lambda p: sf.Laplace(loc=p["loc"], scale=p["scale"])),
+        {"loc": 0.0, "scale": 0.6},
+        intervals=(-24.0, 24.0),
+        panels=400,
+        exact_options=(("num_nodes", 64),),
+    ),
+    "Exponential": Case(
+        sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200
+    ),
+    "Gamma": Case(
+        sf.Gamma,
+        _family(lambda p: sf.Gamma(concentration=p["a"], rate=p["rate"])),
+        {"a": 3.5, "rate": 2.0},
+        intervals=(0.0, 30.0),
+        panels=400,
+        exact_options=(("num_nodes", 64),),
+        exact_rtol=1e-4,
+    ),
+    "Uniform": Case(
+        sf.Uniform,
+        _family(lambda p: sf.Uniform(low=-1.0, high=jnp.full_like(p["w"], 2.0))),
+        {"w": 0.7},
+        intervals=(-1.0, 2.0),
+        panels=20,
+    ),
+    "Beta": Case(
+        sf.Beta,
+        _family(lambda p: sf.Beta(a=p["a"], b=p["b"])),
+        {"a": 2.5, "b": 3.5},
+        intervals=(0.0, 1.0),
+        panels=400,
+        exact_options=(("num_nodes", 128),),
+        exact_rtol=1e-4,
+    ),
+    "Bernoulli": Case(
+        sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3)
+    ),
+    "Categorical": Case(
+        sf.Categorical,
+        _family(lambda p: sf.Categorical(logits=p["l"])),
+        {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
+        support=counts(3, dims=2),
+    ),
+    "Binomial": Case(
+        sf.Binomial,
+        _family(lambda p: sf.Binomial(total_count=5, logits=p["l"])),
+        {"l": [0.4, -0.6]},
+        support=counts(6, dims=2),
+    ),
+    "Geometric": Case(
+        sf.Geometric,
+        _family(lambda p: sf.Geometric(probs=p["p"])),
+        {"p": 0.4},
+        support=counts(60, start=1),
+        exact_options=(("max_value", 59),),
+    ),
+    "Poisson": Case(
+        sf.Poisson,
+        _family(lambda p: sf.Poisson(rate=p["rate"])),
+        {"rate": 2.5},
+        support=counts(40),
+        exact_options=(("max_value", 39),),
+    ),
+    "Joint": Case(
+        sf.Joint,
+        _family(
+            lambda p: sf.Joint({"a": sf.Poisson(rate=p["rate"]), "b": sf.Bernoulli(logits=p["l"])})
+        ),
+        {"rate": 0.8, "m": 0.5, "l": [0.3, -0.4]},
+        support={
+            "a": np.repeat(np.arange(20, dtype=np.int32), 4),
+            "b": np.tile(bits(2), (20, 1)),
+        },
+        exact_options=(("max_value", 19),),
+        objective=lambda x, p: joint_objective({"a": x["a"].astype(p["m"].dtype), "b": x["b"].astype(p["m"].dtype)}, p),
+    ),
+}  # fmt: skip
+
+
+def params_of(name: str, dtype: Any) -> Any:
+    """The parameters of a case as arrays of a dtype."""
+    tree = CASES[name].params
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree, is_leaf=lambda leaf: isinstance(leaf, list))
+
+
+@functools.cache
+def truth(name: str) -> tuple[Any, Any]:
+    """Exact value and gradient of a case, computed in float64, as numpy."""
+    with jax.enable_x64(True):
+        params = params_of(name, jnp.float64)
+        value, grads = jax.jit(jax.value_and_grad(CASES[name].oracle()))(params)
+        return jax.device_get(value), jax.device_get(grads)
+
+
+def loss_of(name: str, estimator: str, **options):
+    """``(params, key) -> value`` of an estimator on a case, with f closing over the parameters."""
+    case, record = CASES[name], sf.ESTIMATORS[estimator]
+    options = {**(dict(case.exact_options) if estimator == "exact" else {}), **options}
+
+    def loss(params, key):
+        return record.function(lambda x: case.f(x, params), case.family, params, key, **options)
+
+    return loss

@@ -1,0 +1,119 @@
+"""What bad input gets: when the function is traced, in words that say what was given, what was wanted and what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_scorefn as sf
+
+COIN = sf.family(lambda l: sf.Bernoulli(logits=l))
+KEY = jax.random.key(0)
+f = jnp.square
+
+
+@pytest.fixture(autouse=True)
+def _keys_may_be_reused():
+    with jax.debug_key_reuse(False):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: sf.score_function(f, lambda p, x: x, 0.0, KEY), TypeError, "needs a family as its second argument, not function"),
+        (lambda: sf.score_function(3.0, COIN, 0.0, KEY), TypeError, "needs a function of one draw as its first argument, not float"),
+        (lambda: sf.score_function_grad(3.0, COIN, 0.0, KEY), TypeError, "needs a function of one draw"),
+        (lambda: sf.score_function(f, COIN, 1, KEY), TypeError, r"no floating-point leaf \(leaves: \['int \(1\)'\]\)"),
+        (lambda: sf.score_function_grad(f, COIN, 1, KEY), TypeError, r"no floating-point leaf \(leaves: \['int \(1\)'\]\)"),
+        (lambda: sf.score_function(f, COIN, 0.0, None), TypeError, "draws at random and needs a key, not None"),
+        (lambda: sf.pathwise(f, sf.family(lambda m: sf.Normal(loc=m, scale=1.0)), 0.0, None), TypeError, "needs a key"),
+        (lambda: sf.score_function(f, COIN, 0.0, 42), TypeError, r"A key is one jax.random.key\(seed\).*not int \(42\)"),
+        (lambda: sf.score_function(f, COIN, 0.0, jax.random.split(KEY, 3)), TypeError, r"key<fry>\[3\].*map over them"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, num_samples=0), ValueError, "num_samples is a positive Python int"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, num_samples=2.5), TypeError, "num_samples is a positive Python int"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, num_samples=True), TypeError, "num_samples is a positive Python int"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, chunk_size=0), ValueError, "chunk_size is a positive Python int"),
+        (lambda: jax.jit(lambda n: sf.score_function(f, COIN, 0.0, KEY, num_samples=n))(3), TypeError, "it fixes shapes"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, num_sample=3), TypeError, "has no option num_sample. Its options: num_samples"),
+        (lambda: sf.exact(f, COIN, 0.0, num_samples=3), TypeError, "exact has no option num_samples"),
+        (lambda: sf.score_function(lambda x: {"a": x}, COIN, 0.0, KEY), TypeError, "f must return one real array.*not dict"),
+        (lambda: sf.score_function(lambda x: "high", COIN, 0.0, KEY), TypeError, "f must return one real array.*not str"),
+        (lambda: sf.score_function(lambda x: jax.lax.complex(x, x), COIN, 0.0, KEY), TypeError, "f must return one real array.*complex64"),
+        (lambda: sf.score_function(lambda x: None, COIN, 0.0, KEY), TypeError, "f must return one real array.*not NoneType"),
+        (lambda: sf.score_function_grad(lambda x: jnp.stack([x, x]), COIN, 0.0, KEY), ValueError, r"scalar.*returned shape \(2,\)"),
+        (
+            lambda: sf.score_function(f, sf.family(log_prob=lambda p, x: jnp.zeros(2), sampler=lambda k, p: p), 0.0, KEY),
+            ValueError, r"must be a scalar; FunctionLaw returned shape \(2,\)",
+        ),
+        (
+            lambda: sf.score_function(f, sf.family(log_prob=lambda p, x: 1, sampler=lambda k, p: p), 0.0, KEY),
+            TypeError, "must be a real float; FunctionLaw returned int32",
+        ),
+        (lambda: sf.exact(f, sf.family(log_prob=lambda p, x: x, sampler=lambda k, p: p), 0.0), TypeError,
+         "exact needs a law that has a finite support or a quadrature; FunctionLaw has a log-probability, a sampler. "
+         "Estimators that work with it: score_function"),
+    ],
+)  # fmt: skip
+def test_static_mistakes(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_parameters_may_hold_leaves_that_are_not_floats():
+    fam = sf.family(lambda p: sf.Categorical(logits=p["l"][: p["k"]]))
+    params = {"l": jnp.zeros(5), "k": 3, "flag": True, "count": np.arange(2)}
+    grads = sf.score_function_grad(jnp.square, fam, params, KEY)
+    assert grads["l"].shape == (5,) and grads["l"][:3].any() and not grads["l"][3:].any()
+    for name in ("k", "flag", "count"):
+        assert grads[name].dtype == jax.dtypes.float0
+
+
+def test_values_keep_their_precision_and_ints_and_bools_become_floats():
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x, d=dtype: x.astype(d), COIN, 0.0, KEY)
+        assert value.dtype == dtype and grads.dtype == jnp.float32
+    fam = sf.family(lambda l: sf.Categorical(logits=l))
+    for g in (lambda x: x, lambda x: x > 1):
+        assert sf.score_function(g, fam, jnp.zeros(3), KEY).dtype == jnp.float32
+    vector = sf.score_function(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
+    np.testing.assert_allclose(vector[1], 2 * vector[0], rtol=1e-6)
+    jacobian = jax.jacobian(sf.score_function, argnums=2)(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
+    np.testing.assert_allclose(jacobian, jnp.array([1.0, 2.0]) * sf.score_function_grad(lambda x: x, COIN, 0.0, KEY), rtol=1e-5)
+
+
+def test_info_says_how_far_the_value_may_be_off():
+    value, info = sf.score_function(lambda x: 2 * x, COIN, 0.0, KEY, num_samples=100, has_aux=True)
+    np.testing.assert_allclose(info.value_standard_error, np.std(info.values, ddof=1) / 10, rtol=1e-5)
+    np.testing.assert_allclose(info.log_probs, np.log(0.5), rtol=1e-6)
+    np.testing.assert_array_equal(2 * info.samples, info.values)
+    assert np.isnan(sf.score_function(f, COIN, 0.0, KEY, num_samples=1, has_aux=True)[1].value_standard_error)
+    assert abs(value - 1.0) < 5 * info.value_standard_error
+    grads, info = sf.score_function_grad(lambda x: 2 * x, COIN, 0.0, KEY, has_aux=True)
+    assert isinstance(info, sf.Info) and grads.shape == ()
+    aux_gradient = jax.grad(lambda l: sf.score_function(f, COIN, l, KEY, has_aux=True)[1].log_probs.sum())(0.0)
+    assert aux_gradient == 0.0
+
+
+def test_nan_is_never_turned_into_a_number():
+    value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x: x * jnp.nan, COIN, 0.0, KEY)
+    assert np.isnan(value) and np.isnan(grads)
+    _, info = sf.score_function(lambda x: jnp.log(x - 1), COIN, 0.0, KEY, has_aux=True)
+    assert not np.all(np.isfinite(info.values))
+
+
+def test_works_under_checkify_and_debug_nans():
+    from jax.experimental import checkify
+
+    def checked(l, key):
+        value = sf.score_function(lambda x: x, COIN, l, key)
+        checkify.check(jnp.isfinite(value), "not finite")
+        return value
+
+    error, _ = checkify.checkify(jax.grad(checked), errors=checkify.user_checks | checkify.float_checks)(0.0, KEY)
+    error.throw()
+    with jax.debug_nans(True):
+        for name, estimator in sf.ESTIMATORS.items():
+            options = {} if name == "exact" else {"num_samples": 4}
+            fam = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+            assert np.isfinite(jax.grad(estimator.function, argnums=2)(f, fam, 0.0, KEY, **options))

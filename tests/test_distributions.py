@@ -1,0 +1,254 @@
+"""The laws: densities against scipy, draws against jax.random, edges, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from cases import CASES, params_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jax_scorefn as sf
+from jax_scorefn.typing import Capability
+
+
+def uniforms(law, key):
+    return jax.tree.map(lambda like, k: jax.random.uniform(k, like.shape, like.dtype), law.uniform_like(), key)
+
+
+SCIPY = {
+    "Normal": (sf.Normal(loc=0.3, scale=0.7), scipy.stats.norm(0.3, 0.7).logpdf, 1.1),
+    "Laplace": (sf.Laplace(loc=0.3, scale=0.7), scipy.stats.laplace(0.3, 0.7).logpdf, -1.1),
+    "Exponential": (sf.Exponential(rate=2.0), scipy.stats.expon(scale=0.5).logpdf, 1.1),
+    "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5).logpdf, 1.1),
+    "Beta": (sf.Beta(a=2.5, b=0.7), scipy.stats.beta(2.5, 0.7).logpdf, 0.4),
+    "Uniform": (sf.Uniform(low=-1.0, high=3.0), scipy.stats.uniform(-1, 4).logpdf, 0.4),
+    "Bernoulli": (sf.Bernoulli(logits=0.4), scipy.stats.bernoulli(1 / (1 + np.exp(-0.4))).logpmf, 1),
+    "Binomial": (sf.Binomial(total_count=7, probs=0.3), scipy.stats.binom(7, 0.3).logpmf, 2),
+    "Geometric": (sf.Geometric(probs=0.3), scipy.stats.geom(0.3).logpmf, 4),
+    "Poisson": (sf.Poisson(rate=2.5), scipy.stats.poisson(2.5).logpmf, 4),
+    "MultivariateNormal": (
+        sf.MultivariateNormal(loc=jnp.array([0.1, 0.2]), covariance=jnp.array([[1.0, 0.3], [0.3, 0.5]])),
+        scipy.stats.multivariate_normal([0.1, 0.2], [[1.0, 0.3], [0.3, 0.5]]).logpdf,
+        np.array([0.5, -0.2], np.float32),
+    ),
+    "Categorical": (sf.Categorical(logits=jnp.array([0.1, 0.2, -1.0])), None, 2),
+    "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
+    "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_log_prob_is_the_textbook_one(name):
+    law, reference, x = SCIPY[name]
+    if name == "Categorical":
+        expected = np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())
+    elif name == "TanhNormal":
+        expected = scipy.stats.norm(0.2, 0.5).logpdf(np.arctanh(0.3)) - np.log(1 - 0.3**2)
+    elif name == "Joint":
+        expected = scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3)
+    else:
+        expected = reference(x)
+    got = law.log_prob(x)
+    assert got.shape == () and got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+JAX_RANDOM = {
+    "Normal": lambda p, k: p["loc"] + jnp.exp(p["log_scale"]) * jax.random.normal(k, (2,), p["loc"].dtype),
+    "MultivariateNormal": lambda p, k: p["loc"] + p["tril"] @ jax.random.normal(k, (2,), p["loc"].dtype),
+    "TanhNormal": lambda p, k: jnp.tanh(p["loc"] + p["scale"] * jax.random.normal(k, (), p["loc"].dtype)),
+    "Laplace": lambda p, k: p["loc"] + p["scale"] * jax.random.laplace(k, (), p["loc"].dtype),
+    "Exponential": lambda p, k: jax.random.exponential(k, (), p["rate"].dtype) / p["rate"],
+    "Uniform": lambda p, k: jax.random.uniform(k, (), p["w"].dtype, minval=-1.0, maxval=2.0),
+    "Bernoulli": lambda p, k: jax.random.bernoulli(k, jax.nn.sigmoid(p["l"])).astype(p["l"].dtype),
+    "Binomial": lambda p, k: jax.random.binomial(
+        k, jnp.asarray(5, p["l"].dtype), jax.nn.sigmoid(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
+    "Geometric": lambda p, k: jax.random.geometric(k, p["p"], dtype=jnp.int32),
+    "Poisson": lambda p, k: jax.random.poisson(k, p["rate"], dtype=jnp.int32),
+    "Gamma": lambda p, k: jnp.exp(jax.random.loggamma(k, p["a"], dtype=p["a"].dtype) - jnp.log(p["rate"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(JAX_RANDOM))
+def test_a_draw_is_that_of_jax_random(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        params = params_of(name, dtype)
+        got = CASES[name].family.at(params).sample(jax.random.key(5))
+        expected = JAX_RANDOM[name](params, jax.random.key(5))
+        assert got.dtype == expected.dtype and got.shape == expected.shape
+        np.testing.assert_array_equal(got, expected)
+
+
+FROM_UNIFORM = [name for name in CASES if Capability.FROM_UNIFORM in CASES[name].family.at(params_of(name, jnp.float32)).capabilities]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FROM_UNIFORM)
+def test_from_uniform_makes_the_draw_of_sample(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        law = CASES[name].family.at(params_of(name, dtype))
+        like = law.uniform_like()
+        draw = jax.jit(lambda k: law.sample(k))
+        make = jax.jit(lambda k: law.from_uniform(jax.random.uniform(k, like.shape, like.dtype)))
+        for seed in range(20):
+            x, y = draw(jax.random.key(seed)), make(jax.random.key(seed))
+            assert x.dtype == y.dtype
+            np.testing.assert_array_max_ulp(x, y, maxulp=2) if x.dtype.kind == "f" else np.testing.assert_array_equal(x, y)
+
+
+def test_laws_with_uniforms_are_the_ones_that_say_so():
+    assert set(FROM_UNIFORM) == {
+        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Uniform", "Bernoulli", "Categorical",
+        "Geometric",
+    }  # fmt: skip
+    pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
+    assert Capability.FROM_UNIFORM in pair.capabilities
+    u = {"a": jnp.float32(0.5), "b": jnp.array([0.1, 0.6, 0.4])}
+    assert jax.tree.map(lambda like: like.shape, pair.uniform_like()) == {"a": (), "b": (3,)}
+    drawn = pair.from_uniform(u)
+    np.testing.assert_allclose(drawn["a"], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(drawn["b"], [1, 0, 1])
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "logits", [[0.0, 1.0, -2.0, 0.5], [-40.0, 40.0, 39.0, 0.0], [-np.inf, 0.3, -np.inf, 0.0], [0.0] * 4]
+)
+def test_categories_have_their_probabilities(logits):
+    """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail."""
+    logits = jnp.array(logits, jnp.float32)
+    u = jax.random.uniform(jax.random.key(0), (1_000_000,))
+    x = jax.jit(jax.vmap(sf.Categorical(logits=logits).from_uniform))(u)
+    counts = np.bincount(np.asarray(x), minlength=4)
+    probs = np.asarray(jax.nn.softmax(logits), np.float64)
+    kept = probs > 1e-7
+    assert counts[~kept].sum() <= 1 and counts.sum() == 1_000_000
+
+    def p_value(expected):
+        expected = expected / expected.sum()
+        return scipy.stats.chisquare(counts[kept], 1_000_000 * expected[kept]).pvalue
+
+    assert p_value(probs) > 1e-4
+    if kept.sum() > 1:
+        tilted = probs * np.where(np.arange(4) == np.argmax(probs), 1.01, 1.0)
+        assert p_value(tilted) < 1e-4
+
+
+def test_the_last_uniform_never_picks_a_forbidden_category():
+    law = sf.Categorical(logits=jnp.array([0.3, 0.1, -jnp.inf]))
+    edge = jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))])
+    np.testing.assert_array_equal(jax.vmap(law.from_uniform)(edge), [0, 1])
+    assert sf.Categorical(logits=jnp.zeros(1)).from_uniform(jnp.float32(0.9999999)) == 0
+
+
+@pytest.mark.parametrize("logit", [40.0, -40.0, 25.0, -25.0, np.inf, -np.inf])
+def test_log_space_keeps_values_and_derivatives_at_extreme_logits(logit):
+    for law, inside in (
+        (lambda l: sf.Bernoulli(logits=l), [0.0, 1.0]),
+        (lambda l: sf.Binomial(total_count=2, logits=l), [0, 2]),
+    ):
+        for x in inside:
+            value, slope = jax.value_and_grad(lambda l, x=x, law=law: law(l).log_prob(x))(jnp.float32(logit))
+            likely = (x > 0) == (logit > 0)
+            assert not np.isnan(value) and np.isfinite(slope)
+            assert np.isfinite(value) or (not likely and np.isinf(logit))
+            assert abs(float(slope)) > 0.9 or likely
+
+
+def test_impossible_values_have_log_probability_minus_infinity():
+    for law, x in (
+        (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
+        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1),
+        (sf.Exponential(rate=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
+    ):  # fmt: skip
+        assert law.log_prob(jnp.asarray(x)) == -np.inf, type(law).__name__
+
+
+def test_probabilities_of_zero_and_one_have_finite_derivatives():
+    for law in (lambda p: sf.Bernoulli(probs=p), lambda p: sf.Binomial(total_count=1, probs=p)):
+        for p, x in ((0.0, 0), (1.0, 1)):
+            value, slope = jax.value_and_grad(lambda q, x=x, law=law: law(q).log_prob(jnp.asarray(x)))(p)
+            assert abs(value) < 1e-6 and np.isfinite(slope)
+    grads = jax.grad(lambda p: sf.Categorical(probs=p).log_prob(jnp.asarray(1)))(jnp.array([0.0, 0.4, 0.6]))
+    assert np.all(np.isfinite(grads))
+
+
+def test_infinite_and_missing_categories_are_scored_and_never_nan():
+    law = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(-jnp.inf), jnp.float32(0.0)]))
+    value, slope = jax.value_and_grad(lambda l: law(l).log_prob(jnp.asarray(0)))(jnp.float32(0.0))
+    np.testing.assert_allclose([value, slope], [np.log(0.5), 0.5], rtol=1e-6)
+
+
+def test_draws_that_round_to_an_end_keep_a_finite_right_score():
+    """Gamma with concentration .01 underflows, Beta(.05, .05) rounds to 1, tanh saturates: scores stay finite and mean 0."""
+    for build, p in (
+        (lambda a: sf.Gamma(concentration=a, rate=1.0), 0.01), (lambda a: sf.Beta(a=a, b=0.05), 0.05),
+        (lambda m: sf.TanhNormal(loc=m, scale=1.0), 12.0),
+    ):  # fmt: skip
+        score = lambda key, build=build, p=p: jax.grad(lambda q: build(q).sample_and_log_prob(key)[1])(p)
+        runs = sf.testing.replicate(score, jax.random.key(0), 20_000, batch=20_000)
+        assert np.all(np.isfinite(runs))
+        z = runs.mean() / (runs.std() / np.sqrt(len(runs)))
+        assert abs(z) < 5 and runs.std() > 0.5
+    edge = jax.vmap(jax.grad(lambda x, m: sf.TanhNormal(loc=m, scale=1.0).log_prob(x), argnums=1), (0, None))
+    assert np.all(np.isfinite(edge(jnp.array([-1.0, 1.0]), 0.0)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.lists(st.integers(1, 3), max_size=3).map(tuple), extra=st.booleans())
+def test_parameters_broadcast_to_one_event(shape, extra):
+    loc = jnp.zeros(shape)
+    law = sf.Normal(loc=loc, scale=jnp.ones(shape[-1:]) if extra else 1.0)
+    x = law.sample(jax.random.key(0))
+    assert x.shape == shape and law.log_prob(x).shape == ()
+    np.testing.assert_allclose(law.log_prob(x), scipy.stats.norm.logpdf(np.asarray(x)).sum(), rtol=1e-4)
+
+
+def test_laws_are_pytrees_that_vmap_and_carry_no_validation():
+    laws = jax.vmap(lambda m: sf.Normal(loc=m, scale=1.0))(jnp.arange(3.0))
+    assert laws.loc.shape == (3,)
+    draws = jax.vmap(lambda law, key: law.sample(key), in_axes=(sf.Normal(loc=0, scale=0), 0))(
+        laws, jax.random.split(jax.random.key(0), 3)
+    )
+    assert draws.shape == (3,)
+    odd = jax.tree.map(lambda _: None, sf.Bernoulli(logits=1.0))
+    assert isinstance(odd, sf.Bernoulli)
+    assert jax.tree.structure(sf.Binomial(total_count=3, probs=0.5)) != jax.tree.structure(sf.Binomial(total_count=4, probs=0.5))
+
+
+def test_constructors_are_keyword_only_and_take_one_of_logits_and_probs():
+    with pytest.raises(TypeError):
+        sf.Normal(0.0, 1.0)
+    for law in (sf.Bernoulli(), sf.Bernoulli(logits=0.0, probs=0.5), sf.Categorical(), sf.Geometric()):
+        with pytest.raises(ValueError, match="takes logits or probs, one of the two and not both"):
+            law.log_prob(jnp.asarray(1))
+    with pytest.raises(ValueError, match="scale_tril or covariance"):
+        sf.MultivariateNormal(loc=jnp.zeros(2)).log_prob(jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"loc of shape \(D,\)"):
+        sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=jnp.eye(3)).log_prob(jnp.zeros(2))
+    with pytest.raises(TypeError, match="Normal got loc of dtype int32"):
+        sf.Normal(loc=jnp.arange(3), scale=1.0).log_prob(jnp.zeros(3))
+    with pytest.raises(ValueError, match="last axis of K categories"):
+        sf.Categorical(logits=0.0).log_prob(jnp.asarray(0))
+
+
+def test_grids_refuse_what_is_too_large_or_endless():
+    many = sf.family(lambda l: sf.Bernoulli(logits=l))
+    with pytest.raises(ValueError, match=r"The grid of Bernoulli has 1.607e\+60 points \(2 values in each of 200"):
+        sf.exact(jnp.sum, many, jnp.zeros(200))
+    with pytest.raises(ValueError, match="Poisson has an infinite support: pass max_value="):
+        sf.exact(jnp.sum, sf.family(lambda r: sf.Poisson(rate=r)), 1.0)
+    _, info = sf.exact(lambda x: x, sf.family(lambda r: sf.Poisson(rate=r)), 2.0, max_value=4, has_aux=True)
+    np.testing.assert_allclose(info.omitted_mass, scipy.stats.poisson(2.0).sf(4), rtol=1e-4)
+
+
+def test_a_joint_may_mix_enumeration_and_quadrature(x64):
+    fam = sf.family(lambda p: sf.Joint((sf.Bernoulli(logits=p), sf.Normal(loc=p, scale=1.0))))
+    got = sf.exact(lambda x: x[0] * x[1] ** 2, fam, 0.3)
+    np.testing.assert_allclose(got, (1 + 0.3**2) / (1 + np.exp(-0.3)), rtol=1e-10)
+    second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x[0] * x[1] ** 2, fam, 0.3)
+    truth = jax.grad(jax.grad(lambda p: (1 + p**2) * jax.nn.sigmoid(p)))(0.3)
+    np.testing.assert_allclose(second, truth, rtol=1e-9)

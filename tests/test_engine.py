@@ -1,0 +1,152 @@
+"""Draw i depends on (key, i) alone: the same estimate for every chunk size and device count, and nothing compiles twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jax_scorefn as sf
+
+PARAMS = {"m": jnp.array([0.5, -1.0, 2.0]), "s": jnp.zeros(3)}
+NORMAL = sf.family(lambda p: sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])))
+S = 20
+
+
+def value_and_grad(estimator, params=PARAMS, seed=1, **options):
+    f = lambda x: jnp.sum(jnp.sin(x) + x**2) * params["m"][0]
+    function = lambda p, k: estimator(f, NORMAL, p, k, num_samples=S, **options)
+    return jax.value_and_grad(function)(params, jax.random.key(seed))
+
+
+def assert_same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("estimator", [sf.score_function, sf.pathwise])
+@pytest.mark.parametrize("chunk_size", [1, 7, S, 3 * S])
+def test_any_chunk_size_gives_the_same(estimator, chunk_size):
+    assert_same(value_and_grad(estimator, chunk_size=chunk_size), value_and_grad(estimator))
+
+
+def test_draws_are_identical_for_every_chunk_size():
+    coins = sf.family(lambda p: sf.Bernoulli(logits=p["m"]))
+    draws = [
+        sf.score_function(jnp.sum, coins, PARAMS, jax.random.key(0), num_samples=S, chunk_size=c, has_aux=True)[1].samples
+        for c in (None, 1, 7, S)
+    ]
+    for other in draws[1:]:
+        np.testing.assert_array_equal(draws[0], other)
+
+
+def test_fewer_draws_are_the_first_of_more():
+    few = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=5, has_aux=True)[1].samples
+    many = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=9, has_aux=True)[1].samples
+    np.testing.assert_array_equal(few, many[:5])
+
+
+def test_hessian_is_the_same_in_chunks():
+    function = lambda p, c: sf.score_function(lambda x: jnp.sum(x**2), NORMAL, p, jax.random.key(0), num_samples=9, chunk_size=c)
+    assert_same(jax.hessian(function)(PARAMS, 4), jax.hessian(function)(PARAMS, None))
+
+
+@pytest.mark.sharded
+@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+@pytest.mark.parametrize(("devices", "chunk_size", "how"), [
+    (1, None, "jit"), (2, None, "eager"), (2, 7, "jit"), (2, None, "vmap"), (8, None, "jit"), (8, 7, "eager"), (8, 8, "vmap"),
+])  # fmt: skip
+def test_any_number_of_devices_gives_the_same(devices, explicit, chunk_size, how):
+    mesh = jax.make_mesh((devices,), ("draws",), axis_types=(AxisType.Explicit if explicit else AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("draws"))
+    f = lambda x: jnp.sum(jnp.sin(x) + x**2)
+    plain = jax.value_and_grad(lambda p, k: sf.score_function(f, NORMAL, p, k, num_samples=S))
+    options = {"num_samples": S, "sharding": sharding, "chunk_size": chunk_size}
+    sharded = jax.value_and_grad(lambda p, k: sf.score_function(f, NORMAL, p, k, **options))
+    expected = plain(PARAMS, jax.random.key(1))
+    run = sharded if not explicit else _inside(mesh, sharded)
+    if how == "jit":
+        run = jax.jit(sharded) if not explicit else _inside(mesh, jax.jit(sharded))
+    if how == "vmap":
+        mapped = jax.jit(jax.vmap(sharded, (None, 0)))
+        mapped = mapped if not explicit else _inside(mesh, mapped)
+        got = mapped(PARAMS, jnp.stack([jax.random.key(3), jax.random.key(1)]))
+        got = jax.tree.map(lambda leaf: leaf[1], jax.device_get(got))
+    else:
+        got = run(PARAMS, jax.random.key(1))
+    assert_same(got, expected)
+
+
+def _inside(mesh, function):
+    def call(*args):
+        with jax.set_mesh(mesh):
+            return jax.device_get(function(*args))
+
+    return call
+
+
+@pytest.mark.sharded
+def test_draws_really_lie_on_the_devices():
+    mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("draws"))
+    grad = jax.jit(lambda p, k: sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, p, k, num_samples=400, sharding=sharding))
+    text = grad.lower(PARAMS, jax.random.key(0)).compile().as_text()
+    assert "num_partitions=4" in text and "f32[100,3]" in text and "f32[400,3]" not in text
+
+
+@pytest.mark.sharded
+def test_a_black_box_on_devices_sees_no_draw_that_was_not_asked_for():
+    seen = []
+    box = sf.black_box(lambda xs: (seen.append(len(xs)), xs.sum(-1))[1], vectorized=True)
+    mesh = jax.make_mesh((8,), ("draws",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("draws"))
+    got = sf.score_function_grad(box, NORMAL, PARAMS, jax.random.key(1), num_samples=S, sharding=sharding)
+    expected = sf.score_function_grad(jnp.sum, NORMAL, PARAMS, jax.random.key(1), num_samples=S)
+    assert_same(got, expected)
+
+
+def test_sharding_of_the_wrong_kind_is_refused():
+    with pytest.raises(TypeError, match=r"sharding is a jax\.sharding\.Sharding"):
+        sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), sharding="draws")
+
+
+def test_jit_vmap_over_a_thousand_problems_equals_the_loop_and_compiles_once(monkeypatch):
+    f = lambda x: jnp.sum((x - 1.0) ** 2)
+    one = lambda params, key: sf.score_function_grad(f, NORMAL, params, key, num_samples=4)
+    traces = []
+    counted = jax.jit(jax.vmap(lambda p, k: (traces.append(1), one(p, k))[1]))
+    params = {"m": jax.random.normal(jax.random.key(0), (1000, 3)), "s": 0.1 * jax.random.normal(jax.random.key(1), (1000, 3))}
+    mapped = counted(params, jax.random.split(jax.random.key(2), 1000))
+    with jax.log_compiles(False):
+        again = counted(params, jax.random.split(jax.random.key(3), 1000))
+    assert len(traces) == 1 and counted._cache_size() == 1
+    assert not np.allclose(mapped["m"], again["m"])
+    single, keys = jax.jit(one), jax.random.split(jax.random.key(2), 1000)
+    for i in range(1000):
+        looped = single(jax.tree.map(lambda leaf: leaf[i], params), keys[i])
+        if i % 50 == 0:
+            assert_same(looped, jax.tree.map(lambda leaf: leaf[i], mapped))
+        else:
+            np.testing.assert_allclose(looped["m"], mapped["m"][i], rtol=2e-4, atol=2e-4)
+
+
+def test_legacy_and_rbg_keys_work():
+    for key in (jax.random.PRNGKey(0), jax.random.key(0, impl="rbg")):
+        grads = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, key)
+        assert np.all(np.isfinite(grads["m"]))
+    typed = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, jax.random.key(0))
+    legacy = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, jax.random.PRNGKey(0))
+    np.testing.assert_array_equal(typed["m"], legacy["m"])
+
+
+def test_memory_of_a_chunked_gradient_is_that_of_a_chunk():
+    """No array of the compiled program holds all draws at once: only their scalars do."""
+    wide = {"m": jnp.zeros(50), "s": jnp.zeros(50)}
+    f = lambda x: jnp.sum(x**2)
+    compiled = lambda c: jax.jit(
+        lambda p, k: sf.score_function_grad(f, NORMAL, p, k, num_samples=1024, chunk_size=c)
+    ).lower(wide, jax.random.key(0)).compile().as_text()  # fmt: skip
+    assert "f32[1024,50]" in compiled(None)
+    chunked = compiled(32)
+    assert "f32[32,50]" in chunked
+    assert not any(shape in chunked for shape in ("[1024,50]", "[32,32,50]", "[51200]"))

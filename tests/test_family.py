@@ -1,0 +1,134 @@
+"""The four forms of a family, and what is refused in their place."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_scorefn as sf
+
+XS = jnp.arange(1.0, 5.0)
+
+
+def test_a_family_is_a_logp_and_keeps_the_name_of_its_function():
+    @sf.family
+    def coin(logit):
+        """A coin."""
+        return sf.Bernoulli(logits=logit)
+
+    np.testing.assert_allclose(coin(0.0, 1.0), np.log(0.5), rtol=1e-6)
+    assert coin.__name__ == "coin" and coin.__doc__ == "A coin." and hash(coin) == hash(coin)
+    static = jax.jit(sf.score_function, static_argnums=(0, 1))
+    np.testing.assert_allclose(static(jnp.square, coin, 100.0, jax.random.key(0)), 1.0)
+
+
+@pytest.mark.statistical
+def test_two_plain_functions_agree_with_the_law_they_describe():
+    plain = sf.family(
+        log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0),
+        sampler=lambda key, m: m + jax.random.normal(key),
+    )
+    law = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+    f = lambda x: x**3
+    np.testing.assert_allclose(
+        sf.score_function_grad(f, plain, 0.4, jax.random.key(1)), sf.score_function_grad(f, law, 0.4, jax.random.key(1)),
+        rtol=1e-5,
+    )  # fmt: skip
+    with pytest.raises(TypeError, match="pathwise needs a law that has reparameterized draws"):
+        sf.pathwise(f, plain, 0.4, jax.random.key(1))
+    path = sf.family(
+        log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0),
+        sampler=lambda key, m: m + jax.random.normal(key), reparameterized=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        sf.pathwise_grad(f, path, 0.4, jax.random.key(1)), sf.pathwise_grad(f, law, 0.4, jax.random.key(1)), rtol=1e-5
+    )
+
+
+def test_a_support_may_be_unnormalized(x64):
+    faces = jnp.arange(1.0, 5.0)
+    die = sf.family(log_prob=lambda w, face: w * face + 7.0, support=faces)
+    mean = lambda w: jnp.sum(faces * jax.nn.softmax(w * faces))
+    np.testing.assert_allclose(sf.exact(lambda x: x, die, 0.3), mean(0.3), rtol=1e-12)
+    np.testing.assert_allclose(sf.exact_grad(lambda x: x, die, 0.3), jax.grad(mean)(0.3), rtol=1e-12)
+    second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x, die, 0.3)
+    np.testing.assert_allclose(second, jax.grad(jax.grad(mean))(0.3), rtol=1e-11)
+    runs = sf.testing.replicate(
+        lambda key: sf.score_function_grad(lambda x: x, die, 0.3, key, num_samples=8), jax.random.key(0), 5000, batch=5000
+    )
+    sf.testing.assert_unbiased(runs, jax.grad(mean)(0.3), precision=0.03)
+    with pytest.raises(ValueError, match="max_points=3"):
+        sf.exact(lambda x: x, die, 0.3, max_points=3)
+
+
+@pytest.mark.statistical
+def test_given_draws_of_another_law_are_weighted():
+    """Draws of N(0, 1.5^2) for expectations under N(m, 1): weighted, and self-normalised when constants are missing."""
+    log_q = lambda x: jax.scipy.stats.norm.logpdf(x, 0.0, 1.5)
+    log_p = lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0)
+    f = lambda x: x**2
+
+    def run(key, normalized, size):
+        xs = 1.5 * jax.random.normal(key, (size,))
+        shift = 0.0 if normalized else 3.0
+        fam = sf.family(
+            log_prob=lambda m, x: log_p(m, x) + shift, samples=xs, log_proposal=log_q(xs), normalized=normalized,
+            independent=True,
+        )  # fmt: skip
+        return jax.value_and_grad(sf.score_function, argnums=2)(f, fam, 0.3, None)
+
+    exact = (1 + 0.3**2, 0.6)
+    runs = sf.testing.replicate(lambda key: run(key, True, 8), jax.random.key(0), 20_000, batch=20_000)
+    sf.testing.assert_unbiased(runs, exact, precision=0.05)
+    runs = sf.testing.replicate(lambda key: run(key, False, 4000), jax.random.key(0), 500, batch=500)
+    sf.testing.assert_unbiased(runs, exact, precision=0.01)
+    few = sf.testing.replicate(lambda key: run(key, False, 2), jax.random.key(0), 20_000, batch=20_000)
+    with pytest.raises(AssertionError, match="is biased"):  # self-normalised: vanishing, and visible at two draws
+        sf.testing.assert_unbiased(few, exact, precision=0.05)
+
+
+def test_given_draws_second_order_is_that_of_importance_sampling(x64):
+    xs = jnp.array([0.0, 1.0])
+    log_q = jnp.log(jnp.array([0.3, 0.7]))
+    coin = lambda p, x: sf.Bernoulli(logits=p).log_prob(x)
+
+    def hessian(index):
+        fam = sf.family(log_prob=coin, samples=xs[index], log_proposal=log_q[index], independent=True)
+        return jax.grad(sf.score_function_grad, argnums=2)(lambda x: 1 + 2 * x, fam, 1.0, None)
+
+    got = sf.testing.enumerate_draws(hessian, lambda _, i: log_q[i], None, jnp.arange(2), 2)
+    np.testing.assert_allclose(got, -0.18172, atol=6e-6)
+
+
+def test_facts_of_given_draws_are_data():
+    logp = lambda m, x: -((x - m) ** 2)
+    assert sf.family(log_prob=logp, samples=XS).bias is sf.Bias.VANISHING
+    assert sf.family(log_prob=logp, samples=XS, independent=True).bias is sf.Bias.NONE
+    assert sf.family(log_prob=logp, samples=XS, independent=True, normalized=False).bias is sf.Bias.VANISHING
+    _, info = sf.score_function(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0, None, has_aux=True)
+    np.testing.assert_array_equal(info.samples, XS)
+    np.testing.assert_array_equal(info.weights, np.ones(4))
+    chunked = sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0, chunk_size=3)
+    np.testing.assert_allclose(chunked, sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0), rtol=1e-6)
+
+
+def test_what_is_refused():
+    logp = lambda m, x: -((x - m) ** 2)
+    bad = [
+        {}, {"log_prob": logp}, {"sampler": logp}, {"log_prob": logp, "samples": XS, "support": XS},
+        {"log_prob": logp, "support": XS, "log_proposal": XS},
+    ]  # fmt: skip
+    for arguments in bad:
+        with pytest.raises(TypeError, match="sf.family takes one of these four forms; it got"):
+            sf.family(**arguments)
+    with pytest.raises(TypeError, match="sf.family takes one of these four forms"):
+        sf.family(logp, log_prob=logp)
+    with pytest.raises(TypeError, match="must return a distribution of one draw.*it returned float"):
+        sf.score_function(jnp.sin, sf.family(lambda p: 3.0), 0.0, jax.random.key(0))
+    fam = sf.family(log_prob=logp, samples=XS)
+    with pytest.raises(ValueError, match="holds 4 given draws and num_samples=7"):
+        sf.score_function(jnp.sin, fam, 0.0, None, num_samples=7)
+    with pytest.raises(ValueError, match="leading axis of every leaf"):
+        sf.score_function(lambda x: 0.0, sf.family(log_prob=logp, samples=(XS, XS[:2])), 0.0, None)
+    with pytest.raises(ValueError, match=r"one number for each given draw, shape \(4,\)"):
+        sf.score_function(jnp.sin, sf.family(log_prob=logp, samples=XS, log_proposal=XS[:2]), 0.0, None)

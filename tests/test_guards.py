@@ -1,0 +1,80 @@
+"""The guard: exactly as many derivatives as declared, under every transform."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_scorefn as sf
+from jax_scorefn._guards import guard
+
+X = jnp.arange(1.0, 4.0)
+
+
+def once(x):
+    return jnp.sum(jnp.sin(guard(x, order=1, message="no more than once")) ** 2)
+
+
+def test_one_derivative_passes_under_every_transform():
+    expected = np.sin(2 * X)
+    two = jnp.stack([X, X])
+    loop = lambda x: jax.lax.scan(lambda c, _: (c, jax.grad(once)(c)), x, None, length=2)[1][1]
+    for grad in (
+        jax.grad(once), jax.jit(jax.grad(once)), jax.jacfwd(once), jax.jacrev(once), jax.grad(jax.checkpoint(once)),
+        lambda x: jax.vmap(jax.grad(once))(two)[0], loop, jax.grad(jax.jit(once)),
+    ):  # fmt: skip
+        np.testing.assert_allclose(grad(X), expected, rtol=1e-5)
+    tangent = jax.jvp(once, (X,), (jnp.ones(3),))[1]
+    np.testing.assert_allclose(tangent, expected.sum(), rtol=1e-5)
+
+
+def descend(x):
+    return jax.lax.fori_loop(0, 2, lambda _, c: c - 0.1 * jax.grad(once)(c), x)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        jax.hessian(once), jax.jacfwd(jax.jacfwd(once)), jax.jacrev(jax.jacrev(once)), jax.jacrev(jax.jacfwd(once)),
+        jax.jit(jax.hessian(jax.jit(once))), jax.hessian(jax.checkpoint(once)), jax.jacfwd(descend),
+        lambda x: jax.vmap(jax.hessian(once))(jnp.stack([x, x])),
+    ],
+)  # fmt: skip
+def test_the_second_raises(twice):
+    with pytest.raises(TypeError, match="no more than once"):
+        twice(X)
+
+
+def test_a_second_derivative_in_something_else_passes():
+    def f(x, y):
+        return once(x) * jnp.sin(y)
+
+    np.testing.assert_allclose(jax.grad(lambda y: jax.grad(f)(X, y).sum())(0.3), np.sin(2 * X).sum() * np.cos(0.3), rtol=1e-5)
+    assert np.isfinite(jax.grad(jax.grad(f, argnums=1), argnums=1)(X, 0.3))
+
+
+def test_order_two_allows_a_hessian_and_refuses_the_third():
+    twice = lambda x: jnp.sum(jnp.sin(guard(x, order=2, message="no more than twice")) ** 2)
+    np.testing.assert_allclose(jnp.diag(jax.hessian(twice)(X)), 2 * np.cos(2 * X), rtol=1e-5)
+    with pytest.raises(TypeError, match="no more than twice"):
+        jax.jacfwd(jax.hessian(twice))(X)
+
+
+def test_every_estimator_raises_above_its_declared_order():
+    normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+    for record in sf.ESTIMATORS.values():
+        if record.orders == float("inf"):
+            continue
+        differentiated = lambda m, r=record: r.function(lambda x: x**4, normal, m, jax.random.key(0))
+        for _ in range(int(record.orders)):
+            differentiated = jax.grad(differentiated)
+        assert np.isfinite(differentiated(0.3))
+        with pytest.raises(TypeError, match=f"{record.name} estimates derivatives up to order {int(record.orders)}"):
+            jax.grad(differentiated)(0.3)
+
+
+def test_leaves_that_are_not_floats_pass_untouched():
+    tree = {"a": 1, "b": jnp.arange(3), "key": jax.random.key(0), "x": 2.0}
+    guarded = guard(tree, order=1, message="")
+    assert guarded["a"] == 1 and guarded["key"] is tree["key"] and guarded["b"] is tree["b"]
+    assert guard(tree, order=float("inf"), message="") is tree
