@@ -38,7 +38,7 @@ def enumerate_expectation(
       >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
       >>> mean = sf.testing.enumerate_expectation(lambda x: 1.0 + 2.0 * x, coin, jnp.array([0.0, 1.0]))
       >>> print(f"{mean(1.0):.5f} {jax.grad(mean)(1.0):.5f} {jax.grad(jax.grad(mean))(1.0):.5f}")
-      2.46212 0.39322 -0.18171
+      2.46212 0.39322 -0.18172
     """
     num_leading(support)
     support = jax.tree.map(np.asarray, support)
