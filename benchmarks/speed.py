@@ -254,7 +254,7 @@ def child(num_samples: int, chunk_size: int | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table and say what failed; exit status 1 if anything did."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=str(__doc__).splitlines()[0])
     parser.add_argument("--only", default="", help="workloads whose name contains this, e.g. W1")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of timed calls")
     parser.add_argument("--no-memory", action="store_true", help="leave the memory measurement out")

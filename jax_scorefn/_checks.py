@@ -126,7 +126,7 @@ def params(tree: PyTree) -> None:
 
 
 def value(x: Any) -> Array:
-    """f of one draw, as a float array."""
+    """F of one draw, as a float array."""
     if not jax.tree_util.all_leaves([x]) or isinstance(x, str):
         raise TypeError(BAD_VALUE.format(given=describe(x)))
     array = jnp.asarray(x)

@@ -39,7 +39,7 @@ class Baseline:
     doc: str
 
     def __call__(self, values: Array) -> Array:
-        """b for each draw."""
+        """B for each draw."""
         return self.apply(values)
 
 

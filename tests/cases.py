@@ -68,8 +68,6 @@ def _family(build):
     return sf.family(build)
 
 
-
-
 CASES: dict[str, Case] = {
     "Normal": Case(
         sf.Normal,

@@ -48,9 +48,11 @@ def test_log_prob_and_gradients_are_ours(library):
 def test_discrete_laws_are_scored_and_not_reparameterized(library):
     coin = sf.family(COINS[library])
     f = lambda x: 1.0 + 2.0 * x
-    runs = sf.testing.replicate(lambda key: sf.score_function_grad(f, coin, 1.0, key), jax.random.key(0), 2000, batch=2000)
+    runs = sf.testing.replicate(
+        lambda key: sf.score_function_grad(f, coin, 1.0, key), jax.random.key(0), 2000, batch=2000
+    )
     sf.testing.assert_unbiased(runs, 0.393224, precision=0.02)
-    with pytest.raises(TypeError, match=rf"pathwise needs a law that has reparameterized draws; \w+.Bernoulli"):
+    with pytest.raises(TypeError, match=r"pathwise needs a law that has reparameterized draws; \w+.Bernoulli"):
         sf.pathwise_grad(f, coin, 1.0, jax.random.key(0))
     second = jax.hessian(lambda l: sf.score_function(f, coin, l, jax.random.key(0), num_samples=4096))(1.0)
     np.testing.assert_allclose(second, -0.18172, atol=0.05)
@@ -63,7 +65,9 @@ def test_numpyro_laws_with_a_support_are_enumerated():
     np.testing.assert_allclose(sf.exact_grad(f, coin, 0.4), sf.exact_grad(f, ours, 0.4), rtol=1e-5)
 
 
-@pytest.mark.parametrize("law", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)])
+@pytest.mark.parametrize(
+    "law", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)]
+)
 def test_a_batch_of_laws_is_refused_with_the_remedy(law):
     with pytest.raises(ValueError, match=r"scalar; \w+.Normal returned shape \(2,\).*Independent.*to_event.*jax.vmap"):
         sf.score_function_grad(jnp.sum, sf.family(law), M, jax.random.key(0))
@@ -72,14 +76,22 @@ def test_a_batch_of_laws_is_refused_with_the_remedy(law):
 def test_what_each_library_says_of_reparameterization():
     law = lambda dist: sf.distributions.as_law(dist)
     path = sf.Capability.REPARAMETERIZED
-    for dist in (nd.Normal(0.0, 1.0), nd.Gamma(2.0), tfd.Normal(0.0, 1.0), distrax.Normal(0.0, 1.0), distrax.Gamma(2.0, 1.0)):
+    for dist in (
+        nd.Normal(0.0, 1.0),
+        nd.Gamma(2.0),
+        tfd.Normal(0.0, 1.0),
+        distrax.Normal(0.0, 1.0),
+        distrax.Gamma(2.0, 1.0),
+    ):
         assert path in law(dist).capabilities
     for dist in (nd.Poisson(2.0), tfd.Poisson(2.0), distrax.Categorical(logits=jnp.zeros(3))):
         assert path not in law(dist).capabilities
 
 
 def test_foreign_parts_in_a_joint():
-    fam = sf.family(lambda m: sf.Joint({"a": nd.Normal(m, 1.0), "b": sf.Bernoulli(logits=m), "c": distrax.Laplace(m, 1.0)}))
+    fam = sf.family(
+        lambda m: sf.Joint({"a": nd.Normal(m, 1.0), "b": sf.Bernoulli(logits=m), "c": distrax.Laplace(m, 1.0)})
+    )
     f = lambda x: x["a"] + x["b"] + x["c"]
     runs = sf.testing.replicate(lambda k: sf.score_function_grad(f, fam, 0.0, k), jax.random.key(0), 2000, batch=2000)
     sf.testing.assert_unbiased(runs, 2.25, precision=0.05)
@@ -100,5 +112,7 @@ def test_any_object_that_draws_and_scores_is_a_law():
 
     fam = sf.family(Mine)
     np.testing.assert_allclose(sf.pathwise_grad(lambda x: 2 * x, fam, 0.3, jax.random.key(0)), 2.0, rtol=1e-5)
-    runs = sf.testing.replicate(lambda k: sf.score_function_grad(jnp.square, fam, 0.3, k), jax.random.key(0), 2000, batch=2000)
+    runs = sf.testing.replicate(
+        lambda k: sf.score_function_grad(jnp.square, fam, 0.3, k), jax.random.key(0), 2000, batch=2000
+    )
     sf.testing.assert_unbiased(runs, 0.6, precision=0.05)

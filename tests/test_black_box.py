@@ -69,7 +69,11 @@ def test_pytrees_of_draws_results_with_a_shape_and_vmap_over_problems():
 def test_f_in_jax_may_add_what_depends_on_the_parameters():
     box = sf.black_box(lambda x: float(np.sum(x) > 0))
     grad = jax.grad(lambda m: sf.score_function(lambda x: box(x) + jnp.sum(m**2), NORMAL, m, jax.random.key(0)))(M)
-    plain = jax.grad(lambda m: sf.score_function(lambda x: (jnp.sum(x) > 0).astype(float) + jnp.sum(m**2), NORMAL, m, jax.random.key(0)))(M)
+    plain = jax.grad(
+        lambda m: sf.score_function(
+            lambda x: (jnp.sum(x) > 0).astype(float) + jnp.sum(m**2), NORMAL, m, jax.random.key(0)
+        )
+    )(M)
     np.testing.assert_allclose(grad, plain, rtol=1e-4)
 
 
@@ -98,12 +102,16 @@ def test_what_is_refused():
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"returned shape \(2,\) where result_shape=\(\)"):
         jax.block_until_ready(sf.score_function(sf.black_box(lambda x: x), NORMAL, M, jax.random.key(0)))
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"so \(64, ...\) for a chunk of 64 draws"):
-        jax.block_until_ready(sf.score_function(sf.black_box(lambda x: 0.0, vectorized=True), NORMAL, M, jax.random.key(0)))
+        jax.block_until_ready(
+            sf.score_function(sf.black_box(lambda x: 0.0, vectorized=True), NORMAL, M, jax.random.key(0))
+        )
 
     def loss(m):
         return sf.score_function(sf.black_box(lambda x: float(m[0])), NORMAL, m, jax.random.key(0))
 
-    with pytest.raises(TypeError, match="closes over m, which is being traced.*keep the part that uses the parameters in JAX"):
+    with pytest.raises(
+        TypeError, match="closes over m, which is being traced.*keep the part that uses the parameters in JAX"
+    ):
         jax.grad(loss)(M)
     partial = lambda m: sf.score_function(
         sf.black_box(functools.partial(lambda m, x: float(m[0]), m)), NORMAL, m, jax.random.key(0)

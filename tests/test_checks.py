@@ -79,7 +79,9 @@ def test_values_keep_their_precision_and_ints_and_bools_become_floats():
     vector = sf.score_function(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
     np.testing.assert_allclose(vector[1], 2 * vector[0], rtol=1e-6)
     jacobian = jax.jacobian(sf.score_function, argnums=2)(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
-    np.testing.assert_allclose(jacobian, jnp.array([1.0, 2.0]) * sf.score_function_grad(lambda x: x, COIN, 0.0, KEY), rtol=1e-5)
+    np.testing.assert_allclose(
+        jacobian, jnp.array([1.0, 2.0]) * sf.score_function_grad(lambda x: x, COIN, 0.0, KEY), rtol=1e-5
+    )
 
 
 def test_info_says_how_far_the_value_may_be_off():

@@ -82,7 +82,11 @@ def test_a_draw_is_that_of_jax_random(name, dtype):
         np.testing.assert_array_equal(got, expected)
 
 
-FROM_UNIFORM = [name for name in CASES if Capability.FROM_UNIFORM in CASES[name].family.at(params_of(name, jnp.float32)).capabilities]
+FROM_UNIFORM = [
+    name
+    for name in CASES
+    if Capability.FROM_UNIFORM in CASES[name].family.at(params_of(name, jnp.float32)).capabilities
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -96,7 +100,9 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
         for seed in range(20):
             x, y = draw(jax.random.key(seed)), make(jax.random.key(seed))
             assert x.dtype == y.dtype
-            np.testing.assert_array_max_ulp(x, y, maxulp=2) if x.dtype.kind == "f" else np.testing.assert_array_equal(x, y)
+            np.testing.assert_array_max_ulp(x, y, maxulp=2) if x.dtype.kind == "f" else np.testing.assert_array_equal(
+                x, y
+            )
 
 
 def test_laws_with_uniforms_are_the_ones_that_say_so():
@@ -216,7 +222,9 @@ def test_laws_are_pytrees_that_vmap_and_carry_no_validation():
     assert draws.shape == (3,)
     odd = jax.tree.map(lambda _: None, sf.Bernoulli(logits=1.0))
     assert isinstance(odd, sf.Bernoulli)
-    assert jax.tree.structure(sf.Binomial(total_count=3, probs=0.5)) != jax.tree.structure(sf.Binomial(total_count=4, probs=0.5))
+    assert jax.tree.structure(sf.Binomial(total_count=3, probs=0.5)) != jax.tree.structure(
+        sf.Binomial(total_count=4, probs=0.5)
+    )
 
 
 def test_constructors_are_keyword_only_and_take_one_of_logits_and_probs():

@@ -33,7 +33,9 @@ def test_any_chunk_size_gives_the_same(estimator, chunk_size):
 def test_draws_are_identical_for_every_chunk_size():
     coins = sf.family(lambda p: sf.Bernoulli(logits=p["m"]))
     draws = [
-        sf.score_function(jnp.sum, coins, PARAMS, jax.random.key(0), num_samples=S, chunk_size=c, has_aux=True)[1].samples
+        sf.score_function(jnp.sum, coins, PARAMS, jax.random.key(0), num_samples=S, chunk_size=c, has_aux=True)[
+            1
+        ].samples
         for c in (None, 1, 7, S)
     ]
     for other in draws[1:]:
@@ -47,7 +49,9 @@ def test_fewer_draws_are_the_first_of_more():
 
 
 def test_hessian_is_the_same_in_chunks():
-    function = lambda p, c: sf.score_function(lambda x: jnp.sum(x**2), NORMAL, p, jax.random.key(0), num_samples=9, chunk_size=c)
+    function = lambda p, c: sf.score_function(
+        lambda x: jnp.sum(x**2), NORMAL, p, jax.random.key(0), num_samples=9, chunk_size=c
+    )
     assert_same(jax.hessian(function)(PARAMS, 4), jax.hessian(function)(PARAMS, None))
 
 
@@ -89,7 +93,9 @@ def _inside(mesh, function):
 def test_draws_really_lie_on_the_devices():
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("draws"))
-    grad = jax.jit(lambda p, k: sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, p, k, num_samples=400, sharding=sharding))
+    grad = jax.jit(
+        lambda p, k: sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, p, k, num_samples=400, sharding=sharding)
+    )
     text = grad.lower(PARAMS, jax.random.key(0)).compile().as_text()
     assert "num_partitions=4" in text and "f32[100,3]" in text and "f32[400,3]" not in text
 
@@ -115,7 +121,10 @@ def test_jit_vmap_over_a_thousand_problems_equals_the_loop_and_compiles_once(mon
     one = lambda params, key: sf.score_function_grad(f, NORMAL, params, key, num_samples=4)
     traces = []
     counted = jax.jit(jax.vmap(lambda p, k: (traces.append(1), one(p, k))[1]))
-    params = {"m": jax.random.normal(jax.random.key(0), (1000, 3)), "s": 0.1 * jax.random.normal(jax.random.key(1), (1000, 3))}
+    params = {
+        "m": jax.random.normal(jax.random.key(0), (1000, 3)),
+        "s": 0.1 * jax.random.normal(jax.random.key(1), (1000, 3)),
+    }
     mapped = counted(params, jax.random.split(jax.random.key(2), 1000))
     with jax.log_compiles(False):
         again = counted(params, jax.random.split(jax.random.key(3), 1000))

@@ -97,7 +97,9 @@ def test_lowers_for_accelerators(name, estimator, platform):
 @pytest.mark.parametrize(("name", "estimator"), REFUSED)
 def test_a_missing_capability_is_named(name, estimator):
     loss = loss_of(name, estimator, **OPTIONS[estimator])
-    with pytest.raises(TypeError, match=rf"{estimator} needs a law with \w+.*{name} has .*Estimators that work with it"):
+    with pytest.raises(
+        TypeError, match=rf"{estimator} needs a law with \w+.*{name} has .*Estimators that work with it"
+    ):
         loss(params_of(name, jnp.float32), jax.random.key(0))
 
 

@@ -54,7 +54,10 @@ def test_a_support_may_be_unnormalized(x64):
     second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x, die, 0.3)
     np.testing.assert_allclose(second, jax.grad(jax.grad(mean))(0.3), rtol=1e-11)
     runs = sf.testing.replicate(
-        lambda key: sf.score_function_grad(lambda x: x, die, 0.3, key, num_samples=8), jax.random.key(0), 5000, batch=5000
+        lambda key: sf.score_function_grad(lambda x: x, die, 0.3, key, num_samples=8),
+        jax.random.key(0),
+        5000,
+        batch=5000,
     )
     sf.testing.assert_unbiased(runs, jax.grad(mean)(0.3), precision=0.03)
     with pytest.raises(ValueError, match="max_points=3"):
@@ -109,7 +112,9 @@ def test_facts_of_given_draws_are_data():
     np.testing.assert_array_equal(info.samples, XS)
     np.testing.assert_array_equal(info.weights, np.ones(4))
     chunked = sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0, chunk_size=3)
-    np.testing.assert_allclose(chunked, sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        chunked, sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0), rtol=1e-6
+    )
 
 
 def test_what_is_refused():

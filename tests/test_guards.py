@@ -49,7 +49,9 @@ def test_a_second_derivative_in_something_else_passes():
     def f(x, y):
         return once(x) * jnp.sin(y)
 
-    np.testing.assert_allclose(jax.grad(lambda y: jax.grad(f)(X, y).sum())(0.3), np.sin(2 * X).sum() * np.cos(0.3), rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.grad(lambda y: jax.grad(f)(X, y).sum())(0.3), np.sin(2 * X).sum() * np.cos(0.3), rtol=1e-5
+    )
     assert np.isfinite(jax.grad(jax.grad(f, argnums=1), argnums=1)(X, 0.3))
 
 

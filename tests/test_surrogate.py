@@ -143,7 +143,12 @@ def test_variance_of_leave_one_out_is_the_tabulated_one():
     logit = float(np.log(0.1 / 0.9))
     for num, baseline, variance in ((1, None, 0.0056611), (2, "auto", 1.476e-7)):
         grad = lambda key: sf.score_function_grad(
-            lambda x: (x - 0.499) ** 2, coin, logit, key, num_samples=num, baseline=baseline  # noqa: B023
+            lambda x: (x - 0.499) ** 2,
+            coin,
+            logit,
+            key,
+            num_samples=num,
+            baseline=baseline,
         )
         runs = sf.testing.replicate(grad, jax.random.key(5), 100_000, batch=100_000)
         sf.testing.assert_variance(runs, variance, precision=0.02, rounding=variance * 1e-4)

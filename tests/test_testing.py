@@ -21,7 +21,9 @@ def test_assert_unbiased_passes_and_fails():
     with pytest.raises(AssertionError, match="cannot be judged.*Use more replicates"):
         assert_unbiased(RUNS[:100], np.full(3, 2.0), precision=0.01)
     with pytest.raises(AssertionError, match="gave 1 non-finite numbers out of 30000"):
-        assert_unbiased(np.where(np.arange(30_000).reshape(10_000, 3) == 5, np.nan, RUNS), np.full(3, 2.0), precision=0.01)
+        assert_unbiased(
+            np.where(np.arange(30_000).reshape(10_000, 3) == 5, np.nan, RUNS), np.full(3, 2.0), precision=0.01
+        )
     with pytest.raises(ValueError, match="at least two replicates"):
         assert_unbiased(RUNS[:1], np.full(3, 2.0), precision=0.01)
 
@@ -71,7 +73,9 @@ def test_the_gate_of_the_exam_fails_every_broken_twin():
 
 def test_the_oracles_agree_with_closed_forms(x64):
     square = quadrature_expectation(lambda x: (x + 3) ** 2, NORMAL, (-12.0, 14.0))
-    np.testing.assert_allclose([square(1.0), jax.grad(square)(1.0), jax.grad(jax.grad(square))(1.0)], [17.0, 8.0, 2.0], rtol=1e-10)
+    np.testing.assert_allclose(
+        [square(1.0), jax.grad(square)(1.0), jax.grad(jax.grad(square))(1.0)], [17.0, 8.0, 2.0], rtol=1e-10
+    )
     bump = quadrature_expectation(lambda x: jnp.exp(-(x**2)), NORMAL, (-12.0, 14.0))
     np.testing.assert_allclose(jax.grad(bump)(1.0), -0.27579, atol=5e-6)
     two = quadrature_expectation(

@@ -26,8 +26,21 @@ NOT_A_LAW = (
 )
 
 _DISTRAX_REPARAMETERIZED = frozenset(
-    "Normal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
-    "MultivariateNormalTri Laplace Logistic LogStddevNormal Uniform Gumbel Gamma Beta Dirichlet".split()
+    [
+        "Normal",
+        "MultivariateNormalDiag",
+        "MultivariateNormalDiagPlusLowRank",
+        "MultivariateNormalFullCovariance",
+        "MultivariateNormalTri",
+        "Laplace",
+        "Logistic",
+        "LogStddevNormal",
+        "Uniform",
+        "Gumbel",
+        "Gamma",
+        "Beta",
+        "Dirichlet",
+    ]
 )
 
 

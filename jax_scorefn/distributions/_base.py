@@ -145,9 +145,7 @@ def spread(u: Array, low: float, high: float) -> Array:
 
 def column(nodes: np.ndarray, like: Array) -> Array:
     """A list of n numbers as an array ``(n, *shape)`` with the shape and dtype of ``like`` behind it."""
-    return jnp.broadcast_to(
-        jnp.asarray(nodes, like.dtype).reshape((-1,) + (1,) * like.ndim), (len(nodes), *like.shape)
-    )
+    return jnp.broadcast_to(jnp.asarray(nodes, like.dtype).reshape((-1,) + (1,) * like.ndim), (len(nodes), *like.shape))
 
 
 def size_of(shape: tuple[int, ...]) -> int:

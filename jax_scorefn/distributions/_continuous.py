@@ -215,7 +215,7 @@ class Beta(Elementwise):
         return float_fields(self, a=self.a, b=self.b)
 
     def _sample_logs(self, key: Key) -> tuple[Array, Array]:
-        """log x and log(1 - x)."""
+        """Log x and log(1 - x)."""
         a, b = self._fields()
         key_a, key_b = jax.random.split(key)
         log_a, log_b = jax.random.loggamma(key_a, a, dtype=a.dtype), jax.random.loggamma(key_b, b, dtype=b.dtype)

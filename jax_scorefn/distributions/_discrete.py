@@ -48,7 +48,7 @@ class _Odds(Elementwise):
         return _held(self, jax.nn.sigmoid(field) if self.probs is None else field)
 
     def _log_odds(self) -> tuple[Array, Array]:
-        """log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
+        """Log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
         (field,) = self._fields()
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
@@ -56,7 +56,7 @@ class _Odds(Elementwise):
 
 
 def _safe_log(p: Array) -> Array:
-    """log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn."""
+    """Log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn."""
     positive = p > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, p, 1)), -jnp.inf)
 
@@ -66,7 +66,7 @@ def _is_whole(x: Array) -> Array:
 
 
 def _times(count: Array, log_p: Array) -> Array:
-    """count * log p, where a count of 0 contributes 0 whatever p is."""
+    """Count * log p, where a count of 0 contributes 0 whatever p is."""
     return jnp.where(count > 0, count * log_p, jnp.zeros((), log_p.dtype))
 
 

@@ -1,7 +1,7 @@
 """A family: everything there is to know about p(x; params), in the one argument that estimators call ``logp``.
 
-    family(params, x)      log-probability of x, so a family *is* a logp
-    family.at(params)      the law of one draw at these parameters
+family(params, x)      log-probability of x, so a family *is* a logp
+family.at(params)      the law of one draw at these parameters
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class GivenDraws(Distribution):
         return _checks.log_prob(self, self._log_prob(self._params, x))
 
     def weights(self, log_probs: Array) -> Array:
-        """p / q of each draw, without a derivative; 1 where the draws are p's own."""
+        """P / q of each draw, without a derivative; 1 where the draws are p's own."""
         if self.log_proposal is None:
             return jnp.ones_like(log_probs)
         log_weights = stop(log_probs - self.log_proposal.astype(log_probs.dtype))

@@ -50,7 +50,9 @@ def combinations(law: str, sizes: Sequence[int], max_points: int) -> list[np.nda
     if total > max_points:
         distinct = sorted(set(sizes))
         detail = (
-            f"{distinct[0]} values in each of {len(sizes)} coordinates" if len(distinct) == 1 else f"parts of {list(sizes)}"
+            f"{distinct[0]} values in each of {len(sizes)} coordinates"
+            if len(distinct) == 1
+            else f"parts of {list(sizes)}"
         )
         raise ValueError(TOO_MANY_POINTS.format(law=law, points=f"{total:.4g}", detail=detail, limit=max_points))
     return [index.reshape(-1) for index in np.indices(tuple(sizes), dtype=np.int32)] if sizes else []

@@ -33,7 +33,7 @@ _CONTINUOUS = (
 def standard_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
     v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
-    return np.asarray(np.sqrt(2), u.dtype) * jax.lax.erf_inv(v)
+    return jax.lax.erf_inv(v) * np.asarray(np.sqrt(2), u.dtype)
 
 
 def hermite(num_nodes: int, like: Array) -> tuple[Array, Array]:

@@ -7,7 +7,6 @@ one), each recomputed in the backward pass, so that memory is that of one chunk 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp

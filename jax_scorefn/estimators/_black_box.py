@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.core import Tracer
 
 from jax_scorefn._guards import guard
 from jax_scorefn.engine import HOST_RESULT
@@ -98,17 +99,18 @@ def _run(f, name, vectorized, result, shapes, x):
 
 def _refuse_tracers(f: Callable[..., Any], name: str) -> None:
     """Look where a function keeps what it closes over: cells, defaults, and the arguments of a partial."""
+    held: dict[str, Any] = {}
     if isinstance(f, functools.partial):
-        held = {"partial arguments": (f.args, f.keywords)}
+        held["partial arguments"] = (f.args, f.keywords)
         f = f.func
-    else:
-        held = {}
-    for variable, cell in zip(getattr(getattr(f, "__code__", None), "co_freevars", ()), getattr(f, "__closure__", None) or (), strict=False):
+    for variable, cell in zip(
+        getattr(getattr(f, "__code__", None), "co_freevars", ()), getattr(f, "__closure__", None) or (), strict=False
+    ):
         try:
             held[variable] = cell.cell_contents
         except ValueError:  # an empty cell: the variable is not assigned yet
             continue
     held["defaults"] = (getattr(f, "__defaults__", None), getattr(f, "__kwdefaults__", None))
     for variable, content in held.items():
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(content)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(content)):
             raise TypeError(CLOSES_OVER_TRACER.format(name=name, what=variable))

@@ -18,9 +18,7 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     cite=("golub1969",),
     needs_key=False,
 )
-def exact(
-    f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points=2**16, keep_samples=False, **how
-):
+def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points=2**16, keep_samples=False, **how):
     """E[f(x)] without sampling: a sum over the whole support, or a quadrature.
 
     Discrete laws, products of them and families with a given support are enumerated, which is exact. Laws of Poisson and

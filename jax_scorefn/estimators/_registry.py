@@ -147,4 +147,3 @@ def _public_signature(body: Callable[..., Any]) -> inspect.Signature:
     for name, default in (("chunk_size", None), ("sharding", None), ("has_aux", False)):
         kept.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
     return signature.replace(parameters=kept)
-

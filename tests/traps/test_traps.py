@@ -28,7 +28,7 @@ def runs_of(grad, count=10_000, seed=0):
 
 
 def test_01_a_gradient_through_a_discrete_draw_is_not_a_silent_zero():
-    """jax #17555, #17556, #11606: jax.grad through random.bernoulli gives 0. Our draws raise, and say what to do."""
+    """Jax #17555, #17556, #11606: jax.grad through random.bernoulli gives 0. Our draws raise, and say what to do."""
     assert jax.grad(lambda l: jax.random.bernoulli(jax.random.key(0), jax.nn.sigmoid(l)).astype(float))(1.0) == 0.0
     for law in (
         lambda l: sf.Bernoulli(logits=l), lambda l: sf.Categorical(logits=jnp.stack([l, l])), lambda l: sf.Geometric(logits=l),
@@ -36,32 +36,40 @@ def test_01_a_gradient_through_a_discrete_draw_is_not_a_silent_zero():
     ):  # fmt: skip
         with pytest.raises(TypeError, match="was differentiated in the law's parameters.*sf.score_function"):
             jax.grad(lambda l, law=law: law(l).sample(jax.random.key(0)).astype(float))(1.0)
-    assert_unbiased(runs_of(lambda k: sf.score_function_grad(lambda x: 1 + 2 * x, COIN, 1.0, k, num_samples=8)), G, precision=0.02)
+    assert_unbiased(
+        runs_of(lambda k: sf.score_function_grad(lambda x: 1 + 2 * x, COIN, 1.0, k, num_samples=8)), G, precision=0.02
+    )
 
 
 def test_02_a_reparameterized_sampler_is_stopped():
-    """tensorflow #7236, pytorch #10943: log_prob(sample()) with a reparameterised sample has gradient 0 in the mean."""
+    """Tensorflow #7236, pytorch #10943: log_prob(sample()) with a reparameterised sample has gradient 0 in the mean."""
     fam = sf.family(
         log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0), sampler=lambda k, m: m + jax.random.normal(k)
     )
-    twin = lambda k, m=0.5: jax.grad(lambda q: (lambda x: x * jax.scipy.stats.norm.logpdf(x, q, 1.0))(q + jax.random.normal(k)))(m)
-    assert_unbiased(runs_of(lambda k: sf.score_function_grad(lambda x: 2 * x, fam, 0.5, k, num_samples=8)), 2.0, precision=0.02)
+    twin = lambda k, m=0.5: jax.grad(
+        lambda q: (lambda x: x * jax.scipy.stats.norm.logpdf(x, q, 1.0))(q + jax.random.normal(k))
+    )(m)
+    assert_unbiased(
+        runs_of(lambda k: sf.score_function_grad(lambda x: 2 * x, fam, 0.5, k, num_samples=8)), 2.0, precision=0.02
+    )
     with pytest.raises(AssertionError, match="is biased"):
         assert_unbiased(runs_of(twin), 1.0, precision=0.1)
 
 
 def test_03_a_squashed_law_scores_its_preimage():
-    """distrax #323: the score at saturation comes from the draw before tanh, and has mean 0."""
+    """Distrax #323: the score at saturation comes from the draw before tanh, and has mean 0."""
     fam = sf.family(lambda m: sf.TanhNormal(loc=m, scale=1.0))
     score = lambda k: sf.score_function_grad(lambda x: jnp.ones(()), fam, 12.0, k, num_samples=4, baseline=None)
     assert_unbiased(runs_of(score), 0.0, precision=0.02)
-    naive = lambda k: jax.grad(lambda m: sf.TanhNormal(loc=m, scale=1.0).log_prob(jnp.tanh(12.0 + jax.random.normal(k))))(12.0)
+    naive = lambda k: jax.grad(
+        lambda m: sf.TanhNormal(loc=m, scale=1.0).log_prob(jnp.tanh(12.0 + jax.random.normal(k)))
+    )(12.0)
     with pytest.raises(AssertionError, match="is biased"):
         assert_unbiased(runs_of(naive), 0.0, precision=0.1)
 
 
 def test_04_every_estimator_is_held_against_an_exact_oracle():
-    """numpyro #1512: off by a constant, found only by enumeration. The exam covers the registry; a constant factor fails it."""
+    """Numpyro #1512: off by a constant, found only by enumeration. The exam covers the registry; a constant factor fails it."""
     import test_exam
 
     assert set(test_exam.OPTIONS) == set(sf.ESTIMATORS)
@@ -72,7 +80,7 @@ def test_04_every_estimator_is_held_against_an_exact_oracle():
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_05_the_direct_derivative_of_f_is_kept(x64, order):
-    """pyro #2894: df/dtheta lost. Enumerated over two draws, first and second order."""
+    """Pyro #2894: df/dtheta lost. Enumerated over two draws, first and second order."""
     logp = lambda l, x: sf.Bernoulli(logits=l).log_prob(x)
     f = lambda x, l: (x + 0.5) * l**2
 
@@ -87,17 +95,19 @@ def test_05_the_direct_derivative_of_f_is_kept(x64, order):
 
 
 def test_06_pathwise_through_a_jump_is_seen_by_the_gate():
-    """pyro #2277: pathwise through a discontinuous f is 0 for .381; the score function sees the jump."""
+    """Pyro #2277: pathwise through a discontinuous f is 0 for .381; the score function sees the jump."""
     step = lambda x: (x > 0).astype(float)
     truth = float(jax.scipy.stats.norm.pdf(0.3))
-    assert_unbiased(runs_of(lambda k: sf.score_function_grad(step, NORMAL, 0.3, k, num_samples=8)), truth, precision=0.02)
+    assert_unbiased(
+        runs_of(lambda k: sf.score_function_grad(step, NORMAL, 0.3, k, num_samples=8)), truth, precision=0.02
+    )
     with pytest.raises(AssertionError, match="is biased"):
         assert_unbiased(runs_of(lambda k: sf.pathwise_grad(step, NORMAL, 0.3, k, num_samples=8)), truth, precision=0.02)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 7.0])
 def test_07_the_jacobian_of_the_mean_is_the_identity_at_any_scale(sigma):
-    """optax #1308: a perturbed gradient off by sigma."""
+    """Optax #1308: a perturbed gradient off by sigma."""
     fam = sf.family(lambda m: sf.Normal(loc=m, scale=sigma))
     for estimator in (sf.score_function, sf.pathwise):
         jacobian = lambda k, e=estimator: jax.jacobian(lambda m: e(lambda x: x, fam, m, k, num_samples=8))(jnp.zeros(2))
@@ -105,7 +115,7 @@ def test_07_the_jacobian_of_the_mean_is_the_identity_at_any_scale(sigma):
 
 
 def test_08_second_and_third_derivatives_are_right_with_baselines_on():
-    """edward #875, tfp #37: a plain surrogate's second derivative is -.484 where -.182 is right."""
+    """Edward #875, tfp #37: a plain surrogate's second derivative is -.484 where -.182 is right."""
     value = lambda l, k: sf.score_function(lambda x: 1 + 2 * x, COIN, l, k, num_samples=16)
     truth = enumerate_expectation(lambda x: 1 + 2 * x, COIN, BITS)
     for order, precision in ((2, 0.05), (3, 0.5)):
@@ -119,7 +129,9 @@ def test_09_moving_ends_of_a_uniform_law_raise_and_fixed_ones_work():
     moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
     with pytest.raises(TypeError, match="The ends of a Uniform law carry a derivative"):
         sf.score_function_grad(jnp.square, moving, 2.0, jax.random.key(0))
-    np.testing.assert_allclose(sf.pathwise_grad(jnp.square, moving, 2.0, jax.random.key(0), num_samples=4096), 4 / 3, rtol=0.05)
+    np.testing.assert_allclose(
+        sf.pathwise_grad(jnp.square, moving, 2.0, jax.random.key(0), num_samples=4096), 4 / 3, rtol=0.05
+    )
     fixed = sf.family(lambda p: sf.Joint((sf.Uniform(low=0.0, high=2.0), sf.Bernoulli(logits=p))))
     runs = runs_of(lambda k: sf.score_function_grad(lambda x: x[0] * x[1], fixed, 0.0, k, num_samples=8))
     assert_unbiased(runs, 0.25, precision=0.03)
@@ -129,6 +141,7 @@ def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
     """Multi-sample weights: held against enumeration for S = 1, 2, 3 given draws of another law."""
     logp = lambda l, x: sf.Bernoulli(logits=l).log_prob(x)
     for size in (1, 2, 3):
+
         def estimate(xs, l=1.0):
             fam = sf.family(
                 log_prob=logp, samples=xs, log_proposal=jax.vmap(lambda x: logp(0.2, x))(xs), independent=True,
@@ -140,7 +153,7 @@ def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
 
 
 def test_11_implicit_gradients_hold_in_expectation():
-    """jax #27349: gamma draws fail finite differences at a fixed key; what must hold is the mean."""
+    """Jax #27349: gamma draws fail finite differences at a fixed key; what must hold is the mean."""
     fam = sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
     runs = runs_of(lambda k: sf.pathwise_grad(jnp.square, fam, 1.7, k, num_samples=4), 5000)
     assert_unbiased(runs, 2 * 1.7 + 1, precision=0.03)
@@ -148,7 +161,7 @@ def test_11_implicit_gradients_hold_in_expectation():
 
 @pytest.mark.parametrize("name", sorted(sf.ESTIMATORS))
 def test_12_every_transform_works_and_no_tracer_leaks(name):
-    """jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
+    """Jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
     estimator = sf.ESTIMATORS[name].function
     options = {"num_nodes": 8} if name == "exact" else {"num_samples": 4}
 
@@ -172,9 +185,11 @@ def test_12_every_transform_works_and_no_tracer_leaks(name):
 
 
 def test_13_leave_one_out_with_one_draw_is_an_error():
-    """verl #7581, #7794, tunix: learns nothing, in silence."""
+    """Verl #7581, #7794, tunix: learns nothing, in silence."""
     with pytest.raises(ValueError, match="leave_one_out needs at least 2 draws and got 1"):
-        sf.score_function_grad(jnp.square, COIN, 0.0, jax.random.key(0), num_samples=1, baseline=baselines.leave_one_out)
+        sf.score_function_grad(
+            jnp.square, COIN, 0.0, jax.random.key(0), num_samples=1, baseline=baselines.leave_one_out
+        )
 
 
 def test_14_a_mean_with_the_draw_itself_is_declared_biased_and_is_not_the_default():
@@ -186,7 +201,7 @@ def test_14_a_mean_with_the_draw_itself_is_declared_biased_and_is_not_the_defaul
 
 
 def test_15_a_moving_average_of_a_constant_is_that_constant():
-    """optax 0.1 moving_avg_baseline fed the debiased value back: 1.0 became 1.034, 1.025, ..."""
+    """Optax 0.1 moving_avg_baseline fed the debiased value back: 1.0 became 1.034, 1.025, ..."""
     ema = baselines.ema(0.99)
     state = ema.init()
     for _ in range(4):
@@ -195,7 +210,7 @@ def test_15_a_moving_average_of_a_constant_is_that_constant():
 
 
 def test_16_the_moving_average_is_used_before_it_is_updated():
-    """optax 0.1 updated it on the draws that it was then used on; here the state goes in, and the next comes out apart."""
+    """Optax 0.1 updated it on the draws that it was then used on; here the state goes in, and the next comes out apart."""
     ema = baselines.ema(0.5)
     state = ema.update(ema.init(), sf.Info(None, jnp.full(2, 3.0), None, None, None))
     bound = ema.bind(state)
@@ -206,7 +221,7 @@ def test_16_the_moving_average_is_used_before_it_is_updated():
 
 
 def test_17_a_key_is_used_once_and_the_checker_sees_it():
-    """optax 0.1 drew "new samples" from the same key. The whole suite runs with the key-reuse checker on."""
+    """Optax 0.1 drew "new samples" from the same key. The whole suite runs with the key-reuse checker on."""
     assert jax.config.jax_debug_key_reuse
     for estimator in (sf.score_function_grad, sf.pathwise_grad):
         for wrap in (lambda f: f, jax.jit):
@@ -247,9 +262,11 @@ def test_30_a_scalar_for_each_draw_is_required_where_one_is_wanted():
 
 @pytest.mark.parametrize("logit", [40.0, -40.0, np.inf, -np.inf])
 def test_31_saturated_laws_give_no_nan(logit):
-    """jax #17070, distrax #7, #216: NaN from masked and saturated log-probabilities."""
+    """Jax #17070, distrax #7, #216: NaN from masked and saturated log-probabilities."""
     for estimator in ("score_function", "exact"):
-        grad = jax.grad(sf.ESTIMATORS[estimator].function, argnums=2)(lambda x: 1 + 2 * x, COIN, logit, jax.random.key(0))
+        grad = jax.grad(sf.ESTIMATORS[estimator].function, argnums=2)(
+            lambda x: 1 + 2 * x, COIN, logit, jax.random.key(0)
+        )
         assert np.isfinite(grad) and abs(grad) < 1e-6
     masked = sf.family(lambda l: sf.Categorical(logits=jnp.where(jnp.array([True, False, True]), l, -jnp.inf)))
     for estimator in ("score_function", "exact"):
@@ -260,8 +277,10 @@ def test_31_saturated_laws_give_no_nan(logit):
 
 
 def test_32_the_score_of_a_rare_value_has_mean_zero():
-    """rebar #1, storchastic #88: NaN or doubt near the edge. The mean of the score is 0 at probabilities of 1e-4."""
-    runs = runs_of(lambda k: sf.score_function_grad(lambda x: 1.0, COIN, -9.2, k, num_samples=64, baseline=None), 20_000)
+    """Rebar #1, storchastic #88: NaN or doubt near the edge. The mean of the score is 0 at probabilities of 1e-4."""
+    runs = runs_of(
+        lambda k: sf.score_function_grad(lambda x: 1.0, COIN, -9.2, k, num_samples=64, baseline=None), 20_000
+    )
     assert np.all(np.isfinite(runs))
     assert abs(runs.mean()) < 5 * runs.std() / np.sqrt(len(runs))
 
@@ -281,13 +300,16 @@ def test_34_a_rare_action_keeps_its_gradient():
     np.testing.assert_allclose(jax.grad(lambda l: sf.Bernoulli(logits=l).log_prob(1.0))(-25.0), 1.0, rtol=1e-6)
     rare = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(0.0)])).log_prob(jnp.asarray(0))
     np.testing.assert_allclose(jax.grad(rare)(-25.0), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(jax.grad(lambda l: sf.Geometric(logits=l).log_prob(jnp.asarray(1)))(-25.0), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(lambda l: sf.Geometric(logits=l).log_prob(jnp.asarray(1)))(-25.0), 1.0, rtol=1e-6
+    )
 
 
 def test_35_a_log_probability_with_a_shape_is_an_error_and_not_a_silent_sum():
-    """genjax sums it in silence. The error says how to make an event of it, or a batch."""
+    """Genjax sums it in silence. The error says how to make an event of it, or a batch."""
     fam = sf.family(
-        log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0), sampler=lambda k, m: m + jax.random.normal(k, (3,))
+        log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0),
+        sampler=lambda k, m: m + jax.random.normal(k, (3,)),
     )
     with pytest.raises(ValueError, match=r"returned shape \(3,\).*Independent.*to_event.*jax.vmap"):
         sf.score_function_grad(jnp.sum, fam, jnp.zeros(3), jax.random.key(0))
@@ -297,9 +319,11 @@ def test_35_a_log_probability_with_a_shape_is_an_error_and_not_a_silent_sum():
 
 
 def test_36_chunks_are_recomputed_and_do_not_pile_up():
-    """jax #11319, #19614: per-draw residuals. No array of the compiled gradient spans all draws but their scalars."""
+    """Jax #11319, #19614: per-draw residuals. No array of the compiled gradient spans all draws but their scalars."""
     wide = jnp.zeros(40)
-    grad = lambda m, k: sf.score_function_grad(lambda x: jnp.sum(jnp.sin(x)), NORMAL, m, k, num_samples=640, chunk_size=16)
+    grad = lambda m, k: sf.score_function_grad(
+        lambda x: jnp.sum(jnp.sin(x)), NORMAL, m, k, num_samples=640, chunk_size=16
+    )
     text = jax.jit(grad).lower(wide, jax.random.key(0)).compile().as_text()
     assert "f32[16,40]" in text and "f32[640,40]" not in text and "f32[40,16,40]" not in text
 
@@ -312,7 +336,7 @@ def test_37_any_chunk_size_with_any_remainder_gives_the_same(chunk_size):
 
 
 def test_38_a_black_box_is_called_once_for_each_chunk():
-    """jax #24756, jaxopt #613: a host function under vmap. Counted over an eager gradient, forwards and backwards."""
+    """Jax #24756, jaxopt #613: a host function under vmap. Counted over an eager gradient, forwards and backwards."""
     calls = []
     box = sf.black_box(lambda xs: (calls.append(len(xs)), xs**2)[1], vectorized=True)
     jax.block_until_ready(sf.score_function_grad(box, NORMAL, 0.5, jax.random.key(0), num_samples=10, chunk_size=4))
@@ -322,7 +346,9 @@ def test_38_a_black_box_is_called_once_for_each_chunk():
 def test_39_a_derivative_above_the_declared_order_raises():
     """jax.grad of a first-order estimator's gradient is a wrong finite Hessian elsewhere."""
     third = jax.grad(jax.grad(sf.pathwise_grad, argnums=2), argnums=2)
-    with pytest.raises(TypeError, match="pathwise estimates derivatives up to order 2 and was differentiated once more"):
+    with pytest.raises(
+        TypeError, match="pathwise estimates derivatives up to order 2 and was differentiated once more"
+    ):
         third(lambda x: x**4, NORMAL, 0.5, jax.random.key(0))
     orders = {name: record.orders for name, record in sf.ESTIMATORS.items()}
     assert orders == {"score_function": np.inf, "exact": np.inf, "pathwise": 2}
@@ -332,14 +358,14 @@ def test_39_a_derivative_above_the_declared_order_raises():
 
 
 def test_40_a_users_own_estimator_sits_the_same_exam():
-    """storchastic #21, #37, verl #5842: nobody could check their own estimator."""
+    """Storchastic #21, #37, verl #5842: nobody could check their own estimator."""
     mine = lambda k, l=1.0: jax.grad(lambda q: (lambda x: (1 + 2 * x) * sf.Bernoulli(logits=q).log_prob(x))(
         jax.random.bernoulli(k, jax.nn.sigmoid(l)).astype(float)))(l)  # fmt: skip
     sf.testing.assert_unbiased(sf.testing.replicate(mine, jax.random.key(0), 20_000), G, precision=0.05)
 
 
 def test_41_one_backward_pass_whatever_the_number_of_draws():
-    """optax 0.1 took a Jacobian for each draw: 485 times hand-written code. No (draws, parameters) array appears here."""
+    """Optax 0.1 took a Jacobian for each draw: 485 times hand-written code. No (draws, parameters) array appears here."""
     weights = jnp.zeros((50, 30))
     fam = sf.family(lambda w: sf.Categorical(logits=jnp.ones(50) @ w))
     grad = lambda w, k: sf.score_function_grad(lambda x: x.astype(float), fam, w, k, num_samples=23)
