@@ -74,7 +74,7 @@ def test_any_number_of_devices_gives_the_same(devices, explicit, chunk_size, how
     if how == "vmap":
         mapped = jax.jit(jax.vmap(sharded, (None, 0)))
         mapped = mapped if not explicit else _inside(mesh, mapped)
-        got = mapped(PARAMS, jnp.stack([jax.random.key(3), jax.random.key(1)]))
+        got = mapped(PARAMS, jax.vmap(jax.random.key)(jnp.array([3, 1])))
         got = jax.tree.map(lambda leaf: leaf[1], jax.device_get(got))
     else:
         got = run(PARAMS, jax.random.key(1))

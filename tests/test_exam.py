@@ -78,7 +78,7 @@ def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     eager = grad(params, jax.random.key(3))
     jitted = jax.jit(grad)(params, jax.random.key(3))
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf + 0.01, leaf]), params)
-    mapped = jax.jit(jax.vmap(grad))(stacked, jnp.stack([jax.random.key(4), jax.random.key(3)]))
+    mapped = jax.jit(jax.vmap(grad))(stacked, jax.vmap(jax.random.key)(jnp.array([4, 3])))
     for e, j, m in zip(*(jax.tree.leaves(tree) for tree in (eager, jitted, mapped)), strict=True):
         assert e.shape == j.shape == m.shape[1:]
         scale = np.max(np.abs(e)) + 1e-3
@@ -98,7 +98,7 @@ def test_lowers_for_accelerators(name, estimator, platform):
 def test_a_missing_capability_is_named(name, estimator):
     loss = loss_of(name, estimator, **OPTIONS[estimator])
     with pytest.raises(
-        TypeError, match=rf"{estimator} needs a law with \w+.*{name} has .*Estimators that work with it"
+        TypeError, match=rf"{estimator} needs a law that has \w+.*{name} has .*Estimators that work with it"
     ):
         loss(params_of(name, jnp.float32), jax.random.key(0))
 

@@ -96,5 +96,5 @@ def test_import_costs_little_beside_jax():
         subprocess.run([sys.executable, "-c", code], check=True)
         return time.perf_counter() - start
 
-    pairs = [(seconds("import jax, optax, chex"), seconds("import jax, optax, chex, jax_scorefn")) for _ in range(7)]
-    assert sorted(ours - base for base, ours in pairs)[3] < 0.15
+    pairs = [(seconds("import jax, optax, chex"), seconds("import jax, optax, chex, jax_scorefn")) for _ in range(5)]
+    assert sorted(ours - base for base, ours in pairs)[2] < 0.15

@@ -22,8 +22,8 @@ def f(x, p):
 
 def derivative(order):
     def take(function):
-        for _ in range(order):
-            function = jax.jacfwd(function) if _ % 2 else jax.jacrev(function)
+        for i in range(order):
+            function = jax.jacfwd(function) if i % 2 else jax.jacrev(function)
         return function
 
     return take
@@ -40,7 +40,7 @@ def mean_over_outcomes(p, order, num_draws, baseline="auto", estimate=None):
 
         return derivative(order)(estimate(xs) if estimate else value)(p)
 
-    return sf.testing.enumerate_draws(of_draws, law, p, BITS, num_draws)
+    return jax.jit(lambda: sf.testing.enumerate_draws(of_draws, law, p, BITS, num_draws))()
 
 
 @pytest.mark.parametrize("num_draws", [2, 3])

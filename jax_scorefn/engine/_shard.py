@@ -39,7 +39,7 @@ def gather(tree: PyTree, size: int, sharding: Sharding | None) -> PyTree:
     if _is_explicit(sharding):
         tree = jax.sharding.reshard(tree, PartitionSpec())
     elif isinstance(sharding, NamedSharding):
-        tree = jax.lax.with_sharding_constraint(tree, NamedSharding(sharding.mesh, PartitionSpec()))
+        tree = jax.device_put(tree, NamedSharding(sharding.mesh, PartitionSpec()))
     return jax.tree.map(lambda leaf: leaf[:size], tree)
 
 

@@ -73,7 +73,7 @@ def quadrature_expectation(
     Example:
       >>> import jax, jax_scorefn as sf
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
-      >>> mean = sf.testing.quadrature_expectation(lambda x: (x > 0.0) * 1.0, normal, (-12.0, 12.0))
+      >>> mean = sf.testing.quadrature_expectation(lambda x: (x > 0.0).astype(float), normal, (-12.0, 12.0))
       >>> print(f"{mean(0.3):.4f} {jax.grad(mean)(0.3):.4f}")
       0.6179 0.3814
     """

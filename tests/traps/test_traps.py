@@ -169,15 +169,24 @@ def test_12_every_transform_works_and_no_tracer_leaks(name):
         fam = sf.family(lambda p: sf.Normal(loc=p * scale, scale=1.0))
         return estimator(lambda x: jnp.sin(x) * scale * p, fam, p, k, **options)
 
+    key = jax.random.key
+    eager = jax.grad(loss)(0.3, 1.5, key(0))
     with jax.checking_leaks():
-        grads = [
-            jax.grad(loss)(0.3, 1.5, jax.random.key(0)), jax.jit(jax.grad(loss))(0.3, 1.5, jax.random.key(0)),
-            jax.jvp(lambda p: loss(p, 1.5, jax.random.key(0)), (0.3,), (1.0,))[1],
-            jax.vmap(jax.grad(loss), (0, None, None))(jnp.array([0.3]), 1.5, jax.random.key(0))[0],
-            jax.grad(jax.checkpoint(loss))(0.3, 1.5, jax.random.key(0)),
-            jax.lax.scan(lambda c, k: (c, jax.grad(loss)(0.3, 1.5, k)), 0, jax.random.key(0)[None])[1][0],
-        ]  # fmt: skip
-        assert np.isfinite(jax.hessian(loss)(0.3, 1.5, jax.random.key(0)))
+
+        @jax.jit
+        def transformed(p, scale, k):
+            return [
+                jax.grad(loss)(p, scale, k), jax.jvp(lambda q: loss(q, scale, k), (p,), (1.0,))[1],
+                jax.vmap(jax.grad(loss), (0, None, None))(jnp.stack([p]), scale, k)[0],
+                jax.grad(jax.checkpoint(loss))(p, scale, k),
+                jax.lax.scan(lambda c, _: (c, jax.grad(loss)(p, scale, k)), 0, None, length=1)[1][0],
+                jax.linearize(lambda q: loss(q, scale, k), p)[1](1.0),
+            ], jax.hessian(loss)(p, scale, k)  # fmt: skip
+
+        with jax.debug_key_reuse(False):  # the same key for each transform, on purpose
+            grads, hessian = transformed(jnp.float32(0.3), jnp.float32(1.5), key(0))
+    assert np.isfinite(hessian)
+    grads = [eager, *grads]
     np.testing.assert_allclose(grads, grads[0], rtol=2e-5)
 
 
