@@ -159,3 +159,19 @@ def test_memory_of_a_chunked_gradient_is_that_of_a_chunk():
     chunked = compiled(32)
     assert "f32[32,50]" in chunked
     assert not any(shape in chunked for shape in ("[1024,50]", "[32,32,50]", "[51200]"))
+
+
+@pytest.mark.sharded
+@pytest.mark.parametrize(
+    "law",
+    [lambda p: sf.Categorical(logits=p), lambda p: sf.Bernoulli(logits=p), lambda p: sf.TanhNormal(loc=p, scale=1.0)],
+    ids=["categorical", "bernoulli", "tanh"],
+)
+def test_other_laws_in_an_explicit_mesh(law):
+    mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Explicit,))
+    sharding = NamedSharding(mesh, PartitionSpec("draws"))
+    f = lambda x: jnp.sum(x).astype(float)
+    grad = jax.jit(lambda p, k, s=None: sf.score_function_grad(f, sf.family(law), p, k, num_samples=13, sharding=s))
+    expected = grad(jnp.array([0.1, 0.2, -0.3]), jax.random.key(0))
+    sharded = jax.jit(lambda p, k: sf.score_function_grad(f, sf.family(law), p, k, num_samples=13, sharding=sharding))
+    assert_same(_inside(mesh, sharded)(np.array([0.1, 0.2, -0.3], np.float32), jax.random.key(0)), expected)

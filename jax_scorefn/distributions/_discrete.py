@@ -148,8 +148,12 @@ class Categorical(Distribution):
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
         log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
         inside = (x >= 0) & (x < log_probs.shape[-1])
-        index = jnp.where(inside, x, 0).astype(jnp.int32)
-        picked = jnp.take_along_axis(log_probs, index[..., None], axis=-1)[..., 0]
+        index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
+        if _in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
+            chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
+            picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
+        else:
+            picked = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
         return jnp.where(inside, picked, -jnp.inf)
 
     def log_prob(self, x: Array) -> Array:
@@ -165,6 +169,10 @@ class Categorical(Distribution):
         log_probs = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
         nodes = jnp.broadcast_to(categories.reshape((-1,) + (1,) * (logits.ndim - 1)), log_probs.shape)
         return product_grid(self.name, nodes, None, log_probs, max_points)
+
+
+def _in_explicit_mesh() -> bool:
+    return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
 @law(static=("total_count",))
