@@ -72,6 +72,10 @@ BAD_BASELINE = (
     "A baseline is sf.baselines.leave_one_out, batch_mean, ema(decay).bind(state), a function of the values, or None; "
     "not {given}."
 )
+BASELINE_SHAPE = (
+    "The baseline {baseline} returned shape {given} for values of shape {wanted}: return one number for each draw and "
+    "element of f, or a shape that broadcasts to it."
+)
 UNBOUND_BASELINE = (
     "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
     "baseline=ema_.bind(state)."

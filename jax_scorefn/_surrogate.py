@@ -70,10 +70,12 @@ def score_surrogate(
     return jnp.mean((values - baselines) * boxes + baselines, axis=0)
 
 
-def weighted_surrogate(values: Array, log_probs: Array, weights: Array) -> Array:
-    """sum_i of f_i magic_box(log p_i, w_i): the exact sum over a support, or over the nodes of a quadrature."""
-    boxes = along_draws(magic_box(log_probs, weights).astype(values.dtype), values)
-    return jnp.sum(values * boxes, axis=0)
+def weighted_sum(values: Array, weights: Array) -> Array:
+    """sum_i w_i f_i with differentiable weights that sum to 1: f is measured from its mean, so a large constant in it cancels."""
+    weights = along_draws(weights.astype(values.dtype), values)
+    held, first = stop_gradient(weights), values[:1]
+    center = stop_gradient(first + jnp.sum(held * (values - first), axis=0, keepdims=True))
+    return center[0] * jnp.sum(held, axis=0) + jnp.sum(weights * (values - center), axis=0)
 
 
 def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -> Array:
@@ -85,5 +87,6 @@ def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -
     # f is measured from its weighted mean, which changes no derivative and keeps a large constant in f out of the sums.
     share = weights / jnp.sum(weights)
     center = stop_gradient(jnp.sum(values * along_draws(share.astype(values.dtype), values), axis=0))
-    total = weighted_surrogate(values - center, log_probs, share)
-    return center + total / weighted_surrogate(jnp.ones_like(log_probs), log_probs, share).astype(values.dtype)
+    boxes = magic_box(log_probs, share)
+    total = jnp.sum((values - center) * along_draws(boxes.astype(values.dtype), values), axis=0)
+    return center + total / jnp.sum(boxes).astype(values.dtype)

@@ -37,9 +37,9 @@ def along_draws(per_draw: Array, like: Array) -> Array:
 def num_leading(tree: PyTree) -> int:
     """The common length of the leading axis of every leaf."""
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}
-    if len(sizes) != 1 or () in sizes:
+    if len(sizes) != 1 or () in sizes or (0,) in sizes:
         raise ValueError(
-            "Draws are stacked on the leading axis of every leaf, of one common length; "
+            "Draws are stacked on the leading axis of every leaf, of one common length of at least 1; "
             f"the leaves have shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]}."
         )
     return sizes.pop()[0]

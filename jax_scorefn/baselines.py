@@ -39,8 +39,11 @@ class Baseline:
     doc: str
 
     def __call__(self, values: Array) -> Array:
-        """B for each draw."""
-        return self.apply(values)
+        """What is subtracted for each draw, in a shape that broadcasts with ``values`` and does not widen them."""
+        b = jnp.asarray(self.apply(values))
+        if jnp.broadcast_shapes(b.shape, values.shape) != values.shape:
+            raise ValueError(_checks.BASELINE_SHAPE.format(baseline=self.name, given=b.shape, wanted=values.shape))
+        return b.astype(values.dtype)
 
 
 def _leave_one_out(values: Array) -> Array:

@@ -58,7 +58,8 @@ class Info(NamedTuple):
         another law, the probability (or quadrature weight) for ``exact``.
       value_standard_error: standard error of the value, the shape of f; NaN for one draw, 0 where
         nothing is random.
-      omitted_mass: probability that the estimate leaves out; 0 but where ``exact`` cuts an infinite support.
+      omitted_mass: by how much the weights of ``exact`` miss 1, to rounding: the probability of what a cut support leaves
+        out, or what a quadrature does not reach. 0 for estimators that sample.
     """
 
     samples: PyTree

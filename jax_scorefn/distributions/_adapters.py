@@ -14,6 +14,7 @@ import inspect
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn.distributions._base import Distribution
@@ -105,7 +106,8 @@ class ForeignLaw(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         del num_nodes, max_value, max_points
         points = self.dist.enumerate_support(expand=False)
-        return Grid(points, jax.vmap(self.log_prob)(points), None)
+        log_probs = jax.vmap(self.log_prob)(points)
+        return Grid(points, log_probs, jnp.exp(log_probs))
 
 
 def _is_reparameterized(dist: Any) -> bool:

@@ -12,7 +12,6 @@ that of ``jax.random``'s own sampler.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -26,6 +25,7 @@ from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 T = TypeVar("T")
+TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -92,14 +92,16 @@ class Elementwise(Distribution):
         """Log-probability of each coordinate."""
         raise NotImplementedError
 
-    def _nodes(self, num_nodes: int, max_value: int | None) -> tuple[Array, Array | None]:
-        """Nodes for each coordinate, shape ``(n, *event)``, and their weights (None: the probabilities)."""
+    def _nodes(self, num_nodes: int, max_value: int | None) -> tuple[Array, dict[str, Array]]:
+        """Nodes for each coordinate, shape ``(n, *event)``, and what is known of their weights (see ``product_grid``)."""
         raise NotImplementedError
 
     def log_prob(self, x: Array) -> Array:
         """Sum of the coordinates' log-probabilities: a float scalar."""
-        shape = self._fields()[0].shape
-        return jnp.sum(self._log_prob(jnp.broadcast_to(jnp.asarray(x), shape)))
+        first, x = self._fields()[0], jnp.asarray(x)
+        if Capability.QUADRATURE in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
+            x = x.astype(first.dtype)
+        return jnp.sum(self._log_prob(jnp.broadcast_to(x, first.shape)))
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate."""
@@ -110,20 +112,21 @@ class Elementwise(Distribution):
         """Product over the coordinates of the points of each."""
         nodes, weights = self._nodes(num_nodes, max_value)
         nodes = jax.lax.stop_gradient(nodes)
-        return product_grid(self.name, nodes, weights, self._log_prob(nodes), max_points)
+        return product_grid(self.name, nodes, self._log_prob(nodes), max_points, **weights)
 
 
 def float_fields(law: Any, **fields: Any) -> tuple[Array, ...]:
-    """Parameters of a law as float arrays, broadcast to one shape (explicitly, so rank promotion may be an error)."""
+    """Parameters of a law as float arrays, broadcast to one shape (explicitly, so rank promotion may be an error).
+
+    Half-precision parameters are widened to float32: a uniform of 8 bits makes another law than the one that is scored.
+    """
     arrays = []
     for name, field in fields.items():
-        array = jnp.asarray(field)
-        if jnp.issubdtype(array.dtype, jnp.integer) and not hasattr(field, "dtype"):
-            array = array.astype(float)  # a plain Python int, as in loc=0
+        array = jnp.asarray(float(field) if isinstance(field, int) else field)  # a plain Python int, as in loc=0
         if not jnp.issubdtype(array.dtype, jnp.floating):
             message = _checks.FLOAT_PARAMETER.format(law=type(law).__name__, field=name, dtype=array.dtype)
             raise TypeError(message)
-        arrays.append(array)
+        arrays.append(array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array)
     dtype = jnp.result_type(*arrays)
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays)
@@ -145,9 +148,6 @@ def spread(u: Array, low: float, high: float) -> Array:
 
 def column(nodes: np.ndarray, like: Array) -> Array:
     """A list of n numbers as an array ``(n, *shape)`` with the shape and dtype of ``like`` behind it."""
+    if not np.all(np.isfinite(nodes)):
+        raise ValueError(TOO_MANY_NODES.format(num_nodes=len(nodes)))
     return jnp.broadcast_to(jnp.asarray(nodes, like.dtype).reshape((-1,) + (1,) * like.ndim), (len(nodes), *like.shape))
-
-
-def size_of(shape: tuple[int, ...]) -> int:
-    """Number of coordinates of a shape."""
-    return math.prod(shape)

@@ -28,8 +28,10 @@ UNIFORM_ENDS = (
 
 
 def _laguerre(num_nodes: int, like: Array) -> tuple[Array, Array]:
-    nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
-    return column(nodes, like), column(weights, like)
+    """Nodes and the logarithms of the weights for the integral of exp(-t) over the half-line."""
+    with np.errstate(all="ignore"):
+        nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
+        return column(nodes, like), column(np.log(weights), like)
 
 
 def _legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
@@ -72,9 +74,9 @@ class Laplace(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         loc, scale = self._fields()
-        t, weights = _laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
+        t, log_weights = _laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
         z = jnp.concatenate([t, -t])
-        return loc[None] + scale[None] * z, jnp.concatenate([weights, weights]) / 2
+        return loc[None] + scale[None] * z, {"rule": jnp.exp(jnp.concatenate([log_weights, log_weights])) / 2}
 
 
 @law()
@@ -108,8 +110,8 @@ class Exponential(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         (rate,) = self._fields()
-        t, weights = _laguerre(num_nodes, rate)
-        return t / rate[None], weights
+        t, log_weights = _laguerre(num_nodes, rate)
+        return t / rate[None], {"rule": jnp.exp(log_weights)}
 
 
 @law()
@@ -153,8 +155,8 @@ class Gamma(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, rate = self._fields()
-        t, weights = _laguerre(num_nodes, rate)
-        return t / rate[None], weights * jnp.exp((a[None] - 1) * jnp.log(t) - gammaln(a)[None])
+        t, log_weights = _laguerre(num_nodes, rate)
+        return t / rate[None], {"rule": jnp.exp(log_weights + (a[None] - 1) * jnp.log(t) - gammaln(a)[None])}
 
 
 @law()
@@ -187,13 +189,14 @@ class Uniform(Elementwise):
     def _log_prob(self, x):
         ends = guard(self._fields(), order=0, message=UNIFORM_ENDS)
         low, high = (jnp.broadcast_to(p, x.shape) for p in ends)
-        return jax.scipy.stats.uniform.logpdf(x, low, high - low)
+        log_density = -jnp.log(high - low)
+        return jnp.where((x < low) | (x > high), -jnp.inf, jnp.where(jnp.isnan(x), x, log_density))
 
     def _nodes(self, num_nodes, max_value):
         del max_value
         low, high = self._fields()
         t, weights = _legendre(num_nodes, low)
-        return low[None] + (high - low)[None] * t, weights
+        return low[None] + (high - low)[None] * t, {"rule": weights}
 
 
 @law()
@@ -204,7 +207,8 @@ class Beta(Elementwise):
       a: positive, any shape.
       b: positive; broadcasts with ``a``.
 
-    A draw is X / (X + Y) of two gamma draws, along the path differentiable to first order (figurnov2018).
+    A draw is X / (X + Y) of two gamma draws, along the path differentiable to first order (figurnov2018). With both parameters
+    below .05 that derivative is biased in float32, where JAX's rule for gamma draws saturates: use score_function, or float64.
     """
 
     a: Any
@@ -232,11 +236,13 @@ class Beta(Elementwise):
 
     def _log_prob(self, x):
         a, b = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return jax.scipy.stats.beta.logpdf(x, a, b)
+        outside = (x < 0) | (x > 1)
+        # logpdf never sees what is outside, where its derivative is NaN
+        return jnp.where(outside, -jnp.inf, jax.scipy.stats.beta.logpdf(jnp.where(outside, 0.5, x), a, b))
 
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, b = self._fields()
         t, weights = _legendre(num_nodes, a)
         log_density = (a[None] - 1) * jnp.log(t) + (b[None] - 1) * jnp.log1p(-t) - betaln(a, b)[None]
-        return t, weights * jnp.exp(log_density)
+        return t, {"rule": weights * jnp.exp(log_density)}

@@ -52,13 +52,32 @@ class _Odds(Elementwise):
         (field,) = self._fields()
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
-        return _safe_log(field), _safe_log(1 - field)
+        return _safe_log(field), jnp.where(field == 1, -jnp.inf, jnp.log1p(-jnp.where(field == 1, 0, field)))
+
+    def _known(self, nodes: Array) -> dict[str, Array]:
+        """Probabilities of a grid. At p = 0 and 1 the safe logarithm's derivative would be wrong there; the plain one's is NaN."""
+        if self.probs is None:
+            return {}
+        (field,) = self._fields()
+        log_p, log_q = (jnp.broadcast_to(p, nodes.shape) for p in (jnp.log(field), jnp.log1p(-field)))
+        return {"probs": jnp.exp(self._log_prob_given(nodes, log_p, log_q))}
+
+    def _log_prob_given(self, x: Array, log_p: Array, log_q: Array) -> Array:
+        """Log-probability of each coordinate from log p and log(1 - p)."""
+        raise NotImplementedError
+
+    def _log_prob(self, x):
+        return self._log_prob_given(x, *(jnp.broadcast_to(p, x.shape) for p in self._log_odds()))
 
 
 def _safe_log(p: Array) -> Array:
-    """Log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn."""
-    positive = p > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, p, 1)), -jnp.inf)
+    """Log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn. NaN, and less than 0, are NaN."""
+    return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
+
+
+def _impossible(x: Array) -> Array | float:
+    """Minus infinity for a value that the law does not have, NaN for a value that is NaN."""
+    return jnp.where(jnp.isnan(x), x, -jnp.inf) if jnp.issubdtype(x.dtype, jnp.floating) else -jnp.inf
 
 
 def _is_whole(x: Array) -> Array:
@@ -67,7 +86,7 @@ def _is_whole(x: Array) -> Array:
 
 def _times(count: Array, log_p: Array) -> Array:
     """Count * log p, where a count of 0 contributes 0 whatever p is."""
-    return jnp.where(count > 0, count * log_p, jnp.zeros((), log_p.dtype))
+    return jnp.where(count == 0, jnp.zeros((), log_p.dtype), count * log_p)
 
 
 @law()
@@ -92,13 +111,14 @@ class Bernoulli(_Odds):
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)
 
-    def _log_prob(self, x):
-        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
-        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, -jnp.inf))
+    def _log_prob_given(self, x, log_p, log_q):
+        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, _impossible(x)))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
-        return column(np.array([0, 1]), self._fields()[0]), None
+        (field,) = self._fields()
+        known = {} if self.probs is None else {"probs": jnp.stack([1 - field, field])}
+        return column(np.array([0, 1]), field), known
 
 
 @law()
@@ -123,9 +143,10 @@ class Categorical(Distribution):
         (field,) = float_fields(self, **{name: field})
         if field.ndim == 0:
             raise ValueError(f"Categorical wants {name} with a last axis of K categories; it got a scalar.")
+        if field.shape[-1] == 0:
+            raise ValueError(f"Categorical wants at least one category; its {name} have shape {field.shape}.")
         if name == "probs":
-            allowed = field > 0
-            field = jnp.where(allowed, jnp.log(jnp.where(allowed, field, 1)), -jnp.inf)
+            field = _safe_log(field)
         return field
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
@@ -138,23 +159,25 @@ class Categorical(Distribution):
         return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
 
     def from_uniform(self, u: Array) -> Array:
-        cdf = jnp.cumsum(jax.nn.softmax(_held(self, self._logits()), axis=-1), axis=-1)
+        probs = jax.nn.softmax(_held(self, self._logits()), axis=-1)
+        # A rounded sum may rise or fall by an ulp where nothing is added. Here it stays level, so where it rises p > 0.
+        cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
         total = cdf[..., -1]
-        # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold has probability > 0.
+        # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold is there, and has p > 0.
         threshold = jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
         return jnp.sum(cdf <= threshold[..., None], axis=-1, dtype=jnp.int32)
 
     def _log_prob_of_each(self, x: Array) -> Array:
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
         log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
-        inside = (x >= 0) & (x < log_probs.shape[-1])
+        inside = (x >= 0) & (x < log_probs.shape[-1]) & _is_whole(x)
         index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
         if _in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
             chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
             picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
         else:
             picked = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
-        return jnp.where(inside, picked, -jnp.inf)
+        return jnp.where(inside, picked, _impossible(x))
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the choices of the log-probability of the category: a float scalar."""
@@ -168,7 +191,11 @@ class Categorical(Distribution):
         categories = jnp.arange(logits.shape[-1], dtype=jnp.int32)
         log_probs = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
         nodes = jnp.broadcast_to(categories.reshape((-1,) + (1,) * (logits.ndim - 1)), log_probs.shape)
-        return product_grid(self.name, nodes, None, log_probs, max_points)
+        probs = None
+        if self.probs is not None:  # as they were given: exp(log p) has no derivative at p = 0
+            (given,) = float_fields(self, probs=self.probs)
+            probs = jnp.moveaxis(given / jnp.sum(given, axis=-1, keepdims=True), -1, 0)
+        return product_grid(self.name, nodes, log_probs, max_points, probs=probs)
 
 
 def _in_explicit_mesh() -> bool:
@@ -192,21 +219,26 @@ class Binomial(_Odds):
     probs: Any = None
     capabilities: ClassVar[Capability] = _COUNT
 
+    def _trials(self) -> int:
+        if type(self.total_count) is int and self.total_count == 0:
+            return 0
+        return _checks.positive_int("total_count", self.total_count)
+
     def sample(self, key: Key) -> Array:
-        n, probs = _checks.positive_int("total_count", self.total_count), self._probs()
+        n, probs = self._trials(), self._probs()
         return jax.random.binomial(key, jnp.asarray(n, probs.dtype), probs, dtype=probs.dtype).astype(jnp.int32)
 
-    def _log_prob(self, x):
-        n = _checks.positive_int("total_count", self.total_count)
-        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
+    def _log_prob_given(self, x, log_p, log_q):
+        n = self._trials()
         valid = (x >= 0) & (x <= n) & _is_whole(x)
         k = jnp.where(valid, x, 0).astype(log_p.dtype)
         ways = gammaln(jnp.asarray(n + 1, k.dtype)) - gammaln(k + 1) - gammaln(n - k + 1)
-        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), -jnp.inf)
+        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), _impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
-        return column(np.arange(self.total_count + 1), self._fields()[0]).astype(jnp.int32), None
+        nodes = column(np.arange(self._trials() + 1), self._fields()[0]).astype(jnp.int32)
+        return nodes, self._known(nodes)
 
 
 @law()
@@ -231,17 +263,17 @@ class Geometric(_Odds):
         u = jnp.where(u == 0, 1, u)
         return (jnp.floor(jnp.log(u) / jnp.log1p(-self._probs())) + 1).astype(jnp.int32)
 
-    def _log_prob(self, x):
-        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
+    def _log_prob_given(self, x, log_p, log_q):
         valid = (x >= 1) & _is_whole(x)
         k = jnp.where(valid, x, 1).astype(log_p.dtype)
-        return jnp.where(valid, log_p + _times(k - 1, log_q), -jnp.inf)
+        return jnp.where(valid, log_p + _times(k - 1, log_q), _impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
             raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
-        return column(np.arange(1, max_value + 1), self._fields()[0]).astype(jnp.int32), None
+        nodes = column(np.arange(1, max_value + 1), self._fields()[0]).astype(jnp.int32)
+        return nodes, self._known(nodes)
 
 
 @law()
@@ -267,10 +299,10 @@ class Poisson(Elementwise):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
         valid = (x >= 0) & _is_whole(x)
         k = jnp.where(valid, x, 0).astype(rate.dtype)
-        return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), -jnp.inf)
+        return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), _impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
             raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
-        return column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32), None
+        return column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32), {}

@@ -222,4 +222,4 @@ class GivenSupport(Distribution):
             raise ValueError(
                 TOO_MANY_POINTS.format(law=self.name, points=log_probs.shape[0], detail=detail, limit=max_points)
             )
-        return Grid(self.support, log_probs, None)
+        return Grid(self.support, log_probs, jnp.exp(log_probs))

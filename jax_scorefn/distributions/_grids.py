@@ -1,8 +1,8 @@
 """Grids: a law stood for by weighted points, sum_i w_i f(x_i) = E[f(x)].
 
-A finite support is the case in which w_i is the probability of x_i; a quadrature is the case in which w_i is fixed by the
-rule. In both the derivative is that of the density at fixed points, sum_i w_i f(x_i) grad log p(x_i), so that one function
-(``exact``) serves both. Independent parts multiply: a grid of a product is the product of the grids.
+A finite support is the case in which w_i is the probability of x_i; a quadrature is the case in which the value of w_i is fixed
+by the rule and its derivative is that of the density, w_i grad log p(x_i), at a point that stays where it is. So one
+function (``exact``) serves both. Independent parts multiply: a grid of a product is the product of the grids.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._surrogate import magic_box
 from jax_scorefn.typing import Array, PyTree
 
 TOO_MANY_POINTS = (
@@ -32,16 +33,12 @@ class Grid(NamedTuple):
     Attributes:
       points: pytree, leading axis n.
       log_probs: shape ``(n,)``.
-      weights: shape ``(n,)``, fixed by a quadrature rule; None where the weights are the probabilities.
+      weights: shape ``(n,)``, differentiable to every order: probabilities, or a rule's weights times the density's ratio.
     """
 
     points: PyTree
     log_probs: Array
-    weights: Array | None
-
-    def weight(self) -> Array:
-        """The weights as numbers, without a derivative."""
-        return jax.lax.stop_gradient(jnp.exp(self.log_probs) if self.weights is None else self.weights)
+    weights: Array
 
 
 def combinations(law: str, sizes: Sequence[int], max_points: int) -> list[np.ndarray]:
@@ -58,8 +55,19 @@ def combinations(law: str, sizes: Sequence[int], max_points: int) -> list[np.nda
     return [index.reshape(-1) for index in np.indices(tuple(sizes), dtype=np.int32)] if sizes else []
 
 
-def product_grid(law: str, nodes: Array, weights: Array | None, log_probs: Array, max_points: int) -> Grid:
-    """Grid of independent coordinates from ``(n, *event)`` nodes, weights and log-probabilities for each of them."""
+def product_grid(
+    law: str,
+    nodes: Array,
+    log_probs: Array,
+    max_points: int,
+    *,
+    rule: Array | None = None,
+    probs: Array | None = None,
+) -> Grid:
+    """Grid of independent coordinates from ``(n, *event)`` nodes and log-probabilities for each of them.
+
+    With ``rule``, the weights of a quadrature; with ``probs``, probabilities that are known better than as exp(log_probs).
+    """
     num_nodes, event = nodes.shape[0], nodes.shape[1:]
     size = math.prod(event)
     index = combinations(law, [num_nodes] * size, max_points)
@@ -69,11 +77,12 @@ def product_grid(law: str, nodes: Array, weights: Array | None, log_probs: Array
     def pick(array: Array) -> Array:
         return array.reshape(num_nodes, size)[rows, columns]
 
-    return Grid(
-        points=pick(nodes).reshape((rows.shape[0], *event)),
-        log_probs=jnp.sum(pick(log_probs), axis=1),
-        weights=None if weights is None else jnp.prod(pick(weights), axis=1),
-    )
+    total = jnp.sum(pick(log_probs), axis=1)
+    if rule is not None:
+        weights = magic_box(total, jnp.prod(pick(rule), axis=1))
+    else:
+        weights = jnp.exp(total) if probs is None else jnp.prod(pick(probs), axis=1)
+    return Grid(pick(nodes).reshape((rows.shape[0], *event)), total, weights)
 
 
 def joint_grid(law: str, grids: Sequence[Grid], max_points: int) -> Grid:
@@ -81,7 +90,5 @@ def joint_grid(law: str, grids: Sequence[Grid], max_points: int) -> Grid:
     index = combinations(law, [grid.log_probs.shape[0] for grid in grids], max_points)
     points = [jax.tree.map(lambda x, i=i: x[i], grid.points) for grid, i in zip(grids, index, strict=True)]
     log_probs = functools.reduce(operator.add, (grid.log_probs[i] for grid, i in zip(grids, index, strict=True)))
-    if all(grid.weights is None for grid in grids):
-        return Grid(points, log_probs, None)
-    weights = [grid.weight()[i] for grid, i in zip(grids, index, strict=True)]
+    weights = [grid.weights[i] for grid, i in zip(grids, index, strict=True)]
     return Grid(points, log_probs, functools.reduce(operator.mul, weights))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import (
     Distribution,
@@ -38,7 +39,8 @@ def standard_normal(u: Array) -> Array:
 
 def hermite(num_nodes: int, like: Array) -> tuple[Array, Array]:
     """Gauss-Hermite nodes and weights of N(0, 1), for each coordinate of ``like``."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    with np.errstate(all="ignore"):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
     return column(nodes, like), column(weights / np.sqrt(2 * np.pi), like)
 
 
@@ -83,7 +85,7 @@ class Normal(Elementwise):
         del max_value
         loc, scale = self._fields()
         z, weights = hermite(num_nodes, loc)
-        return loc[None] + scale[None] * z, weights
+        return loc[None] + scale[None] * z, {"rule": weights}
 
 
 @law()
@@ -129,6 +131,9 @@ class MultivariateNormal(Distribution):
 
     def log_prob(self, x: Array) -> Array:
         loc, tril = self._fields()
+        x = jnp.asarray(x).astype(loc.dtype)
+        if x.shape != loc.shape:
+            raise ValueError(f"A draw of this MultivariateNormal has shape {loc.shape}; log_prob got shape {x.shape}.")
         z = jax.scipy.linalg.solve_triangular(tril, x - loc, lower=True)
         return jnp.sum(jax.scipy.stats.norm.logpdf(z)) - jnp.sum(jnp.log(jnp.diagonal(tril)))
 
@@ -136,9 +141,10 @@ class MultivariateNormal(Distribution):
         del max_value
         loc, tril = stop(self._fields())
         z, weights = hermite(num_nodes, loc)
-        standard = product_grid(self.name, z, weights, z, max_points)
+        standard = product_grid(self.name, z, jnp.zeros_like(z), max_points, rule=weights)
         points = loc[None] + standard.points @ tril.T
-        return Grid(points, jax.vmap(self.log_prob)(points), standard.weights)
+        log_probs = jax.vmap(self.log_prob)(points)
+        return Grid(points, log_probs, magic_box(log_probs, standard.weights))
 
 
 @law()
@@ -179,7 +185,8 @@ class TanhNormal(Elementwise):
 
     def _log_prob(self, x):
         edge = 1 - np.asarray(jnp.finfo(x.dtype).epsneg, x.dtype)
-        return self._log_prob_of_preimage(jnp.arctanh(jnp.clip(x, -edge, edge)))
+        log_prob = self._log_prob_of_preimage(jnp.arctanh(jnp.clip(x, -edge, edge)))
+        return jnp.where(jnp.abs(x) > 1, -jnp.inf, log_prob)
 
     def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
         z = stop(stop(self._normal).sample(key))
@@ -188,5 +195,5 @@ class TanhNormal(Elementwise):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         z, weights = self._normal._nodes(num_nodes, max_value)
         z = jax.lax.stop_gradient(z)
-        grid = product_grid(self.name, z, weights, self._log_prob_of_preimage(z), max_points)
+        grid = product_grid(self.name, z, self._log_prob_of_preimage(z), max_points, **weights)
         return grid._replace(points=jnp.tanh(grid.points))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,9 @@ CLOSES_OVER_TRACER = (
 NOT_DIFFERENTIABLE = (
     "A black box was differentiated in its input. Its code is not JAX's, so the derivative would be 0 without a word. Use "
     "score_function, which never differentiates f in the draw, in place of pathwise."
+)
+NOT_NUMBERS = (
+    "The black-box function {name} returned {given}; real numbers or booleans are wanted (is a return missing?)."
 )
 WRONG_RESULT = "The black-box function {name} returned shape {given} where result_shape={wanted} was declared{hint}."
 
@@ -80,21 +84,28 @@ def _run(f, name, vectorized, result, shapes, x):
     leaves, treedef = jax.tree.flatten(x)
     leaves = [np.asarray(leaf) for leaf in leaves]
     batch = leaves[0].shape[: leaves[0].ndim - len(shapes[0])] if leaves else ()
-    rows = [leaf.reshape(-1, *shape) for leaf, shape in zip(leaves, shapes, strict=True)]
-    count = rows[0].shape[0]
+    count = math.prod(batch)
+    rows = [leaf.reshape(count, *shape) for leaf, shape in zip(leaves, shapes, strict=True)]
     if vectorized:
-        out = np.asarray(f(treedef.unflatten(rows)))
+        out = _numbers(f(treedef.unflatten(rows)), name)
         if out.shape != (count, *result.shape):
             hint = f", so ({count}, ...) for a chunk of {count} draws"
             raise ValueError(WRONG_RESULT.format(name=name, given=out.shape, wanted=result.shape, hint=hint))
     else:
         out = np.empty((count, *result.shape), result.dtype)
         for i in range(count):
-            one = np.asarray(f(treedef.unflatten([row[i] for row in rows])))
+            one = _numbers(f(treedef.unflatten([row[i] for row in rows])), name)
             if one.shape != result.shape:
                 raise ValueError(WRONG_RESULT.format(name=name, given=one.shape, wanted=result.shape, hint=""))
             out[i] = one
     return out.reshape(*batch, *result.shape).astype(result.dtype)
+
+
+def _numbers(result: Any, name: str) -> np.ndarray:
+    array = np.asarray(result)
+    if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
+        raise TypeError(NOT_NUMBERS.format(name=name, given=f"{type(result).__name__} of dtype {array.dtype}"))
+    return array
 
 
 def _refuse_tracers(f: Callable[..., Any], name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import weighted_surrogate
+from jax_scorefn._surrogate import weighted_sum
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 
@@ -25,7 +25,10 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
     Geometric are summed up to ``max_value``; ``Info.omitted_mass`` is the probability left out, and the result is exact up to
     sup |f| times it. Continuous laws go by quadrature (Gauss-Hermite for normals, Laguerre on half-lines, Legendre on
     intervals) with nodes that do not move: the derivative is that of the density at each node, so a step function gets its
-    right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many agree.
+    right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many agree;
+    ``Info.omitted_mass`` says by how much its weights miss 1, as they do for Gamma and Beta with parameters below 1, or so
+    large that the nodes do not reach their mass. Probabilities of exactly 0 and 1: derivatives are right for Bernoulli and
+    Categorical, NaN for ``probs`` of Binomial and Geometric.
 
     Args:
       f: function of one draw that returns a real array of fixed shape.
@@ -64,14 +67,13 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
     grid = law.grid(**sizes)
     num_points = grid.log_probs.shape[0]
     values = engine.map_points(lambda x: _checks.value(f(x)), grid.points, num_points, **how)
-    weights = grid.weight()
 
     def info():
         no_error = jnp.zeros(values.shape[1:], values.dtype)
-        omitted = jnp.maximum(1 - jnp.sum(weights), 0) if max_value is not None else 0.0
-        return Info(grid.points, values, grid.log_probs, weights, no_error, omitted)
+        omitted = jnp.abs(1 - jnp.sum(grid.weights))
+        return Info(grid.points, values, grid.log_probs, grid.weights, no_error, omitted)
 
-    return weighted_surrogate(values, grid.log_probs, weights), info
+    return weighted_sum(values, grid.weights), info
 
 
 exact_grad = gradient(exact)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, engine
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import standard_error
+from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Bias, Capability, Info
 
 
@@ -65,13 +65,13 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
     def one_draw(k):
         x = law.sample(k)
         value = _checks.value(f(x))
-        return (value, x, _checks.log_prob(law, law.log_prob(stop(x)))) if keep_samples else (value, None, None)
+        return (value, x, _checks.log_prob(law, stop(law).log_prob(stop(x)))) if keep_samples else (value, None, None)
 
     values, samples, log_probs = engine.map_draws(one_draw, key, num_draws, **how)
 
     def info():
         weights = jnp.ones(num_draws, log_probs.dtype)
-        return Info(samples, values, log_probs, weights, standard_error(values, weights))
+        return Info(samples, values, log_probs, weights, mean_error(values, weights))
 
     return jnp.mean(values, axis=0), info
 

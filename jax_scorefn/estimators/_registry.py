@@ -67,7 +67,12 @@ class _CheckedFamily:
         able = [name for name, record in ESTIMATORS.items() if not record.missing(law)]
         instead = f"Estimators that work with it: {', '.join(able)}." if able else "No estimator works with it."
         _checks.capabilities(self.record.name, law, self.record.needs, instead)
-        return law
+        return limit_orders(self.record, law)  # the family may close over what is differentiated
+
+
+def limit_orders(record: Record, tree: Any) -> Any:
+    """The same tree, which raises when it is differentiated more often than the estimator declared."""
+    return guard(tree, order=record.orders, message=_checks.ORDER.format(name=record.name, order=record.orders))
 
 
 def estimator(
@@ -97,7 +102,7 @@ def estimator(
             _checks.params(params)
             if needs_key and key is not None:
                 _checks.key(record.name, key)
-            guarded = guard(params, order=orders, message=_checks.ORDER.format(name=record.name, order=orders))
+            guarded = limit_orders(record, params)
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
             value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
             return (value, stop(info())) if has_aux else value

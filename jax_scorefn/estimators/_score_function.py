@@ -6,9 +6,10 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
+from jax_scorefn._trees import along_draws
 from jax_scorefn.distributions import GivenDraws
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import standard_error
+from jax_scorefn.estimators._statistics import mean_error, ratio_error
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 
 
@@ -76,12 +77,22 @@ def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", k
         drawn = engine.map_points(lambda x: score(x, law.log_prob(x)), given.draws, num_draws, **how)
     values, log_probs, samples = drawn
 
+    # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
+    impossible = jnp.isnan(log_probs) if given else jnp.isnan(log_probs) | jnp.isneginf(log_probs)
+    values = jnp.where(along_draws(impossible, values), jnp.nan, values)
     weights = jnp.ones_like(log_probs) if given is None else given.weights(log_probs)
-    if given is None or given.normalized:
-        value = score_surrogate(values, log_probs, baseline(values), weights)
-    else:
+    subtracted = baseline(values)
+    self_normalized = given is not None and not given.normalized
+    if self_normalized:
         value = self_normalized_surrogate(values, log_probs, weights)
-    return value, lambda: Info(samples, values, log_probs, weights, standard_error(values, weights))
+    else:
+        value = score_surrogate(values, log_probs, subtracted, weights)
+
+    def info():
+        error = ratio_error(values, weights) if self_normalized else mean_error(values, weights, subtracted)
+        return Info(samples, values, log_probs, weights, error)
+
+    return value, info
 
 
 score_function_grad = gradient(score_function)

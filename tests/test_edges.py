@@ -1,0 +1,159 @@
+"""Inputs at the edge that once gave a wrong number without a word, each held against what it should be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_scorefn as sf
+
+BITS = sf.family(lambda p: sf.Bernoulli(probs=p))
+NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+GAMMA = sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
+
+
+def key(seed=0):
+    return jax.random.key(seed)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 0.3])
+def test_exact_derivatives_in_probabilities_of_zero_and_one(p):
+    np.testing.assert_allclose(sf.exact_grad(lambda x: x + 5.0, BITS, p), 1.0, rtol=1e-5)
+    both = jax.hessian(lambda q: sf.exact(lambda x: x[0] * x[1], BITS, q))(jnp.array([0.5, p]))
+    np.testing.assert_allclose(both, [[0, 1], [1, 0]], atol=1e-6)
+    rewards = jnp.array([5.0, 6.0, 10.0])
+    categories = sf.family(lambda q: sf.Categorical(probs=q))
+    grads = sf.exact_grad(lambda x: rewards[x], categories, jnp.array([0.5, 0.5, 0.0]))
+    np.testing.assert_allclose(grads, [-0.5, 0.5, 4.5], rtol=1e-5)
+    counts = sf.exact_grad(lambda x: x, sf.family(lambda q: sf.Binomial(total_count=3, probs=q)), p)
+    assert np.isnan(counts) if p in (0.0, 1.0) else np.isclose(counts, 3.0)
+
+
+def test_nan_parameters_and_nan_draws_never_become_numbers():
+    families = [
+        (BITS, jnp.nan), (sf.family(lambda l: sf.Bernoulli(logits=l)), jnp.nan), (sf.family(lambda r: sf.Poisson(rate=r)), jnp.nan),
+        (sf.family(lambda q: sf.Categorical(probs=q)), jnp.array([0.5, jnp.nan])),
+        (sf.family(lambda q: sf.Categorical(logits=q)), jnp.array([0.5, jnp.nan])),
+        (sf.family(lambda q: sf.Categorical(probs=q)), jnp.array([-1.0, 2.0])),
+        (sf.family(lambda q: sf.Geometric(probs=q)), jnp.nan), (NORMAL, jnp.nan), (GAMMA, jnp.nan),
+    ]  # fmt: skip
+    for fam, params in families:
+        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x: x.astype(float) + 5, fam, params, key())
+        assert np.isnan(value) and np.any(np.isnan(grads))
+    for fam, params in (families[0], families[3]):
+        assert np.isnan(sf.exact(lambda x: x.astype(float) + 5, fam, params))
+    for law in (
+        sf.Uniform(low=0.0, high=1.0), sf.Bernoulli(logits=0.0), sf.Poisson(rate=1.0), sf.Binomial(total_count=2, probs=0.5),
+        sf.Geometric(probs=0.5), sf.Normal(loc=0.0, scale=1.0), sf.Categorical(logits=jnp.zeros(3)),
+    ):  # fmt: skip
+        assert np.isnan(law.log_prob(jnp.float32(jnp.nan))), type(law).__name__
+
+
+def test_many_categories_with_forbidden_ones_never_draw_one_of_them():
+    """A rounded cumulative sum is not monotone: it moved by an ulp at forbidden entries, and they were drawn."""
+    logits = 2 * jax.random.normal(key(), (50_000,))
+    logits = jnp.where(jax.random.bernoulli(key(100), 0.5, (50_000,)), logits, -jnp.inf)
+    law = sf.Categorical(logits=logits)
+    assert np.isfinite(logits[law.from_uniform(jnp.float32(0.5263334512710571))])
+    drawn = jax.jit(lambda u: jax.lax.map(law.from_uniform, u))(jax.random.uniform(key(), (2000,)))
+    assert np.all(np.isfinite(logits[drawn]))
+
+
+def test_half_precision_parameters_make_the_law_that_is_scored():
+    zeros = jnp.zeros(1000, jnp.bfloat16)
+    drawn = jax.vmap(sf.Categorical(logits=zeros).sample)(jax.random.split(key(), 20_000))
+    assert len(np.unique(drawn)) == 1000
+    rare = sf.score_function(lambda x: x, BITS, jnp.float16(0.001), key(), num_samples=200_000)
+    np.testing.assert_allclose(rare, 0.001, rtol=0.3)
+    grads = sf.score_function_grad(lambda x: x, NORMAL, jnp.bfloat16(0.5), key())
+    assert grads.dtype == jnp.bfloat16
+    full = jnp.eye(2, dtype=jnp.bfloat16)
+    assert sf.MultivariateNormal(loc=jnp.zeros(2), covariance=full).sample(key()).dtype == jnp.float32
+
+
+def test_a_small_success_probability_keeps_its_digits():
+    np.testing.assert_allclose(sf.Geometric(probs=1e-6).log_prob(jnp.asarray(10**6)), -14.81551, atol=1e-4)
+
+
+def test_an_offset_in_f_does_not_drown_the_exact_gradient():
+    categories = sf.family(lambda l: sf.Categorical(logits=l))
+    logits = jnp.array([0.1, 1.3, -0.7, 0.4])
+    plain = sf.exact_grad(lambda x: x, categories, logits)
+    shifted = sf.exact_grad(lambda x: 1e6 + x.astype(float), categories, logits)
+    np.testing.assert_allclose(shifted, plain, atol=1e-5)
+    assert abs(jax.hessian(lambda m: sf.exact(lambda x: 1e6 + 0 * x, NORMAL, m))(0.3)) < 1e-6
+
+
+def test_a_quadrature_says_what_it_does_not_reach():
+    np.testing.assert_allclose(sf.exact(lambda x: x, GAMMA, 50.0, num_nodes=64), 50.0, rtol=1e-4)
+    for concentration, missed in ((200.0, 1.0), (0.1, 0.6), (3.0, 0.0)):
+        _, info = sf.exact(lambda x: x, GAMMA, concentration, has_aux=True)
+        assert abs(info.omitted_mass - missed) < 0.1
+    for fam in (NORMAL, GAMMA):
+        with pytest.raises(ValueError, match="num_nodes=500 is more than this quadrature can be computed for"):
+            sf.exact(lambda x: x, fam, 1.0, num_nodes=500)
+
+
+def test_outside_the_support():
+    law = sf.TanhNormal(loc=0.0, scale=1.0)
+    assert law.log_prob(1.5) == -np.inf and np.isfinite(law.log_prob(1.0)) and np.isfinite(law.log_prob(0))
+    for x in (1.5, -0.5):
+        for argnum in (0, 1):
+            slope = jax.grad(lambda a, b, x=x: sf.Beta(a=a, b=b).log_prob(x), argnums=argnum)(1.2, 1.5)
+            assert slope == 0.0
+    with pytest.raises(ValueError, match=r"has shape \(2,\); log_prob got shape \(2, 2\)"):
+        sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=jnp.eye(2)).log_prob(jnp.eye(2))
+    assert sf.Categorical(logits=jnp.zeros(3)).log_prob(0.5) == -np.inf
+
+
+def test_the_standard_error_of_weighted_draws_is_that_of_the_value():
+    def run(k, baseline):
+        log_p = lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0)
+        xs = jax.random.normal(k, (400,))
+        fam = sf.family(log_prob=log_p, samples=xs, log_proposal=log_p(0.0, xs), independent=True)
+        value, info = sf.score_function(lambda x: 100.0 + x, fam, 0.5, None, has_aux=True, baseline=baseline)
+        return value, info.value_standard_error
+
+    for baseline, rtol in ((None, 0.15), ("auto", 0.25)):
+        values, errors = jax.jit(jax.vmap(lambda k, b=baseline: run(k, b)))(jax.random.split(key(), 2000))
+        np.testing.assert_allclose(errors.mean(), values.std(), rtol=rtol)
+
+
+def test_the_order_is_limited_too_where_the_family_closes_over_the_parameter():
+    def value(t):
+        fam = sf.family(lambda p: sf.Normal(loc=p + t, scale=1.0))
+        return sf.pathwise(lambda x: jnp.maximum(x, 0.0) ** 2, fam, 0.0, key())
+
+    assert np.isfinite(jax.grad(jax.grad(value))(0.3))
+    with pytest.raises(TypeError, match="pathwise estimates derivatives up to order 2"):
+        jax.grad(jax.grad(jax.grad(value)))(0.3)
+
+
+def test_a_baseline_does_not_widen_the_values():
+    with pytest.raises(ValueError, match=r"returned shape \(4, 1\) for values of shape \(4,\)"):
+        sf.score_function(jnp.square, NORMAL, 0.1, key(), num_samples=4, baseline=lambda v: jnp.zeros((4, 1)))
+
+
+@pytest.mark.parametrize(("result", "named"), [(None, "NoneType"), (1j, "complex"), ("3", "str")])
+def test_a_black_box_that_returns_no_real_number_is_told_so(result, named):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"returned {named} of dtype"):
+        jax.block_until_ready(sf.score_function(sf.black_box(lambda x: result), NORMAL, 0.0, key()))
+
+
+def test_pathwise_with_aux_works_where_the_ends_of_a_uniform_law_move():
+    moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
+    grads, info = sf.pathwise_grad(lambda x: x, moving, 2.0, key(), has_aux=True)
+    np.testing.assert_allclose(grads, sf.pathwise_grad(lambda x: x, moving, 2.0, key()), rtol=1e-6)
+    np.testing.assert_allclose(info.log_probs, np.log(0.5), rtol=1e-6)
+
+
+def test_empty_and_smallest_inputs():
+    assert sf.score_function(sf.black_box(lambda x: 1.0), NORMAL, jnp.zeros(0), key()) == 1.0
+    assert abs(sf.Binomial(total_count=0, probs=0.3).log_prob(jnp.asarray(0))) < 1e-6
+    with pytest.raises(ValueError, match="at least one category"):
+        sf.Categorical(logits=jnp.zeros(0)).log_prob(jnp.asarray(0))
+    with pytest.raises(ValueError, match="of at least 1"):
+        fam = sf.family(log_prob=lambda m, x: -((x - m) ** 2), samples=jnp.zeros(0))
+        sf.score_function(jnp.square, fam, 0.0, None)
+    with jax.enable_x64(True):
+        assert sf.Normal(loc=0, scale=jnp.float32(1)).sample(key()).dtype == jnp.float32
