@@ -38,7 +38,9 @@ def test_nan_parameters_and_nan_draws_never_become_numbers():
         (sf.family(lambda q: sf.Geometric(probs=q)), jnp.nan), (NORMAL, jnp.nan), (GAMMA, jnp.nan),
     ]  # fmt: skip
     for fam, params in families:
-        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x: x.astype(float) + 5, fam, params, key())
+        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(
+            lambda x: x.astype(float) + 5, fam, params, key()
+        )
         assert np.isnan(value) and np.any(np.isnan(grads))
     for fam, params in (families[0], families[3]):
         assert np.isnan(sf.exact(lambda x: x.astype(float) + 5, fam, params))
