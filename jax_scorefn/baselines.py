@@ -133,7 +133,7 @@ def ema(decay: float) -> EMA:
       ...         lambda x: 5.0 + x, coin, 0.0, key, num_samples=8, baseline=baseline.bind(state), has_aux=True)
       ...     state = baseline.update(state, info)
       >>> print(f"{baseline.value(state):.2f}")
-      5.36
+      5.57
     """
     if not 0 <= decay < 1:
         raise ValueError(f"ema wants a decay in [0, 1); it got {decay!r}.")

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jax_scorefn as sf
+from jax_scorefn.engine._noise import _counters
 
 PARAMS = {"m": jnp.array([0.5, -1.0, 2.0]), "s": jnp.zeros(3)}
 NORMAL = sf.family(lambda p: sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])))
@@ -46,6 +47,40 @@ def test_fewer_draws_are_the_first_of_more():
     few = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=5, has_aux=True)[1].samples
     many = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=9, has_aux=True)[1].samples
     np.testing.assert_array_equal(few, many[:5])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("impl", ["typed", "legacy"])
+def test_draws_are_the_rows_of_one_batch_of_jax_random(impl, shape, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        make = {"typed": jax.random.key, "legacy": jax.random.PRNGKey}[impl]
+        zeros = jnp.zeros(shape, dtype)
+        normal = sf.family(lambda m: sf.Normal(loc=m, scale=jnp.ones((), dtype)))
+        draws = lambda k, c: sf.score_function(jnp.sum, normal, zeros, k, num_samples=7, chunk_size=c, has_aux=True)[1].samples
+        whole = jax.random.normal(make(5), (7, *shape), dtype)
+        for chunk_size in (None, 3):
+            np.testing.assert_array_equal(jax.jit(draws, static_argnums=1)(make(5), chunk_size), whole)
+        if impl == "typed":
+            keys = jax.vmap(jax.random.key)(jnp.array([4, 5]))
+            np.testing.assert_array_equal(jax.vmap(lambda k: draws(k, None))(keys)[1], whole)
+
+
+def test_parts_of_a_joint_have_their_own_uniforms():
+    joint = sf.family(lambda m: sf.Joint({"a": sf.Normal(loc=m, scale=1.0), "b": sf.Uniform(low=0.0, high=jnp.ones(2))}))
+    _, info = sf.score_function(lambda x: x["a"], joint, 0.0, jax.random.key(0), num_samples=2000, has_aux=True)
+    a, b = np.asarray(info.samples["a"]), np.asarray(info.samples["b"])
+    np.testing.assert_array_equal(b, jax.random.uniform(jax.random.key(0), (2000, 3))[:, 1:])
+    correlations = np.corrcoef(np.concatenate([a[:, None], b], axis=1).T)
+    assert np.max(np.abs(correlations - np.eye(3))) < 5 / np.sqrt(2000)
+
+
+@pytest.mark.parametrize("width", [2, 3, 70_001, 2**31 + 5])
+def test_counters_do_not_wrap(width):
+    index = np.array([0, 1, 77, 2**20 + 3, 2**32 - 1], np.uint32)
+    high, low = _counters(jnp.asarray(index), 2**32, width, 0, 2)
+    got = [[int(h) * 2**32 + int(l) for h, l in zip(*row, strict=True)] for row in zip(high, low, strict=True)]
+    assert got == [[int(i) * width + j for j in (0, 1)] for i in index]
 
 
 def test_hessian_is_the_same_in_chunks():

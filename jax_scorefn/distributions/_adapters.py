@@ -100,6 +100,13 @@ class ForeignLaw(Distribution):
             return self.dist.sample(seed=key)
         return self.dist.sample(key)
 
+    def uniform_like(self) -> Any:
+        """What the wrapped law says, where it declares draws made from uniforms."""
+        return self.dist.uniform_like()
+
+    def from_uniform(self, u: Any) -> PyTree:
+        return self.dist.from_uniform(u)
+
     def log_prob(self, x: PyTree) -> Array:
         return _checks.log_prob(self, self.dist.log_prob(x))
 

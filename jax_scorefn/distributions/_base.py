@@ -76,6 +76,11 @@ class Distribution:
         """The draw that uniforms in [0, 1) make."""
         raise NotImplementedError
 
+    def from_uniform_and_log_prob(self, u: Any) -> tuple[PyTree, Array]:
+        """The draw that uniforms make, held fixed, and its log-probability: ``sample_and_log_prob`` for uniforms."""
+        x = stop(stop(self).from_uniform(u))
+        return x, self.log_prob(x)
+
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Points that stand for the law: its whole support, or quadrature nodes."""
         raise NotImplementedError

@@ -88,6 +88,12 @@ class Joint(Distribution):
             [part.from_uniform(leaf) for part, leaf in zip(laws, treedef.flatten_up_to(u), strict=True)]
         )
 
+    def from_uniform_and_log_prob(self, u: PyTree) -> tuple[PyTree, Array]:
+        laws, treedef = self._laws()
+        leaves = zip(laws, treedef.flatten_up_to(u), strict=True)
+        pairs = [part.from_uniform_and_log_prob(leaf) for part, leaf in leaves]
+        return treedef.unflatten([x for x, _ in pairs]), functools.reduce(operator.add, [lp for _, lp in pairs])
+
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""
         laws, treedef = self._laws()

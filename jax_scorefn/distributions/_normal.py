@@ -189,7 +189,12 @@ class TanhNormal(Elementwise):
         return jnp.where(jnp.abs(x) > 1, -jnp.inf, log_prob)
 
     def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        z = stop(stop(self._normal).sample(key))
+        return self._squash_and_score(stop(stop(self._normal).sample(key)))
+
+    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+        return self._squash_and_score(stop(stop(self._normal).from_uniform(u)))
+
+    def _squash_and_score(self, z: Array) -> tuple[Array, Array]:
         return jnp.tanh(z), jnp.sum(self._log_prob_of_preimage(z))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:

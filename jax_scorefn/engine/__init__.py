@@ -1,5 +1,6 @@
-"""The one place that splits keys, maps over draws, chunks and shards."""
+"""The one place that makes the noise of each draw, maps over draws, chunks and shards."""
 
 from jax_scorefn.engine._map import HOST_RESULT as HOST_RESULT
 from jax_scorefn.engine._map import map_draws as map_draws
 from jax_scorefn.engine._map import map_points as map_points
+from jax_scorefn.engine._noise import Noise as Noise

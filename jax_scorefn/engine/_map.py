@@ -1,4 +1,4 @@
-"""Map a function of one draw over all draws: draw i is made with ``fold_in(key, i)``, whatever the split.
+"""Map a function of one draw over all draws: draw i is made of ``(key, i)`` alone, whatever the split.
 
 Without ``chunk_size`` all draws are one ``vmap``. With it, a loop runs over chunks of that many draws (and a shorter last
 one), each recomputed in the backward pass, so that memory is that of one chunk plus what is returned for each draw.
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
+from jax_scorefn.distributions import Distribution
+from jax_scorefn.engine._noise import Noise, noise_of
 from jax_scorefn.engine._shard import gather, spread
 from jax_scorefn.typing import Array, Key, PyTree
 
@@ -20,17 +22,17 @@ HOST_RESULT = "scorefn_host_result"
 
 
 def map_draws(
-    one_draw: Callable[[Key], PyTree],
+    one_draw: Callable[[Noise], PyTree],
+    law: Distribution,
     key: Key,
     num_draws: int,
     *,
     chunk_size: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
-    """``one_draw(fold_in(key, i))`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
-    if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.random.bits(key, (1,))  # JAX's checker does not count fold_in as a use of the key; this it does count
-    return _map_index(lambda i: one_draw(jax.random.fold_in(key, i)), num_draws, chunk_size, sharding)
+    """``one_draw(noise i)`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
+    noise = noise_of(law, key, num_draws)
+    return _map_index(lambda i: jax.vmap(one_draw)(noise(i, sharding is None)), num_draws, chunk_size, sharding)
 
 
 def map_points(
@@ -46,15 +48,15 @@ def map_points(
     def one(i: Array) -> PyTree:
         return one_point(jax.tree.map(lambda leaf: leaf[i], points))
 
-    return _map_index(one, num_points, chunk_size, sharding)
+    return _map_index(jax.vmap(one), num_points, chunk_size, sharding)
 
 
 def _map_index(
-    one: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
+    many: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
 ) -> PyTree:
     def span(start: Array | int, size: int) -> PyTree:
         index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
-        return gather(jax.vmap(one)(index), size, sharding)
+        return gather(many(index), size, sharding)
 
     if chunk_size is None or _checks.positive_int("chunk_size", chunk_size) >= total:
         return span(0, total)

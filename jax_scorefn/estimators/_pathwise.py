@@ -54,7 +54,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
       >>> grads = jax.vmap(lambda key: sf.pathwise_grad(lambda x: (x + 3.0) ** 2, normal, 1.0, key))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 8)")
-      7.994 +- 0.008  (exact 8)
+      7.996 +- 0.008  (exact 8)
 
     References: kingma2014, figurnov2018, mohamed2020.
     """
@@ -62,12 +62,12 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
     num_draws = _checks.positive_int("num_samples", num_samples)
     _checks.key("pathwise", key)
 
-    def one_draw(k):
-        x = law.sample(k)
+    def one_draw(noise):
+        x = noise.sample(law)
         value = _checks.value(f(x))
         return (value, x, _checks.log_prob(law, stop(law).log_prob(stop(x)))) if keep_samples else (value, None, None)
 
-    values, samples, log_probs = engine.map_draws(one_draw, key, num_draws, **how)
+    values, samples, log_probs = engine.map_draws(one_draw, law, key, num_draws, **how)
 
     def info():
         weights = jnp.ones(num_draws, log_probs.dtype)
