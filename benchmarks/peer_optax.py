@@ -48,7 +48,9 @@ def by_optax(params: tuple[Any, Any], key: Any) -> Any:
     def build(mean, log_scale):
         return optax.multi_normal(mean, log_scale)
 
-    jacobians = optax.monte_carlo.score_function_jacobians(f, params, build, key, NUM_SAMPLES)
+    jacobians = optax.monte_carlo.score_function_jacobians(  # pyright: ignore[reportAttributeAccessIssue]
+        f, params, build, key, NUM_SAMPLES
+    )
     return [jnp.mean(jacobian, axis=0) for jacobian in jacobians]
 
 

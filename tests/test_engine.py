@@ -57,7 +57,9 @@ def test_draws_are_the_rows_of_one_batch_of_jax_random(impl, shape, dtype):
         make = {"typed": jax.random.key, "legacy": jax.random.PRNGKey}[impl]
         zeros = jnp.zeros(shape, dtype)
         normal = sf.family(lambda m: sf.Normal(loc=m, scale=jnp.ones((), dtype)))
-        draws = lambda k, c: sf.score_function(jnp.sum, normal, zeros, k, num_samples=7, chunk_size=c, has_aux=True)[1].samples
+        draws = lambda k, c: (
+            sf.score_function(jnp.sum, normal, zeros, k, num_samples=7, chunk_size=c, has_aux=True)[1].samples
+        )
         whole = jax.random.normal(make(5), (7, *shape), dtype)
         for chunk_size in (None, 3):
             np.testing.assert_array_equal(jax.jit(draws, static_argnums=1)(make(5), chunk_size), whole)
@@ -67,7 +69,9 @@ def test_draws_are_the_rows_of_one_batch_of_jax_random(impl, shape, dtype):
 
 
 def test_parts_of_a_joint_have_their_own_uniforms():
-    joint = sf.family(lambda m: sf.Joint({"a": sf.Normal(loc=m, scale=1.0), "b": sf.Uniform(low=0.0, high=jnp.ones(2))}))
+    joint = sf.family(
+        lambda m: sf.Joint({"a": sf.Normal(loc=m, scale=1.0), "b": sf.Uniform(low=0.0, high=jnp.ones(2))})
+    )
     _, info = sf.score_function(lambda x: x["a"], joint, 0.0, jax.random.key(0), num_samples=2000, has_aux=True)
     a, b = np.asarray(info.samples["a"]), np.asarray(info.samples["b"])
     np.testing.assert_array_equal(b, jax.random.uniform(jax.random.key(0), (2000, 3))[:, 1:])

@@ -1,11 +1,14 @@
 """The public face: docstrings that run, floors that import downwards, an import that is cheap, no private surface."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import inspect
+import io
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -95,3 +98,18 @@ def test_import_costs_little_beside_jax():
     )
     runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(5)]
     assert min(float(run.stdout) for run in runs) < 0.15
+
+
+def test_the_readme_prints_what_it_says():
+    """Each program of the README is run; its numbers to the digits that another compiler may round otherwise."""
+    text = (ROOT.parent / "README.md").read_text()
+    programs = re.findall(r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", text, flags=re.DOTALL)
+    assert len(programs) == text.count("```python")
+    numbers = re.compile(r"[-+]?\d+\.\d+")
+    for code, expected in programs:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):
+            exec(code, {})
+        assert numbers.sub("#", out.getvalue()) == numbers.sub("#", expected)
+        for got, said in zip(numbers.findall(out.getvalue()), numbers.findall(expected), strict=True):
+            assert abs(float(got) - float(said)) < 0.005, (got, said)

@@ -59,8 +59,8 @@ def noise_of(law: Distribution, key: Key, num_draws: int) -> Callable[[Array, bo
             high, low = _counters(index, num_draws, sum(sizes), start, size)
             if contiguous:  # one long axis vectorises where a short last one does not
                 high, low = high.reshape(-1), low.reshape(-1)
-            bits = threefry2x32_p.bind(*words, high, low)
-            return _uniform(*bits, leaf.dtype).reshape(index.shape + leaf.shape)
+            first, second = threefry2x32_p.bind(*words, high, low)
+            return _uniform(first, second, leaf.dtype).reshape(index.shape + leaf.shape)
 
         return Noise(uniforms=treedef.unflatten(list(map(rows, like, starts, sizes))))
 
