@@ -11,6 +11,7 @@ An estimator is a function whose value estimates E[f(x)] and whose derivatives e
 
 from jax_scorefn import baselines as baselines
 from jax_scorefn import distributions as distributions
+from jax_scorefn import programs as programs
 from jax_scorefn import testing as testing
 from jax_scorefn._surrogate import magic_box as magic_box
 from jax_scorefn.distributions import Bernoulli as Bernoulli
@@ -39,6 +40,9 @@ from jax_scorefn.estimators import pathwise as pathwise
 from jax_scorefn.estimators import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators import score_function as score_function
 from jax_scorefn.estimators import score_function_grad as score_function_grad
+from jax_scorefn.programs import expectation as expectation
+from jax_scorefn.programs import explain as explain
+from jax_scorefn.programs import sample as sample
 from jax_scorefn.typing import Bias as Bias
 from jax_scorefn.typing import Capability as Capability
 from jax_scorefn.typing import Info as Info

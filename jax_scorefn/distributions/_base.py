@@ -68,6 +68,13 @@ class Distribution:
         x = stop(stop(self).sample(key))
         return x, self.log_prob(x)
 
+    def sample_and_log_probs(self, key: Key) -> tuple[PyTree, Array]:
+        """One draw, held fixed, and log-probabilities that sum to its own: one for each independent part of the draw.
+
+        Their axes are the first axes of the draw. Here there is one part, the whole.
+        """
+        return self.sample_and_log_prob(key)
+
     def uniform_like(self) -> Any:
         """Shape and dtype of the uniforms that make one draw (a ``jax.ShapeDtypeStruct``)."""
         raise NotImplementedError
@@ -107,6 +114,15 @@ class Elementwise(Distribution):
         if Capability.QUADRATURE in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(first.dtype)
         return jnp.sum(self._log_prob(jnp.broadcast_to(x, first.shape)))
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        """One draw, held fixed, and the log-probability of each coordinate."""
+        x = stop(stop(self).sample(key))
+        return x, self._log_prob(x)
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        x, log_probs = self.sample_and_log_probs(key)
+        return x, jnp.sum(log_probs)
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate."""

@@ -144,9 +144,9 @@ class Gamma(Elementwise):
     def sample(self, key: Key) -> Array:
         return jnp.exp(self._sample_log(key))
 
-    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
         log_x = stop(stop(self)._sample_log(key))
-        return jnp.exp(log_x), jnp.sum(self._log_prob_of_log(log_x))
+        return jnp.exp(log_x), self._log_prob_of_log(log_x)
 
     def _log_prob(self, x):
         a, rate = (jnp.broadcast_to(p, x.shape) for p in self._fields())
@@ -229,10 +229,10 @@ class Beta(Elementwise):
     def sample(self, key: Key) -> Array:
         return jnp.exp(self._sample_logs(key)[0])
 
-    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
         a, b = self._fields()
         log_x, log_1mx = stop(stop(self)._sample_logs(key))
-        return jnp.exp(log_x), jnp.sum((a - 1) * log_x + (b - 1) * log_1mx - betaln(a, b))
+        return jnp.exp(log_x), (a - 1) * log_x + (b - 1) * log_1mx - betaln(a, b)
 
     def _log_prob(self, x):
         a, b = (jnp.broadcast_to(p, x.shape) for p in self._fields())

@@ -15,6 +15,7 @@ from jax.scipy.special import gammaln
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, float_fields, law, one_of
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE, Grid, product_grid
 from jax_scorefn.typing import Array, Capability, Key
@@ -166,6 +167,11 @@ class Categorical(Distribution):
         # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold is there, and has p > 0.
         threshold = jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
         return jnp.sum(cdf <= threshold[..., None], axis=-1, dtype=jnp.int32)
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        """One draw and the log-probability of each choice."""
+        x = stop(self).sample(key)
+        return x, self._log_prob_of_each(x)
 
     def _log_prob_of_each(self, x: Array) -> Array:
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)

@@ -188,13 +188,12 @@ class TanhNormal(Elementwise):
         log_prob = self._log_prob_of_preimage(jnp.arctanh(jnp.clip(x, -edge, edge)))
         return jnp.where(jnp.abs(x) > 1, -jnp.inf, log_prob)
 
-    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        return self._squash_and_score(stop(stop(self._normal).sample(key)))
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        z = stop(stop(self._normal).sample(key))
+        return jnp.tanh(z), self._log_prob_of_preimage(z)
 
     def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
-        return self._squash_and_score(stop(stop(self._normal).from_uniform(u)))
-
-    def _squash_and_score(self, z: Array) -> tuple[Array, Array]:
+        z = stop(stop(self._normal).from_uniform(u))
         return jnp.tanh(z), jnp.sum(self._log_prob_of_preimage(z))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:

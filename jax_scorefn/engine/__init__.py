@@ -2,5 +2,6 @@
 
 from jax_scorefn.engine._map import HOST_RESULT as HOST_RESULT
 from jax_scorefn.engine._map import map_draws as map_draws
+from jax_scorefn.engine._map import map_index as map_index
 from jax_scorefn.engine._map import map_points as map_points
 from jax_scorefn.engine._noise import Noise as Noise

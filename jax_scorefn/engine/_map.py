@@ -32,7 +32,7 @@ def map_draws(
 ) -> PyTree:
     """``one_draw(noise i)`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
     noise = noise_of(law, key, num_draws)
-    return _map_index(lambda i: jax.vmap(one_draw)(noise(i, sharding is None)), num_draws, chunk_size, sharding)
+    return map_index(lambda i: jax.vmap(one_draw)(noise(i, sharding is None)), num_draws, chunk_size, sharding)
 
 
 def map_points(
@@ -48,12 +48,13 @@ def map_points(
     def one(i: Array) -> PyTree:
         return one_point(jax.tree.map(lambda leaf: leaf[i], points))
 
-    return _map_index(jax.vmap(one), num_points, chunk_size, sharding)
+    return map_index(jax.vmap(one), num_points, chunk_size, sharding)
 
 
-def _map_index(
+def map_index(
     many: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
 ) -> PyTree:
+    """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis."""
     def span(start: Array | int, size: int) -> PyTree:
         index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
         return gather(many(index), size, sharding)

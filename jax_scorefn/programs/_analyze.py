@@ -1,0 +1,107 @@
+"""Forward: on which choices, and which of their elements, each value of a program depends.
+
+A choice depends on itself, element by element, and on what its log-probability depends on. A scan is a fixed point: what goes
+into iteration t is what went in at first, or came out of iteration t - 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from jax_scorefn.programs._dependence import Dependence, at, join, move, rename, shift, widen
+from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
+from jax_scorefn.programs._rules import NOTHING, moves_of
+
+ROUNDS = 3
+"""Plain rounds of a fixed point before a bound that still moves goes to infinity."""
+
+
+class Analysis:
+    """``of[v]``: the dependence of each variable; ``fallbacks``: primitives that lost an alignment for want of a rule."""
+
+    def __init__(self, block: Block):
+        self.of: dict[Var, Dependence] = {v: {} for v in block.ins}
+        self.fallbacks: Counter[str] = Counter()
+        self.depth: dict[Op, int] = {}
+        self._block(block, 0)
+
+    def __call__(self, atom: Atom) -> Dependence:
+        """The dependence of a variable; a constant has none."""
+        return {} if isinstance(atom, Const) else self.of[atom]
+
+    def _block(self, block: Block, depth: int) -> list[Dependence]:
+        for op in block.ops:
+            for v, part in zip(op.outs, self._op(op, depth), strict=True):
+                self.of[v] = part
+        return [self(atom) for atom in block.outs]
+
+    def _op(self, op: Op, depth: int) -> list[Dependence]:
+        if op.kind == "choice":
+            return self._choice(op, depth)
+        if op.kind == "scan":
+            return self._scan(op, depth)
+        if op.kind == "cond":
+            return self._cond(op, depth)
+        if op.kind in ("remat", "opaque"):
+            return self._body(op.bodies[0], [self(x) for x in op.ins], depth)
+        return self.transfer(op, [self(x) for x in op.ins])
+
+    def transfer(self, op: Op, parts: list[Dependence]) -> list[Dependence]:
+        """What the results of an operation without a body depend on, when its operands depend on ``parts``."""
+        moves = moves_of(op)
+        if moves is None:
+            out = join(*(move(part, {}) for part in parts))
+            if any(move(part, {}) != part for part in parts):
+                self.fallbacks[op.name] += 1
+            return [out] * len(op.outs)
+        return [
+            join(*(move(part, m) for part, m in zip(parts, ms, strict=True) if m is not NOTHING)) for ms in moves
+        ]
+
+    def _body(self, body: Block, parts: list[Dependence], depth: int) -> list[Dependence]:
+        self.of |= dict(zip(body.ins, parts, strict=True))
+        return self._block(body, depth)
+
+    def _choice(self, op: Op, depth: int) -> list[Dependence]:
+        self.depth[op] = depth
+        log_probs = op.ins[0]
+        if op.params["kind"] == "enumerate":
+            everything = join(*(move(self(x), {}) for x in op.ins))
+            return [join(everything, {op: ()})] * len(op.outs)
+        loops = tuple((f"T{k}", 0, 0) for k in range(depth))
+        own = tuple((axis, 0, 0) for axis in range(len(log_probs.shape)))
+        return [join(self(log_probs), self(x), {op: (*loops, *own)}) for x in op.ins[1:]]
+
+    def _cond(self, op: Op, depth: int) -> list[Dependence]:
+        decided = move(self(op.ins[0]), {})
+        branches = [self._body(body, [self(x) for x in op.ins[1:]], depth) for body in op.bodies]
+        return [join(decided, *parts) for parts in zip(*branches, strict=True)]
+
+    def _scan(self, op: Op, depth: int) -> list[Dependence]:
+        body, loop, time = op.bodies[0], Loop.of(op), f"T{depth}"
+        consts, first, scanned = loop.split([self(x) for x in op.ins])
+        _, _, stacked = loop.split(op.ins)
+        inside = [
+            rename(part, {0: time, **{i: i - 1 for i in range(1, len(x.shape))}})
+            for part, x in zip(scanned, stacked, strict=True)
+        ]
+        step = 1 if loop.reverse else -1
+        carry = first
+        for round_ in range(100):
+            seen = Counter(self.fallbacks)
+            out = self._body(body, [*consts, *carry, *inside], depth + 1)
+            after = [shift(part, time, step) for part in out[: loop.carry]]
+            new = [join(a, b, c) for a, b, c in zip(first, after, carry, strict=True)]
+            if new == carry:
+                break
+            self.fallbacks = seen
+            carry = new if round_ < ROUNDS else [widen(a, b) for a, b in zip(carry, new, strict=True)]
+        else:
+            raise AssertionError("the dependence of a scan did not settle")  # each bound moves to infinity at most once
+        last = 0 if loop.reverse else loop.length - 1
+        final = [join(a, at(b, time, last)) for a, b in zip(first, out[: loop.carry], strict=True)]
+        results = [
+            rename(part, {**{i: i + 1 for i in range(len(v.shape))}, time: 0})
+            for part, v in zip(out[loop.carry :], body.outs[loop.carry :], strict=True)
+        ]
+        return [*final, *results]

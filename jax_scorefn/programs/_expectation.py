@@ -1,0 +1,235 @@
+"""The expectation of a program's cost over its random choices, with each choice scored by the costs that depend on it.
+
+    E[cost]  ~  mean_i of the program's cost at draw i, whose derivative of every order is
+
+    sum over leaves L of   W_L ( (L - b) grad log p(the choices that L depends on) + grad L )        (Schulman et al. 2015)
+
+The surrogate is that of ``score_function``, (L - b) magic_box(s) + b, leaf by leaf and element by element; b is the mean of
+the same element over the other draws.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, baselines, engine
+from jax_scorefn._trees import stop, to_float
+from jax_scorefn.programs._explain import Explanation
+from jax_scorefn.programs._program import Program
+from jax_scorefn.typing import Array, PyTree
+
+NO_KEY_ARGUMENT = "expectation needs a program with an argument named key, which it splits over draws; {name} has {given}."
+NOT_A_PROGRAM = "expectation needs a function that draws with sf.sample and returns a cost; it got {given}."
+NOT_COST_AND_AUX = "With has_aux=True the program returns a pair (cost, auxiliary); {name} returned {given}."
+NO_SUCH_BASELINE = (
+    "expectation subtracts, for each element of a cost, a number that the other draws give: baseline='auto', "
+    "sf.baselines.leave_one_out, batch_mean, a function of the values, or None; not {given}."
+)
+AXIS = "scorefn_draws"
+
+
+def expectation(
+    program: Callable[..., Any],
+    *,
+    num_samples: int = 1,
+    baseline: Any = "auto",
+    chunk_size: int | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """Make the expected cost of a program out of it, as a function that can be differentiated.
+
+    The program is ordinary JAX code that makes its random choices with :func:`sample` and returns a cost. In the gradient each
+    choice is scored by just the costs that depend on it, element by element, which is read off the traced program:
+    a mean over a vmapped batch gives each latent its own cost, a scan over time each action its reward-to-go. ``explain`` shows
+    what was found. Finer credit usually has less variance; there is no guarantee, since a cost that a choice does not influence
+    can by accident act as a baseline.
+
+    Args:
+      program: function with an argument named ``key``. It returns an array of costs (or a pytree of them); with ``has_aux=True``
+        a pair (costs, auxiliary).
+      num_samples: number of independent runs of the program, a Python int.
+      baseline: what is subtracted from each element of each cost: "auto" (``leave_one_out`` for more than one run, else
+        none), a member of ``sf.baselines`` without a state, a function of the values (S, ...), or None.
+      chunk_size: runs in memory at once; None is all of them. A baseline then takes a run of its own over the draws.
+      sharding: a ``jax.sharding.Sharding`` for the axis of runs.
+      has_aux: whether the program returns auxiliary data beside its cost.
+
+    Returns:
+      A function with the program's signature. It returns the mean of the costs over the runs, whose derivatives are estimates of the
+      derivatives of the expected cost; with ``has_aux=True`` the pair of it and the auxiliary data, runs on the leading axis,
+      which carry no derivative. Run i uses the key ``fold_in(key, i)``.
+
+    Raises:
+      TypeError: for a choice inside of a ``while_loop``, a custom derivative or a ``shard_map``, for mutable arrays, and for a program
+        without an argument named ``key``.
+      ValueError: for a bad option, or more combinations of enumerated values than 4096.
+
+    Bias: none, for the value and derivatives of every order, if all randomness is made with ``sample`` or does not depend on the
+    parameters; with pathwise choices, their conditions hold. Cost: the program, its log-probabilities, and one backward pass;
+    traced and analysed at each call, so put the whole under ``jax.jit``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> def walk(logit, key):
+      ...     def step(x, k):
+      ...         x = x + 2.0 * sf.sample(k, sf.Bernoulli(logits=logit - x)) - 1.0
+      ...         return x, x**2
+      ...     return jnp.sum(jax.lax.scan(step, 0.0, jax.random.split(key, 5))[1])
+      >>> grad = jax.jit(jax.grad(sf.expectation(walk, num_samples=64)))
+      >>> g = jax.vmap(grad, (None, 0))(0.5, jax.random.split(jax.random.key(0), 500))
+      >>> print(f"{g.mean():.2f} +- {g.std() / 500**0.5:.2f}")
+      1.00 +- 0.02
+
+    References: schulman2015, foerster2018, kool2019.
+    """
+    signature = _signature(program)
+    num_samples = _checks.positive_int("num_samples", num_samples)
+    subtracted = _resolve(baseline, num_samples)
+    whole = chunk_size is None and sharding is None
+
+    @functools.wraps(program)
+    def estimate(*args: Any, **kwargs: Any) -> Any:
+        traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
+
+        def subtract(value: Array, row: Any) -> Any:
+            if subtracted is None:
+                return 0.0
+            return row if row is not None else _across(subtracted, stop(value), num_samples)
+
+        def many(index: Array, rows: Any = None, only_leaves: bool = False) -> Any:
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+            rows = None if rows is None else jax.tree.map(lambda row: row[index], rows)
+
+            def one(k: Any, row: Any) -> Any:
+                costs, rest, values = traced([*leaves, k], (lambda *_: 0.0) if only_leaves else subtract, row)
+                return values if only_leaves else (costs, stop(rest))
+
+            return jax.vmap(one, axis_name=AXIS)(keys, rows)
+
+        _use(key)
+        rows = None
+        if subtracted is not None and not whole:
+            values = engine.map_index(lambda i: many(i, only_leaves=True), num_samples, chunk_size, sharding)
+            rows = [subtracted(value) for value in stop(values)]
+        costs, rest = engine.map_index(lambda i: many(i, rows), num_samples, chunk_size, sharding)
+        return finish([jnp.mean(cost, axis=0) for cost in costs], rest)
+
+    return estimate
+
+
+def explain(program: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Explanation]:
+    """Show which choices each cost of a program is charged with.
+
+    Args:
+      program: as for :func:`expectation`.
+      has_aux: as for :func:`expectation`.
+
+    Returns:
+      A function with the program's signature, which runs nothing: it traces the program, prints a table (with ``rich`` where that is
+      installed) and returns it as an :class:`Explanation`, whose ``costs``, ``choices`` and ``fallbacks`` are plain data.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> def program(logits, key):
+      ...     z = sf.sample(key, sf.Bernoulli(logits=logits), name="z")
+      ...     return jnp.mean(z**2)
+      >>> found = sf.explain(program)(jnp.zeros(3), jax.random.key(0))  # doctest: +ELLIPSIS
+      <BLANKLINE>
+      ...
+      >>> found.costs[0].charged
+      {'z': 'axis 0 equal'}
+    """
+    signature = _signature(program)
+
+    @functools.wraps(program)
+    def shown(*args: Any, **kwargs: Any) -> Explanation:
+        explanation = Explanation.of(trace(program, signature, has_aux, args, kwargs)[0])
+        explanation.show()
+        return explanation
+
+    return shown
+
+
+def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, kwargs: Any) -> Any:
+    """The analysed program, its array arguments, its key, and how to put its results together again."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    key = bound.arguments["key"]
+    _checks.key("expectation", key)
+    arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
+    leaves, treedef = jax.tree.flatten(arguments)
+    moving = [j for j, leaf in enumerate(leaves) if _is_array(leaf)]
+    shape: list[Any] = []
+
+    def flat(*operands: Any) -> list[Any]:
+        *arrays, k = operands
+        filled = list(leaves)
+        for j, array in zip(moving, arrays, strict=True):
+            filled[j] = array
+        call = inspect.BoundArguments(signature, {**treedef.unflatten(filled), "key": k})  # pyright: ignore
+        call.arguments = {name: call.arguments[name] for name in bound.arguments}  # pyright: ignore
+        out = program(*call.args, **call.kwargs)
+        if has_aux and not (isinstance(out, tuple) and len(out) == 2):
+            raise TypeError(NOT_COST_AND_AUX.format(name=_name(program), given=_checks.describe(out)))
+        costs, rest = out if has_aux else (out, ())
+        (costs, cost_tree), (rest, rest_tree) = jax.tree.flatten(costs), jax.tree.flatten(rest)
+        shape.append((cost_tree, rest_tree, len(costs)))
+        return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
+
+    arrays = [jnp.asarray(leaves[j]) for j in moving]
+    closed = jax.make_jaxpr(flat)(*arrays, key)
+    cost_tree, rest_tree, num_costs = shape[-1]
+
+    def finish(costs: list[Any], rest: list[Any]) -> PyTree:
+        value = cost_tree.unflatten(costs)
+        return (value, rest_tree.unflatten(rest)) if has_aux else value
+
+    return Program(closed, num_costs), arrays, key, finish
+
+
+def _signature(program: Any) -> inspect.Signature:
+    if not callable(program):
+        raise TypeError(NOT_A_PROGRAM.format(given=_checks.describe(program)))
+    signature = inspect.signature(program)
+    if "key" not in signature.parameters:
+        given = ", ".join(signature.parameters) or "no arguments"
+        raise TypeError(NO_KEY_ARGUMENT.format(name=_name(program), given=given))
+    return signature
+
+
+def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
+    if isinstance(baseline, str) and baseline != "auto":
+        raise TypeError(NO_SUCH_BASELINE.format(given=_checks.describe(baseline)))
+    resolved = baselines.resolve(baseline, num_samples)
+    return None if resolved.name == "none" else resolved
+
+
+def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Array:
+    """The baseline of this run, inside of the map over runs."""
+    index = jax.lax.axis_index(AXIS)
+    if baseline is baselines.leave_one_out:  # measured from the first run, so that a constant never enters a sum
+        first = jax.lax.psum(jnp.where(index == 0, value, jnp.zeros_like(value)), AXIS)
+        deviation = value - first
+        return first + (jax.lax.psum(deviation, AXIS) - deviation) / (num_samples - 1)
+    rows = baseline(jax.lax.all_gather(value, AXIS))
+    return jnp.broadcast_to(rows, (num_samples, *value.shape))[index]
+
+
+def _use(key: Any) -> None:
+    if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.random.bits(key, (1,))  # fold_in is not a use of the key to JAX's checker; this is
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | bool | int | float | complex) or hasattr(leaf, "dtype")
+
+
+def _name(program: Any) -> str:
+    return getattr(program, "__name__", type(program).__name__)

@@ -1,0 +1,212 @@
+"""A private copy of a traced program: blocks of operations on variables, calls of jitted functions written out.
+
+JAX's own jaxprs are read and never edited. Each call of a jitted function gets fresh variables, so that its choices are its own.
+What has a body is one of four: ``scan`` and ``remat`` (run again from the copy), ``cond`` (the same if there is a choice inside),
+and everything else, which is bound as it was and whose body is looked into at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+CHOICE = "scorefn_choice"
+CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
+REMAT = ("checkpoint", "remat", "remat2")
+OPAQUE_BODIES = {"custom_jvp_call": ("call_jaxpr",), "custom_vjp_call": ("call_jaxpr", "fun_jaxpr")}
+CHOICE_INSIDE = (
+    "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} Or draw it before, and pass it in."
+)
+REMEDIES = {
+    "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
+    "shard_map": "Put sf.expectation inside of the mapped function, or shard the draws with its option sharding=.",
+}
+MUTABLE = (
+    "The program uses a mutable array ({primitive} on {aval}); what is written there cannot be followed. Write it with "
+    "values that are passed along, for instance in the carry of a jax.lax.scan."
+)
+
+_serial = itertools.count()
+
+
+class Var:
+    """A value of the program. Variables of a body know what they are bound to outside."""
+
+    __slots__ = ("aval", "is_carry", "op", "outer", "serial")
+
+    def __init__(self, aval: Any):
+        self.aval, self.serial = aval, next(_serial)
+        self.op: Op | None = None
+        self.outer: Var | Const | None = None
+        self.is_carry = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.aval.shape)
+
+
+class Const:
+    """A value that is known outside of the program: a literal, or something closed over."""
+
+    __slots__ = ("shape", "value")
+
+    def __init__(self, value: Any):
+        self.value = value
+        self.shape = np.shape(value)
+
+
+Atom = Var | Const
+
+
+@dataclasses.dataclass(eq=False)
+class Op:
+    """One operation. ``bodies`` holds blocks: one of a scan, remat or opaque call, several of a cond."""
+
+    prim: Any
+    params: dict[str, Any]
+    ins: list[Atom]
+    outs: list[Var]
+    kind: str = "plain"
+    bodies: list[Block] = dataclasses.field(default_factory=list)
+    serial: int = dataclasses.field(default_factory=lambda: next(_serial))
+
+    @property
+    def name(self) -> str:
+        return self.prim.name
+
+
+@dataclasses.dataclass(eq=False)
+class Block:
+    """Operations in order, with the variables that go in and what comes out."""
+
+    ins: list[Var]
+    ops: list[Op]
+    outs: list[Atom]
+
+    def choices(self) -> list[Op]:
+        """The choices of this block and of the bodies in it."""
+        return [
+            found
+            for op in self.ops
+            for found in ([op] if op.kind == "choice" else [c for body in op.bodies for c in body.choices()])
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """How the operands of a scan are laid out: constants, carry, and what is scanned over."""
+
+    consts: int
+    carry: int
+    length: int
+    reverse: bool
+
+    @classmethod
+    def of(cls, op: Op) -> Loop:
+        """Read off the ranks, whose meaning does not change between versions: xs and ys have one more axis outside."""
+        body = op.bodies[0]
+        carry = sum(len(out.shape) == len(inner.shape) for out, inner in zip(op.outs, body.outs, strict=True))
+        stacked = sum(len(x.shape) > len(inner.shape) for x, inner in zip(op.ins, body.ins, strict=True))
+        return cls(len(op.ins) - stacked - carry, carry, op.params["length"], op.params["reverse"])
+
+    def split(self, items: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Constants, carry and scanned of a list laid out as the operands are."""
+        a, b = self.consts, self.consts + self.carry
+        return list(items[:a]), list(items[a:b]), list(items[b:])
+
+
+def build(closed: Any) -> Block:
+    """The private copy of a closed jaxpr."""
+    return _block(closed)
+
+
+def _open(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """A jaxpr and its constants, whether it is closed or not."""
+    return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
+
+
+def _block(jaxpr: Any) -> Block:
+    opened, consts = _open(jaxpr)
+    ins = [Var(v.aval) for v in opened.invars]
+    ops: list[Op] = []
+    return Block(ins, ops, _inline(opened, consts, list(ins), ops))
+
+
+def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> list[Atom]:
+    env: dict[Any, Atom] = dict(zip(jaxpr.invars, ins, strict=True))
+    env |= {v: Const(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
+
+    def read(atom: Any) -> Atom:
+        return Const(atom.val) if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        name, params = eqn.primitive.name, eqn.params
+        for v in (*eqn.invars, *eqn.outvars):
+            if "Ref" in type(v.aval).__name__:
+                raise TypeError(MUTABLE.format(primitive=name, aval=v.aval))
+        operands = [read(v) for v in eqn.invars]
+        if name in CALLS:
+            inner = params.get("jaxpr", params.get("call_jaxpr"))
+            opened, inner_consts = _open(inner)
+            results = _inline(opened, inner_consts, operands, ops)
+            env |= dict(zip(eqn.outvars, results, strict=True))
+            continue
+        op = Op(eqn.primitive, params, operands, [Var(v.aval) for v in eqn.outvars])
+        _describe(op)
+        for out in op.outs:
+            out.op = op
+        env |= dict(zip(eqn.outvars, op.outs, strict=True))
+        ops.append(op)
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _describe(op: Op) -> None:
+    """Say what kind of operation it is and copy its bodies; refuse a choice where it cannot be credited."""
+    name, params = op.name, op.params
+    if name == CHOICE:
+        op.kind = "choice"
+    elif name == "scan":
+        op.kind, op.bodies = "scan", [_block(params["jaxpr"])]
+    elif name == "cond":
+        op.kind, op.bodies = "cond", [_block(branch) for branch in params["branches"]]
+    elif name in REMAT:
+        op.kind, op.bodies = "remat", [_block(params["jaxpr"])]
+    else:
+        if _has_choice(list(params.values())):
+            remedy = REMEDIES.get(name, "Leave it out of the program, or move the choice out of it.")
+            raise TypeError(CHOICE_INSIDE.format(primitive=name, remedy=remedy))
+        body = next((params[key] for key in OPAQUE_BODIES.get(name, ()) if key in params), None)
+        if body is not None:
+            op.kind, op.bodies = "opaque", [_block(body)]
+    for body in op.bodies:
+        operands = op.ins[1:] if op.kind == "cond" else op.ins
+        for inner, outer in zip(body.ins, operands, strict=True):
+            inner.outer = outer
+        if op.kind == "scan":
+            for inner in Loop.of(op).split(body.ins)[1]:
+                inner.is_carry = True
+
+
+def _has_choice(items: Any) -> bool:
+    """Whether a choice is in any jaxpr among (nested lists of) parameters."""
+    for item in items:
+        if isinstance(item, list | tuple):
+            if _has_choice(item):
+                return True
+            continue
+        jaxpr = getattr(item, "jaxpr", item)
+        for eqn in getattr(jaxpr, "eqns", ()):
+            if eqn.primitive.name == CHOICE or _has_choice(list(eqn.params.values())):
+                return True
+    return False
+
+
+def is_float(atom: Atom) -> bool:
+    """Whether a value is a real float."""
+    dtype = atom.aval.dtype if isinstance(atom, Var) else jnp.result_type(atom.value)
+    return jnp.issubdtype(dtype, jnp.floating)

@@ -1,0 +1,135 @@
+"""Backward: from the outputs through linear operations to the leaves, the costs that are credited one by one.
+
+An output is sum_L W_L L with coefficients W_L that depend on no choice. A leaf L gets a correction of value 0,
+
+    delta_L = (L - b) (magic_box(log-probs of the choices it depends on) - 1),
+
+and the tail carries the corrections to the outputs: the same linear operations, on deltas instead of values. Going down is
+worth it only where something below depends on strictly less. The program's own values are never touched, so a leaf that is
+also used in another way is credited once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jax_scorefn.programs._analyze import Analysis
+from jax_scorefn.programs._dependence import lost_alignment
+from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var, is_float
+from jax_scorefn.programs._rules import linear_operands
+
+
+@dataclasses.dataclass
+class Plan:
+    """What to do in one block.
+
+    Attributes:
+      leaves: variables that get a correction of their own here.
+      tail: linear operations to run on corrections, in order, each with the operands that are linear.
+      coefficients: variables whose values the tail needs.
+      active: variables that have a correction (leaves, and what the tail passes on, operands of the block among them).
+      scans: the plan of each scan that the tail goes through.
+    """
+
+    leaves: list[Var] = dataclasses.field(default_factory=list)
+    tail: list[tuple[Op, tuple[int, ...]]] = dataclasses.field(default_factory=list)
+    coefficients: list[Var] = dataclasses.field(default_factory=list)
+    active: set[Var] = dataclasses.field(default_factory=set)
+    scans: dict[Op, Plan] = dataclasses.field(default_factory=dict)
+
+    def all_leaves(self, depth: int = 0) -> list[tuple[Var, int]]:
+        """Leaves of this block and of the scans in it, each with the number of scans around it."""
+        inner = [pair for plan in self.scans.values() for pair in plan.all_leaves(depth + 1)]
+        return [(v, depth) for v in self.leaves] + inner
+
+
+class Decomposition:
+    """The plan of a program, from what its values depend on."""
+
+    def __init__(self, block: Block, costs: list[Var], of: Analysis):
+        self.of = of
+        self._useful: dict[Var, bool] = {}
+        self.plan = self._block(block, set(costs))
+
+    def _block(self, block: Block, wanted: set[Var]) -> Plan:
+        plan = Plan(active={v for v in wanted if self.of(v)})
+        for op in reversed(block.ops):
+            here = [v for v in op.outs if v in plan.active]
+            if not here:
+                continue
+            if op.kind == "scan":
+                self._scan(op, here, plan)
+                continue
+            linear = self._linear(op)
+            if linear and any(self.useful(v) for v in here):
+                plan.tail.append((op, linear))
+                for i, x in enumerate(op.ins):
+                    if i not in linear and isinstance(x, Var):
+                        plan.coefficients.append(x)
+                plan.active |= {x for i, x in enumerate(op.ins) if i in linear and isinstance(x, Var) and self.of(x)}
+            else:
+                plan.leaves += here
+        plan.tail.reverse()
+        return plan
+
+    def _scan(self, op: Op, here: list[Var], plan: Plan) -> None:
+        """Follow the results that have something finer inside; a carry that is reached has to be followed around the loop."""
+        body, loop = op.bodies[0], Loop.of(op)
+        inside = dict(zip(op.outs, body.outs, strict=True))
+        followed = [v for v in here if self._useful_atom(inside[v])]
+        plan.leaves += [v for v in here if v not in followed]
+        if not followed:
+            return
+        wanted = {inside[v] for v in followed}
+        slots: set[int] = set()
+        while True:
+            inner = self._block(body, {v for v in wanted if isinstance(v, Var)})
+            _, carried, _ = loop.split(body.ins)
+            reached = {i for i, v in enumerate(carried) if v in inner.active}
+            reached |= {i for i, v in enumerate(op.outs[: loop.carry]) if v in followed}
+            if reached <= slots:
+                break
+            slots |= reached
+            wanted |= {body.outs[i] for i in slots}
+        plan.scans[op] = inner
+        plan.tail.append((op, ()))
+        for outer, v in zip(op.ins, body.ins, strict=True):
+            if v in inner.active and isinstance(outer, Var) and self.of(outer):
+                plan.active.add(outer)
+
+    def _linear(self, op: Op) -> tuple[int, ...]:
+        """The operands to go down through; none where the operation is not linear in what depends on choices."""
+        if op.kind != "plain" or not all(map(is_float, op.outs)):
+            return ()
+        linear = linear_operands(op, [not self.of(x) for x in op.ins])
+        return linear if linear and all(is_float(op.ins[i]) for i in linear) else ()
+
+    def useful(self, v: Var) -> bool:
+        """Whether something below a variable, reached by linear operations, depends on strictly less than the variable."""
+        if v not in self._useful:
+            self._useful[v] = True  # a carry that comes back to itself is an accumulator
+            self._useful[v] = self._look(v)
+        return self._useful[v]
+
+    def _useful_atom(self, atom: Atom) -> bool:
+        return isinstance(atom, Var) and self.useful(atom)
+
+    def _look(self, v: Var) -> bool:
+        op = v.op
+        if op is None:  # an operand of a body: a carry is followed, another is what it is outside
+            if v.outer is None:
+                return False
+            return v.is_carry or self._useful_atom(v.outer)
+        if op.kind == "scan":
+            return self._useful_atom(op.bodies[0].outs[op.outs.index(v)])
+        return any(self._gain(op, v, op.ins[i]) for i in self._linear(op))
+
+    def _gain(self, op: Op, v: Var, x: Atom) -> bool:
+        if isinstance(x, Const):
+            return False
+        mine = self.of(x)
+        if not mine:
+            return False
+        alone = self.of.transfer(op, [mine if y is x else {} for y in op.ins])[op.outs.index(v)]
+        return alone != self.of(v) or lost_alignment(mine, alone) or self.useful(x)
+
