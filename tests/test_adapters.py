@@ -116,3 +116,12 @@ def test_any_object_that_draws_and_scores_is_a_law():
         lambda k: sf.score_function_grad(jnp.square, fam, 0.3, k), jax.random.key(0), 2000, batch=2000
     )
     sf.testing.assert_unbiased(runs, 0.6, precision=0.05)
+
+
+@pytest.mark.parametrize("library", sorted(COINS))
+def test_their_laws_are_choices_of_a_program(library):
+    def program(logit, key):
+        return 1.0 + 2.0 * sf.sample(key, COINS[library](logit)).astype(float)
+
+    grads = sf.testing.replicate(lambda key: jax.grad(sf.expectation(program))(1.0, key), jax.random.key(0), 20_000)
+    sf.testing.assert_unbiased(grads, 0.39322384, precision=0.05)

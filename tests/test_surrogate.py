@@ -169,3 +169,15 @@ def test_the_score_part_is_the_gradient_of_half_the_sample_variance_for_a_log_ra
             jax.vmap(lambda x: ratio(p, x))(xs), jax.vmap(lambda x: log_q(q, x))(xs))) / 3
     )(p)  # fmt: skip
     np.testing.assert_allclose(score_part, covariance, rtol=1e-12)
+
+
+def test_magic_box_under_a_checkpointed_vmap_in_a_loop():
+    """The value does not depend on s and the derivative does: mapped differently, they broke the checkpoint of a vmap."""
+    chunk = jax.checkpoint(
+        lambda p: jnp.sum(jax.vmap(lambda x: x * sf.magic_box(x * p))(jnp.arange(3.0))), prevent_cse=False
+    )
+    looped = lambda p: jnp.sum(jax.lax.map(lambda c: chunk(p + c), jnp.zeros(2)))
+    np.testing.assert_allclose(jax.jit(jax.grad(looped))(0.5), 10.0)
+    mapped = jax.jit(jax.grad(lambda p: jnp.sum(jax.lax.map(jax.checkpoint(
+        lambda c: jax.vmap(lambda x: jnp.sum(sf.magic_box(jnp.stack([x * p, x]))))(c + jnp.arange(3.0))), jnp.zeros(2)))))  # fmt: skip
+    np.testing.assert_allclose(mapped(0.5), 6.0)

@@ -55,6 +55,7 @@ def map_index(
     many: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
 ) -> PyTree:
     """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis."""
+
     def span(start: Array | int, size: int) -> PyTree:
         index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
         return gather(many(index), size, sharding)

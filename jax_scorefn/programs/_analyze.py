@@ -54,9 +54,7 @@ class Analysis:
             if any(move(part, {}) != part for part in parts):
                 self.fallbacks[op.name] += 1
             return [out] * len(op.outs)
-        return [
-            join(*(move(part, m) for part, m in zip(parts, ms, strict=True) if m is not NOTHING)) for ms in moves
-        ]
+        return [join(*(move(part, m) for part, m in zip(parts, ms, strict=True) if m is not NOTHING)) for ms in moves]
 
     def _body(self, body: Block, parts: list[Dependence], depth: int) -> list[Dependence]:
         self.of |= dict(zip(body.ins, parts, strict=True))

@@ -33,7 +33,9 @@ Emitted = dict[int, Array]
 def bind(op: Op, values: list[Any]) -> list[Any]:
     """Run an operation as it was."""
     params = op.prim.get_bind_params(op.params)
-    out = op.prim.bind(*params[0], *values, **params[1]) if isinstance(params, tuple) else op.prim.bind(*values, **params)
+    out = (
+        op.prim.bind(*params[0], *values, **params[1]) if isinstance(params, tuple) else op.prim.bind(*values, **params)
+    )
     return list(out) if op.prim.multiple_results else [out]
 
 
@@ -124,7 +126,9 @@ def window_sum(log_probs: Array, entries: tuple[Entry, ...], shape: tuple[int, .
     axis = 0
     for entry in entries:
         size = log_probs.shape[axis]
-        if entry is None or entry[0] in places:  # two axes of a choice on one of the leaf are a box: take all of the second
+        if (
+            entry is None or entry[0] in places
+        ):  # two axes of a choice on one of the leaf are a box: take all of the second
             log_probs = jnp.sum(log_probs, axis=axis)
         elif entry[0] == "#":
             lo, hi = (int(min(max(bound, 0), size)) for bound in (entry[1], entry[2] + 1))
@@ -136,7 +140,11 @@ def window_sum(log_probs: Array, entries: tuple[Entry, ...], shape: tuple[int, .
             axis += 1
     order = sorted(range(len(places)), key=places.__getitem__)
     spread = tuple(shape[i] if i in places else 1 for i in range(len(shape)))
-    return jnp.broadcast_to(jnp.transpose(log_probs, order).reshape(spread), shape)
+    if order != list(range(len(order))):
+        log_probs = jnp.transpose(log_probs, order)
+    if spread != log_probs.shape:
+        log_probs = log_probs.reshape(spread)
+    return log_probs if spread == shape else jnp.broadcast_to(log_probs, shape)
 
 
 def _band(x: Array, axis: int, lo: float, hi: float, size: int) -> Array:
@@ -154,8 +162,12 @@ def _band(x: Array, axis: int, lo: float, hi: float, size: int) -> Array:
             padding[axis] = (0, 1)
             index = np.clip(np.arange(size) + lo, 0, length)
             sums = jnp.pad(jax.lax.cumsum(x, axis=axis, reverse=True), padding)
-        return sums if index.shape[0] == sums.shape[axis] and np.all(index == np.arange(size)) else jnp.take(
-            sums, index.astype(np.int32), axis=axis, indices_are_sorted=True, unique_indices=False, mode="clip"
+        return (
+            sums
+            if index.shape[0] == sums.shape[axis] and np.all(index == np.arange(size))
+            else jnp.take(
+                sums, index.astype(np.int32), axis=axis, indices_are_sorted=True, unique_indices=False, mode="clip"
+            )
         )
     zero = jnp.zeros((), x.dtype)
     total = None
@@ -185,7 +197,9 @@ def correction(value: Array, baseline: Array | float, leaf: Var, depth: int, of:
     return (value - jax.lax.stop_gradient(baseline)) * (magic_box(total) - 1).astype(value.dtype)
 
 
-def run_tail(plan: Plan, block: Block, deltas: dict[Var, Any], corrections: Emitted, coefficients: Emitted) -> list[Any]:
+def run_tail(
+    plan: Plan, block: Block, deltas: dict[Var, Any], corrections: Emitted, coefficients: Emitted
+) -> list[Any]:
     """Corrections of a block's results: its linear operations on deltas. None where a result has none."""
     deltas = dict(deltas)
     for v in plan.leaves:
@@ -219,7 +233,9 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     consts, carries, scanned = loop.split(body.ins)
     outer_consts, outer_carry, outer_scanned = loop.split(op.ins)
     still = {v: deltas[x] for v, x in zip(consts, outer_consts, strict=True) if x in deltas and v in plan.active}
-    rows = {v.serial: deltas[x] for v, x in zip(scanned, outer_scanned, strict=True) if x in deltas and v in plan.active}
+    rows = {
+        v.serial: deltas[x] for v, x in zip(scanned, outer_scanned, strict=True) if x in deltas and v in plan.active
+    }
     slots = [i for i, v in enumerate(carries) if v in plan.active or body.outs[i] in plan.active]
     first = [deltas.get(outer_carry[i], jnp.zeros(carries[i].shape, _dtype(carries[i]))) for i in slots]  # pyright: ignore
 

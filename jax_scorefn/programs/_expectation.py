@@ -24,7 +24,9 @@ from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._program import Program
 from jax_scorefn.typing import Array, PyTree
 
-NO_KEY_ARGUMENT = "expectation needs a program with an argument named key, which it splits over draws; {name} has {given}."
+NO_KEY_ARGUMENT = (
+    "expectation needs a program with an argument named key, which it splits over draws; {name} has {given}."
+)
 NOT_A_PROGRAM = "expectation needs a function that draws with sf.sample and returns a cost; it got {given}."
 NOT_COST_AND_AUX = "With has_aux=True the program returns a pair (cost, auxiliary); {name} returned {given}."
 NO_SUCH_BASELINE = (
@@ -104,14 +106,17 @@ def expectation(
             return row if row is not None else _across(subtracted, stop(value), num_samples)
 
         def many(index: Array, rows: Any = None, only_leaves: bool = False) -> Any:
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
             rows = None if rows is None else jax.tree.map(lambda row: row[index], rows)
 
-            def one(k: Any, row: Any) -> Any:
+            def one(i: Array, row: Any) -> Any:
+                k = jax.random.fold_in(key, i)
                 costs, rest, values = traced([*leaves, k], (lambda *_: 0.0) if only_leaves else subtract, row)
                 return values if only_leaves else (costs, stop(rest))
 
-            return jax.vmap(one, axis_name=AXIS)(keys, rows)
+            if index.shape[0] == 1:  # a map over one run would only get in the way
+                row = None if rows is None else jax.tree.map(lambda row: row[0], rows)
+                return jax.tree.map(lambda leaf: leaf[None], one(index[0], row))
+            return jax.vmap(one, axis_name=AXIS)(index, rows)
 
         _use(key)
         rows = None
@@ -160,7 +165,6 @@ def explain(program: Callable[..., Any], *, has_aux: bool = False) -> Callable[.
 def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, kwargs: Any) -> Any:
     """The analysed program, its array arguments, its key, and how to put its results together again."""
     bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
     key = bound.arguments["key"]
     _checks.key("expectation", key)
     arguments = {name: value for name, value in bound.arguments.items() if name != "key"}

@@ -52,7 +52,8 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            Choice(names[site], site.params["law"], site.params["kind"], tuple(site.ins[0].shape)) for site in program.choices
+            Choice(names[site], site.params["law"], site.params["kind"], tuple(site.ins[0].shape))
+            for site in program.choices
         )
         costs = tuple(
             Cost(

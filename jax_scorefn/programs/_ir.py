@@ -19,9 +19,7 @@ CHOICE = "scorefn_choice"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
 OPAQUE_BODIES = {"custom_jvp_call": ("call_jaxpr",), "custom_vjp_call": ("call_jaxpr", "fun_jaxpr")}
-CHOICE_INSIDE = (
-    "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} Or draw it before, and pass it in."
-)
+CHOICE_INSIDE = "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} Or draw it before, and pass it in."
 REMEDIES = {
     "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
     "shard_map": "Put sf.expectation inside of the mapped function, or shard the draws with its option sharding=.",

@@ -132,4 +132,3 @@ class Decomposition:
             return False
         alone = self.of.transfer(op, [mine if y is x else {} for y in op.ins])[op.outs.index(v)]
         return alone != self.of(v) or lost_alignment(mine, alone) or self.useful(x)
-

@@ -57,7 +57,9 @@ class Program:
                 if site.params["kind"] == "enumerate":
                     raise ValueError(AUX_ENUMERATED.format(name=site.params["name"]))
 
-    def __call__(self, operands: list[Any], subtract: Subtract, rows: list[Any] | None) -> tuple[list[Any], list[Any], list[Any]]:
+    def __call__(
+        self, operands: list[Any], subtract: Subtract, rows: list[Any] | None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
         """Surrogates of the costs, the other results, and the values of the leaves."""
         run = Run(self.plan)
         run.write(self.block.ins, operands)
@@ -65,7 +67,9 @@ class Program:
         costs, tails, rest, leaves = self._from(run, 0, [], subtract, rows)
         return [c if t is None else c + t for c, t in zip(costs, tails, strict=True)], rest, leaves
 
-    def _from(self, run: Run, start: int, weights: list[tuple[Op, Array, int]], subtract: Subtract, rows: list[Any]) -> Any:
+    def _from(
+        self, run: Run, start: int, weights: list[tuple[Op, Array, int]], subtract: Subtract, rows: list[Any]
+    ) -> Any:
         """Run on from an operation, in branches where a choice is enumerated."""
         for position in range(start, len(self.block.ops)):
             op = self.block.ops[position]
@@ -119,4 +123,3 @@ class Program:
         ]
         tails = [None if t is None else jnp.sum(t, axis=0) for t in tails]
         return costs, tails, [x[0] for x in others], leaves
-

@@ -112,7 +112,16 @@ def _expand(op: Op) -> list[Moves]:
 
 
 @rule(
-    "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor", "argmax", "argmin", "reduce"
+    "reduce_sum",
+    "reduce_max",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_and",
+    "reduce_or",
+    "reduce_xor",
+    "argmax",
+    "argmin",
+    "reduce",
 )
 def _reduce(op: Op) -> list[Moves]:
     axes = op.params.get("axes", op.params.get("dimensions", ()))
@@ -247,7 +256,17 @@ def _gather(op: Op) -> list[Moves]:
     return [moves, on_indices]
 
 
-@rule("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter_min", "scatter-max", "scatter_max")
+@rule(
+    "scatter",
+    "scatter-add",
+    "scatter_add",
+    "scatter-mul",
+    "scatter_mul",
+    "scatter-min",
+    "scatter_min",
+    "scatter-max",
+    "scatter_max",
+)
 def _scatter(op: Op) -> list[Moves]:
     """The operand stays; of the updates and indices, the batching axes, and window axes that are written whole."""
     numbers = op.params["dimension_numbers"]

@@ -1,0 +1,210 @@
+"""Credit is exact: over all outcomes of the draws, the mean of each derivative is the derivative of the exact expectation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import outcomes
+import pytest
+from outcomes import bit
+from program_cases import CASES, P
+
+import jax_scorefn as sf
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_value_gradient_and_hessian_are_exact(name):
+    program, num_bits = CASES[name]
+    params, exact = jnp.array(P), outcomes.exact(program, num_bits)
+    orders = (1, 2) if name in ("plates", "rollout_carry", "cond_in_a_scan", "two_depths") else (1,)
+    np.testing.assert_allclose(
+        outcomes.mean_derivative(program, params, num_bits, 0), jax.jit(exact)(params), rtol=1e-12
+    )
+    for order in orders:
+        wanted = jax.jit(outcomes.derivative(order)(exact))(params)
+        got = outcomes.mean_derivative(program, params, num_bits, order)
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_hessian_is_exact(name):
+    program, num_bits = CASES[name]
+    wanted = jax.jit(jax.hessian(outcomes.exact(program, num_bits)))(jnp.array(P))
+    got = outcomes.mean_derivative(program, jnp.array(P), num_bits, 2)
+    np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["two_depths", "rollout", "rollout_carry", "plates", "cond_on_a_draw"])
+def test_the_program_is_evaluated_as_it_stands(name):
+    program, num_bits = CASES[name]
+    params = jnp.array(P)
+    for bits in outcomes.all_bits(num_bits)[:: max(1, 2**num_bits // 5)]:
+        plain = program(params, bits, jax.random.key(0))
+        transformed = sf.expectation(program)(params, bits, jax.random.key(0))
+        np.testing.assert_allclose(transformed, plain, rtol=1e-14)
+
+
+def test_a_broken_twin_fails_the_same_comparison(monkeypatch):
+    """Credit that leaves one choice out, or walks through a stopped gradient, is seen."""
+    from jax_scorefn.programs import _evaluate
+
+    program, num_bits = CASES["two_depths"]
+    params = jnp.array(P)
+    wanted = jax.grad(outcomes.exact(program, num_bits))(params)
+    whole = _evaluate.correction
+
+    def forgetful(value, baseline, leaf, depth, of, emitted):
+        class Less:
+            def __call__(self, v):
+                return dict(list(of(v).items())[1:])
+
+        return whole(value, baseline, leaf, depth, Less(), emitted)
+
+    monkeypatch.setattr("jax_scorefn.programs._program.correction", forgetful)
+    assert np.max(np.abs(outcomes.mean_derivative(program, params, num_bits, 1) - wanted)) > 0.01
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", ["two_depths", "two_step_rollout"])
+def test_leave_one_out_over_two_runs_is_exact(name, order):
+    rollout = CASES["rollout_carry"][0]
+    program, num_bits = CASES[name] if name in CASES else (rollout, 2)
+    wanted = jax.jit(outcomes.derivative(order)(outcomes.exact(program, num_bits)))(jnp.array(P))
+    got = outcomes.mean_derivative(program, jnp.array(P), num_bits, order, num_samples=2)
+    np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_a_mean_that_includes_the_run_itself_is_seen_as_biased():
+    program, num_bits = CASES["two_depths"]
+    wanted = jax.grad(outcomes.exact(program, num_bits))(jnp.array(P))
+    biased = outcomes.mean_derivative(
+        program, jnp.array(P), num_bits, 1, num_samples=2, baseline=sf.baselines.batch_mean
+    )
+    assert np.max(np.abs(biased - wanted)) > 0.01
+
+
+def auto_reset(p, x, key, cut=False):
+    """A chain that starts again when its state reaches 2; with ``cut``, credit stops at the reset."""
+
+    def step(s, y):
+        a = bit(y, p[0] + p[1] * s)
+        s = s + a
+        done = s >= 2.0
+        return jnp.where(done, 0.0, s), (s**2 - a * p[1], done)
+
+    costs, done = jax.lax.scan(step, 0.0, x)[1]
+    del done
+    return jnp.sum(costs)
+
+
+def test_an_automatic_reset_that_depends_on_draws_keeps_credit_over_the_window():
+    params, n = jnp.array([0.2, 0.4]), 6
+    wanted = jax.jit(jax.grad(outcomes.exact(auto_reset, n)))(params)
+    np.testing.assert_allclose(outcomes.mean_derivative(auto_reset, params, n, 1), wanted, rtol=1e-11)
+    found = sf.explain(auto_reset)(params, jnp.zeros(n), jax.random.key(0))
+    assert [cost.charged for cost in found.costs] == [{"Given": "axis 0 at or before"}]
+
+    def cut(bits):
+        """Reward-to-go up to the reset only, by hand: biased for the cost of the whole window."""
+
+        def value(q):
+            s, log_probs, costs, episodes, episode = 0.0, [], [], [], 0
+            for t in range(n):
+                logit = q[0] + q[1] * s
+                log_probs.append(sf.Bernoulli(logits=logit).log_prob(bits[t]))
+                s = s + bits[t]
+                costs.append(s**2 - bits[t] * q[1])
+                episodes.append(episode)
+                done = s >= 2.0
+                s, episode = jnp.where(done, 0.0, s), episode + done.astype(int)
+            total = sum(log_probs)
+            credit = sum(
+                jnp.where(episodes[t] == episodes[u], 1.0, 0.0) * jax.lax.stop_gradient(costs[u]) * log_probs[t]
+                for u in range(n) for t in range(u + 1)
+            )  # fmt: skip
+            return credit + sum(costs), total
+
+        (_, total), grads = jax.value_and_grad(value, has_aux=True)(params)
+        return jnp.exp(total) * grads
+
+    biased = jnp.sum(jax.jit(jax.vmap(cut))(outcomes.all_bits(n)), axis=0)
+    assert np.max(np.abs(biased - wanted)) > 0.1
+
+
+CLASSES = {
+    "two_depths": [{"Given": "the one", "Given#2": "the one"}, {"Given": "the one"}],
+    "rollout": [{"Given": "axis 0 at or before"}],
+    "rollout_carry": [{"Given": "scan 0 at or before"}],
+    "nested_scan_fresh": [{"Given": "scan 0 equal; axis 0 at or before"}],
+    "vmap_of_scan": [{"Given": "scan 0 at or before; axis 0 equal"}],
+    "leaf_used_twice": [{"Given": "axis 0 equal"}, {"Given": "all"}],
+    "reverse_scan": [{"Given": "axis 0 at or after"}],
+    "linear_state": [{"Given": "scan 0 equal"}],
+}
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_the_dependence_that_is_found(name, capsys):
+    program, num_bits = CASES[name]
+    found = sf.explain(program)(jnp.array(P), jnp.zeros(num_bits), jax.random.key(0))
+    assert sorted(map(str, (cost.charged for cost in found.costs))) == sorted(map(str, CLASSES[name]))
+    assert "Given" in capsys.readouterr().out
+
+
+def test_what_has_no_rule_is_reported_by_name():
+    program, num_bits = CASES["while_on_a_draw"]
+    found = sf.explain(program)(jnp.array(P), jnp.zeros(num_bits), jax.random.key(0))
+    assert not found.fallbacks  # nothing was aligned there, so nothing was lost
+    found = sf.explain(lambda p, key: jnp.sum(jnp.fft.fft(
+        jax.vmap(lambda k: sf.sample(k, sf.Bernoulli(logits=p)))(jax.random.split(key, 4))).real))(0.3, jax.random.key(0))  # fmt: skip
+    assert found.fallbacks == {"fft": 1}
+    assert found.costs[0].charged == {"Bernoulli": "all"}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("n", "fold"), [(16, 200.0), pytest.param(256, 40_000.0, marks=pytest.mark.slow)])
+def test_each_pair_of_a_plate_is_charged_with_its_own_cost(n, fold):
+    """A root and n pairs of Bernoullis, each pair with a logit of its own, costs averaged: the variance of the plate's gradient.
+
+    Against the usual surrogate, the whole cost times every score; neither has a baseline. It falls as n squared.
+    """
+    weights = jnp.linspace(0.5, 1.5, n)
+
+    def program(p, key):
+        k0, k1 = jax.random.split(key)
+        root = sf.sample(k0, sf.Bernoulli(logits=p["root"]))
+
+        def pair(k, logit, w):
+            k1, k2 = jax.random.split(k)
+            a = sf.sample(k1, sf.Bernoulli(logits=logit))
+            b = sf.sample(k2, sf.Bernoulli(logits=logit + a - 0.5))
+            return (w * a + b - 0.499) ** 2, a, b
+
+        costs, a, b = jax.vmap(pair)(jax.random.split(k1, n), p["plate"], weights)
+        return (root + 0.499) ** 2 + jnp.mean(costs), (root, a, b)
+
+    def usual(p, key):
+        cost, draws = jax.lax.stop_gradient(sf.expectation(program, has_aux=True)(p, key))
+        root, a, b = (x[0] for x in draws)
+
+        def score(q):
+            pairs = sf.Bernoulli(logits=q["plate"]).log_prob(a) + sf.Bernoulli(logits=q["plate"] + a - 0.5).log_prob(b)
+            return cost * (sf.Bernoulli(logits=q["root"]).log_prob(root) + pairs)
+
+        return jax.grad(score)(p)
+
+    params = {"root": jnp.zeros(()), "plate": jnp.zeros(n)}
+    fine = jax.grad(lambda p, key: sf.expectation(program, has_aux=True)(p, key)[0])
+    ours, theirs = (
+        sf.testing.replicate(lambda key, g=g: g(params, key)["plate"], jax.random.key(1), 20_000, batch=5_000)
+        for g in (fine, usual)
+    )
+    errors = (ours.std(0) + theirs.std(0)) / np.sqrt(len(ours))
+    assert np.all(np.abs(ours.mean(0) - theirs.mean(0)) < 5 * errors)
+    ratio = theirs.var(0).sum() / ours.var(0).sum()
+    assert ratio > fold, ratio
+    print(
+        f"n = {n}: summed variance {ours.var(0).sum():.4g} against {theirs.var(0).sum():.4g}, a factor of {ratio:.0f}"
+    )
