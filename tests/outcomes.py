@@ -90,6 +90,24 @@ def mean_derivative(program, params, num_bits, order, num_samples=1, **options):
     return jnp.sum(jax.jit(jax.vmap(one))(rows), axis=0)
 
 
+def gradients(program, params, num_bits):
+    """The mean of the gradient of one run over all outcomes, and the exact gradient, in one compilation."""
+    estimator = sf.expectation(_by_run(program, 1))
+
+    def both(params):
+        def one(bits):
+            def outcome(p):
+                cost, log_prob = run(program, p, bits)
+                return jnp.exp(log_prob) * cost, jnp.exp(log_prob)
+
+            exact, weight = jax.grad(outcome, has_aux=True)(params)
+            return weight * jax.grad(lambda p: estimator(p, bits[None], jax.random.key(0)))(params), exact
+
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(one)(all_bits(num_bits)))
+
+    return jax.jit(both)(params)
+
+
 def variance(program, params, num_bits, surrogate=None):
     """Summed variance of the gradient of one run, exact over all outcomes."""
     estimator = surrogate or sf.expectation(_by_run(program, 1))

@@ -29,10 +29,11 @@ def test_value_gradient_and_hessian_are_exact(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_every_hessian_is_exact(name):
+@pytest.mark.parametrize("order", [0, 2])
+def test_every_value_and_hessian_is_exact(name, order):
     program, num_bits = CASES[name]
-    wanted = jax.jit(jax.hessian(outcomes.exact(program, num_bits)))(jnp.array(P))
-    got = outcomes.mean_derivative(program, jnp.array(P), num_bits, 2)
+    wanted = jax.jit(outcomes.derivative(order)(outcomes.exact(program, num_bits)))(jnp.array(P))
+    got = outcomes.mean_derivative(program, jnp.array(P), num_bits, order)
     np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
 
 

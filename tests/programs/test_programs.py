@@ -137,33 +137,37 @@ def test_hessians_of_each_mode_agree(order):
         "rev-rev": (jax.jacrev, jax.jacrev),
     }
     outer, inner = modes[order]
-    np.testing.assert_allclose(outer(inner(value))(LOGITS), jax.hessian(value)(LOGITS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(outer(inner(value)))(LOGITS), jax.jit(jax.hessian(value))(LOGITS), rtol=1e-5, atol=1e-6
+    )
     assert np.isfinite(jax.grad(lambda t: jax.grad(lambda u: jax.grad(lambda v: value(LOGITS * v))(u))(t))(1.0))
 
 
 @pytest.mark.parametrize("in_carry", [False, True])
 def test_transforms_compose(in_carry, unchecked_keys):
-    loss = sf.expectation(functools.partial(rollout, in_carry=in_carry), num_samples=3)
-    grad, key = jax.grad(loss), jax.random.key
-    expected = grad(LOGITS, key(0))
-    with jax.checking_leaks():
-        k = key(0)
-        got = {
-            "jit": jax.jit(grad)(LOGITS, k),
-            "vmap": jax.vmap(grad, (None, 0))(LOGITS, k[None])[0],
-            "params": jax.vmap(grad, (0, None))(jnp.stack([LOGITS, LOGITS + 1]), k)[0],
-            "scan": jax.lax.scan(lambda c, k: (c, grad(LOGITS, k)), 0, k[None])[1][0],
-            "checkpoint": jax.grad(jax.checkpoint(loss))(LOGITS, k),
-            "keyword": jax.grad(lambda p: loss(key=k, p=p))(LOGITS),
+    loss = sf.expectation(functools.partial(rollout, in_carry=in_carry, length=5), num_samples=3)
+    grad, direction = jax.grad(loss), jnp.array([1.0, -2.0])
+
+    @jax.jit
+    def transformed(p, k):
+        return {
+            "jit": jax.jit(grad)(p, k),
+            "vmap": jax.vmap(grad, (None, 0))(p, k[None])[0],
+            "params": jax.vmap(grad, (0, None))(jnp.stack([p, p + 1]), k)[0],
+            "scan": jax.lax.scan(lambda c, k: (c, grad(p, k)), 0, k[None])[1][0],
+            "checkpoint": jax.grad(jax.checkpoint(loss))(p, k),
+            "keyword": jax.grad(lambda q: loss(key=k, p=q))(p),
             "closure": jax.grad(lambda q: sf.expectation(
-                lambda key: rollout(q, key, in_carry=in_carry), num_samples=3)(k))(LOGITS),
-            "legacy": jax.grad(loss)(LOGITS, jax.random.PRNGKey(0)),
-            "outer": jax.grad(sf.expectation(lambda p, key: loss(p, k)))(LOGITS, key(1)),
-        }  # fmt: skip
+                lambda key: rollout(q, key, in_carry=in_carry, length=5), num_samples=3)(k))(p),
+            "twice": jax.grad(sf.expectation(lambda q, key: loss(q, k)))(p, k),
+        }, jax.jvp(lambda q: loss(q, k), (p,), (direction,))[1]  # fmt: skip
+
+    expected = jax.jit(grad)(LOGITS, jax.random.key(0))
+    with jax.checking_leaks():
+        got, forward = transformed(LOGITS, jax.random.key(0))
+    got["legacy"] = jax.jit(grad)(LOGITS, jax.random.PRNGKey(0))
     for name, value in got.items():
         np.testing.assert_allclose(value, expected, rtol=2e-4, atol=2e-5, err_msg=name)
-    direction = jnp.array([1.0, -2.0])
-    forward = jax.jvp(lambda p: loss(p, key(0)), (LOGITS,), (direction,))[1]
     np.testing.assert_allclose(forward, jnp.sum(expected * direction), rtol=2e-4, atol=2e-5)
 
 
@@ -178,7 +182,7 @@ def test_a_rollout_is_the_hand_written_reward_to_go_draw_by_draw(in_carry, unche
     def many(p, key):
         return jnp.sum(jax.vmap(lambda k: program(p, k))(jax.random.split(key, 30)))
 
-    inside = jax.grad(sf.expectation(many))(LOGITS, jax.random.key(4))
+    inside = jax.jit(jax.grad(sf.expectation(many)))(LOGITS, jax.random.key(4))
     each = jax.vmap(lambda k: by_hand(LOGITS, k, 100))(jax.random.split(jax.random.fold_in(jax.random.key(4), 0), 30))
     np.testing.assert_allclose(inside, each.sum(0), rtol=1e-4, atol=1e-5 * np.max(np.abs(each)))
 
@@ -194,7 +198,7 @@ def test_leave_one_out_is_that_of_each_step(unchecked_keys):
     """For each step its own baseline, the other runs' reward at that step: equal to hand-written code draw by draw."""
     runs, length = 8, 20
     key = jax.random.key(2)
-    auto = jax.grad(sf.expectation(rollout, num_samples=runs))(LOGITS, key)
+    auto = jax.jit(jax.grad(sf.expectation(rollout, num_samples=runs)))(LOGITS, key)
 
     def one(q, k):
         def step(s, k):
@@ -254,7 +258,7 @@ def test_costs_may_be_trees_and_of_any_dtype():
 
     value = sf.expectation(program, num_samples=50)(jnp.zeros(3), jax.random.key(0))
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(value))
-    jacobian = jax.jacobian(sf.expectation(program, num_samples=4000))(jnp.zeros(3), jax.random.key(0))
+    jacobian = jax.jit(jax.jacobian(sf.expectation(program, num_samples=4000)))(jnp.zeros(3), jax.random.key(0))
     np.testing.assert_allclose(jacobian["index"], [-1 / 3, 0, 1 / 3], atol=0.05)
 
 
@@ -321,7 +325,7 @@ def test_a_program_of_enumerated_choices_has_no_noise():
         return jnp.sin(a + 1.0) * p[0] + (b + 1.0) ** 2
 
     for transform in (lambda f: f, jax.grad, jax.hessian):
-        got = transform(lambda p: sf.expectation(program)(p, jax.random.key(9)))(LOGITS)
+        got = jax.jit(transform(lambda p: sf.expectation(program)(p, jax.random.key(9))))(LOGITS)
         np.testing.assert_allclose(got, transform(exact_two)(LOGITS), rtol=1e-5, atol=1e-6)
 
     def plate(p, key):
@@ -336,8 +340,8 @@ def test_a_program_of_enumerated_choices_has_no_noise():
         for k in range(3)
     )
     p = jnp.array([0.1, 0.5, -0.3])
-    got = jax.grad(sf.expectation(plate))(p, jax.random.key(0))
-    np.testing.assert_allclose(got, jax.grad(exact)(p), rtol=1e-4)
+    got = jax.jit(jax.grad(sf.expectation(plate)))(p, jax.random.key(0))
+    np.testing.assert_allclose(got, jax.jit(jax.grad(exact))(p), rtol=1e-4)
 
 
 # What is refused
@@ -432,7 +436,7 @@ def test_saturated_laws_and_infinite_log_probabilities_stay_finite():
         b = sf.sample(k2, sf.Bernoulli(logits=jnp.array([40.0, -40.0]) * (1 + p[0])))
         return jnp.sum(b) + x.astype(float)
 
-    grads = jax.grad(sf.expectation(program, num_samples=4))(jnp.zeros(3), jax.random.key(0))
+    grads = jax.jit(jax.grad(sf.expectation(program, num_samples=4)))(jnp.zeros(3), jax.random.key(0))
     assert np.all(np.isfinite(grads)) and grads[1] == 0.0
 
 

@@ -1,0 +1,148 @@
+"""Random programs: the mean of the surrogate's gradient over all outcomes is the exact gradient, whatever is composed.
+
+A program is a tape of numbers. Each step reads three of them: which operation, and which earlier values it takes. Scalars and vectors
+of three elements are kept apart, and bits are drawn with logits that depend on what came before.
+"""
+
+import os
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import outcomes
+import pytest
+from hypothesis import HealthCheck, given, settings
+from outcomes import bit
+
+pytestmark = pytest.mark.usefixtures("x64")
+MAX_BITS, WIDTH = 5, 3
+
+
+class Tape:
+    """A program written down as numbers."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def num_bits(self):
+        return self._run(jnp.zeros(2), jnp.zeros(MAX_BITS))[1]
+
+    def __call__(self, params, bits, key):
+        del key
+        return self._run(params, bits)[0]
+
+    def _run(self, p, x):
+        scalars, vectors, used, steps = [p[0], p[1]], [jnp.linspace(0.2, 0.9, WIDTH) * p[0]], 0, iter(self.numbers)
+
+        def draw(logit, count):
+            nonlocal used
+            used += count
+            return bit(x[used - count : used] if count > 1 else x[used - 1], logit)
+
+        for op, i, j in zip(steps, steps, steps, strict=False):
+            a, b = scalars[i % len(scalars)], scalars[j % len(scalars)]
+            v, w = vectors[i % len(vectors)], vectors[j % len(vectors)]
+            room = MAX_BITS - used
+            match op % 22:
+                case 0 | 1 if room:
+                    scalars.append(draw(a - 0.3 * b, 1))
+                case 2 if room >= WIDTH:
+                    vectors.append(draw(v + a, WIDTH))
+                case 3 if room >= WIDTH:
+                    bits = x[used : used + WIDTH]
+                    used += WIDTH
+                    vectors.append(jax.vmap(lambda y, l: bit(y, l - b))(bits, v))
+                case 4 if room >= WIDTH:
+                    bits = x[used : used + WIDTH]
+                    used += WIDTH
+
+                    def step(c, row, a=a):
+                        y, l = row
+                        z = bit(y, l + 0.4 * c)
+                        return 0.6 * c + z, c * z + a
+
+                    last, ys = jax.lax.scan(step, b, (bits, v), reverse=bool(j % 2))
+                    scalars.append(last)
+                    vectors.append(ys)
+                case 5 if room:
+                    y = x[used]
+                    used += 1
+                    on = jax.lax.stop_gradient(a) > 0.3
+                    scalars.append(jax.lax.cond(on, lambda l, y=y: bit(y, l) * 2.0, lambda l, y=y: bit(y, -l) + l, b))
+                case 6:
+                    scalars.append(a + b)
+                case 7:
+                    scalars.append(a * b)
+                case 8:
+                    scalars.append(jnp.sin(a) - b)
+                case 9:
+                    vectors.append(v + w)
+                case 10:
+                    vectors.append(v * w - a)
+                case 11:
+                    scalars.append(jnp.sum(v))
+                case 12:
+                    scalars.append(jnp.mean(v * a))
+                case 13:
+                    vectors.append(jnp.cumsum(v) * 0.5)
+                case 14:
+                    vectors.append(jnp.concatenate([v[1:], w[:1]]))
+                case 15:
+                    vectors.append(jnp.where(w > 0.4, v, a))
+                case 16:
+                    scalars.append(v[j % WIDTH] + jnp.max(w))
+                case 17:
+                    vectors.append(jax.lax.stop_gradient(v) * 0.5 + w)
+                case 18:
+                    vectors.append(v[jnp.clip(jax.lax.stop_gradient(a).astype(int), 0, WIDTH - 1)] * w)
+                case 19:
+                    vectors.append(jnp.pad(v, (1, 0))[:WIDTH] + jax.nn.softplus(w))
+                case 20:
+
+                    def add(c, y, a=a):
+                        return c + y * a, c
+
+                    total, parts = jax.lax.scan(add, b, v)
+                    scalars.append(total)
+                    vectors.append(parts)
+                case 21:
+                    vectors.append((v[:, None] * jnp.stack([w, w * 0.5])[j % 2][None]).sum(1) * 0.3)
+        return sum(scalars[-3:]) + jnp.sum(vectors[-1] * vectors[-2 % len(vectors)]) + jnp.mean(vectors[-1]), used
+
+
+def check(numbers):
+    program = Tape(numbers)
+    num_bits = program.num_bits()
+    params = jnp.array([0.4, -0.7])
+    got, exact = outcomes.gradients(program, params, num_bits)
+    np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-9 * (1 + np.max(np.abs(exact))))
+    return num_bits
+
+
+def tapes(seed, count):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        first = [int(rng.choice([0, 2, 3, 4])), *rng.integers(0, 100, 2)]
+        second = [int(rng.choice([0, 0, 5])), *rng.integers(0, 100, 2)]
+        yield [int(n) for n in (*first, *second, *rng.integers(0, 1000, 3 * rng.integers(4, 9)))]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_hundred_random_programs(part):
+    sizes = [check(tape) for tape in tapes(part, 25)]
+    assert min(sizes) >= 2 and max(sizes) == MAX_BITS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(40))
+def test_two_thousand_random_programs(part):
+    for tape in tapes(1000 + part, int(os.environ.get("PROGRAMS_FUZZ", "50"))):
+        check(tape)
+
+
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 999), min_size=9, max_size=24))
+def test_programs_that_hypothesis_writes(numbers):
+    with jax.enable_x64(True):
+        check([0, 0, 1, 2, 1, 0, *numbers])
