@@ -207,7 +207,7 @@ def measure(work: Workload, *, scale: float = 1.0) -> dict[str, Any]:
     ours, by_hand = jax.jit(work.ours), jax.jit(work.by_hand)
     key = jax.random.key(0)
     repeats = max(10, int(work.repeats * scale))
-    times = np.array(_interleaved([ours, by_hand], work.params, key, repeats))
+    times = np.array(interleaved([ours, by_hand], work.params, key, repeats))
     ratio = np.median(times[:, 0]) / np.median(times[:, 1])
     low, high = bootstrap(times)
     first_ratio = float(np.median([a for a, _ in first]) / np.median([b for _, b in first]))
@@ -248,7 +248,7 @@ def child(num_samples: int, chunk_size: int | None) -> None:
     work = latents(num_samples, chunk_size=chunk_size)
     run = jax.jit(work.ours)
     jax.block_until_ready(run(work.params, jax.random.key(0)))
-    times = np.array(_interleaved([run], work.params, jax.random.key(0), 3))
+    times = np.array(interleaved([run], work.params, jax.random.key(0), 3))
     print(json.dumps({"mib": (_high_water_mark() - idle) / 1024, "milliseconds": float(np.median(times) * 1e3)}))
 
 
@@ -302,7 +302,7 @@ def _first_calls(work: Workload) -> tuple[float, float]:
     )  # pyright: ignore[reportReturnType]
 
 
-def _interleaved(functions, params, key, repeats: int) -> list[list[float]]:
+def interleaved(functions, params, key, repeats: int) -> list[list[float]]:
     for function in functions:
         jax.block_until_ready(function(params, key))
     return [[_seconds(function, params, key) for function in functions] for _ in range(repeats)]

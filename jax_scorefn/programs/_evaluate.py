@@ -121,7 +121,10 @@ def _cond(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
 
 
 def window_sum(log_probs: Array, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> Array:
-    """For each element of a leaf of this shape, the sum of the log-probabilities of the choices that its entries cover."""
+    """For each element of a leaf of this shape, the sum of the log-probabilities of the choices that its entries cover.
+
+    Axes along which it is the same have length 1.
+    """
     places: list[int] = []
     axis = 0
     for entry in entries:
@@ -144,7 +147,7 @@ def window_sum(log_probs: Array, entries: tuple[Entry, ...], shape: tuple[int, .
         log_probs = jnp.transpose(log_probs, order)
     if spread != log_probs.shape:
         log_probs = log_probs.reshape(spread)
-    return log_probs if spread == shape else jnp.broadcast_to(log_probs, shape)
+    return log_probs
 
 
 def _band(x: Array, axis: int, lo: float, hi: float, size: int) -> Array:
@@ -180,21 +183,43 @@ def _band(x: Array, axis: int, lo: float, hi: float, size: int) -> Array:
     return total
 
 
-def correction(value: Array, baseline: Array | float, leaf: Var, depth: int, of: Analysis, emitted: Emitted) -> Array:
-    """delta of a leaf, whose value has the axes of the scans around it in front."""
-    total: Array | None = None
-    for site, entries in of(leaf).items():
-        if site.params["kind"] == "enumerate":
-            continue
-        named = tuple(
-            e if e is None or e[0] == "#" else (int(e[0][1:]) if isinstance(e[0], str) else e[0] + depth, e[1], e[2])
-            for e in entries
-        )
-        part = window_sum(emitted[site.serial], named, value.shape)
-        total = part if total is None else total + part.astype(total.dtype)
-    if total is None:
-        return jnp.zeros_like(value)
-    return (value - jax.lax.stop_gradient(baseline)) * (magic_box(total) - 1).astype(value.dtype)
+class Credits:
+    """The deltas of the leaves of one run. What two leaves have in common is added up once."""
+
+    def __init__(self, of: Analysis, emitted: Emitted):
+        self.of, self.emitted = of, emitted
+        self.sums: dict[Any, Array] = {}
+
+    def correction(self, value: Array, baseline: Array | float, leaf: Var, depth: int) -> Array:
+        """Delta of a leaf, whose value has the axes of the scans around it in front."""
+        total: Array | None = None
+        key: tuple[Any, ...] = (value.shape,)
+        for site, entries in self.of(leaf).items():
+            if site.params["kind"] == "enumerate":
+                continue
+            named = tuple(_in_front(entry, depth) for entry in entries)
+            part = self._once(
+                (site, named, value.shape), lambda s=site, n=named: window_sum(self.emitted[s.serial], n, value.shape)
+            )
+            key = (*key, site, named)
+            total = part if total is None else self._once(key, lambda a=total, b=part: a + b.astype(a.dtype))
+        if total is None:
+            return jnp.zeros_like(value)
+        box = jnp.broadcast_to(magic_box(total) - 1, value.shape).astype(value.dtype)
+        return (value - jax.lax.stop_gradient(baseline)) * box
+
+    def _once(self, key: Any, make: Callable[[], Array]) -> Array:
+        if key not in self.sums:
+            self.sums[key] = make()
+        return self.sums[key]
+
+
+def _in_front(entry: Entry, depth: int) -> Entry:
+    """An entry with the axes of the scans around a leaf counted as its first axes."""
+    if entry is None or entry[0] == "#":
+        return entry
+    axis = int(entry[0][1:]) if isinstance(entry[0], str) else entry[0] + depth
+    return (axis, entry[1], entry[2])
 
 
 def run_tail(

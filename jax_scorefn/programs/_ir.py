@@ -29,6 +29,11 @@ MUTABLE = (
     "values that are passed along, for instance in the carry of a jax.lax.scan."
 )
 
+LINEAR = frozenset(
+    ["add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div", "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "neg", "pad", "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "select_n", "slice", "split", "squeeze", "stack", "sub", "transpose", "unstack"]
+)
+"""Operations that are linear in an operand when the others are held."""
+
 _serial = itertools.count()
 
 
@@ -132,7 +137,48 @@ def _block(jaxpr: Any) -> Block:
     opened, consts = _open(jaxpr)
     ins = [Var(v.aval) for v in opened.invars]
     ops: list[Op] = []
-    return Block(ins, ops, _inline(opened, consts, list(ins), ops))
+    block = Block(ins, ops, _inline(opened, consts, list(ins), ops))
+    _write_out_calls(block)
+    return block
+
+
+def _write_out_calls(block: Block) -> None:
+    """Write out the calls that the results are reached from by linear operations: there may be costs in them to tell apart.
+
+    The others are bound whole, which keeps JAX's own cache of what it has traced.
+    """
+    reached = {v for v in block.outs if isinstance(v, Var)}
+    ops: list[Op] = []
+    pending = list(block.ops)
+    renamed: dict[Var, Atom] = {}
+    while pending:
+        op = pending.pop()
+        if not any(v in reached for v in op.outs):
+            ops.append(op)
+        elif op.kind == "opaque" and op.name in CALLS:
+            inner = op.bodies[0]
+            bound: dict[Var, Atom] = dict(zip(inner.ins, op.ins, strict=True))
+            for inside in inner.ops:
+                inside.ins = [bound.get(x, x) if isinstance(x, Var) else x for x in inside.ins]
+            results = [bound.get(x, x) if isinstance(x, Var) else x for x in inner.outs]
+            renamed |= dict(zip(op.outs, results, strict=True))
+            reached |= {x for v, x in zip(op.outs, results, strict=True) if v in reached and isinstance(x, Var)}
+            pending += inner.ops
+        else:
+            ops.append(op)
+            if op.kind == "scan" or op.name in LINEAR:
+                reached |= {x for x in op.ins if isinstance(x, Var)}
+    block.ops[:] = reversed(ops)
+
+    def current(x: Atom) -> Atom:
+        while isinstance(x, Var) and x in renamed:
+            x = renamed[x]
+        return x
+
+    for op in block.ops:
+        op.ins = [current(x) for x in op.ins]
+        _bind_bodies(op)
+    block.outs[:] = [current(x) for x in block.outs]
 
 
 def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> list[Atom]:
@@ -148,9 +194,8 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
             if "Ref" in type(v.aval).__name__:
                 raise TypeError(MUTABLE.format(primitive=name, aval=v.aval))
         operands = [read(v) for v in eqn.invars]
-        if name in CALLS:
-            inner = params.get("jaxpr", params.get("call_jaxpr"))
-            opened, inner_consts = _open(inner)
+        if name in CALLS and _has_choice([_called(params)]):
+            opened, inner_consts = _open(_called(params))
             results = _inline(opened, inner_consts, operands, ops)
             env |= dict(zip(eqn.outvars, results, strict=True))
             continue
@@ -161,6 +206,10 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
         env |= dict(zip(eqn.outvars, op.outs, strict=True))
         ops.append(op)
     return [read(v) for v in jaxpr.outvars]
+
+
+def _called(params: dict[str, Any]) -> Any:
+    return params.get("jaxpr", params.get("call_jaxpr"))
 
 
 def _describe(op: Op) -> None:
@@ -174,6 +223,8 @@ def _describe(op: Op) -> None:
         op.kind, op.bodies = "cond", [_block(branch) for branch in params["branches"]]
     elif name in REMAT:
         op.kind, op.bodies = "remat", [_block(params["jaxpr"])]
+    elif name in CALLS:
+        op.kind, op.bodies = "opaque", [_block(_called(params))]
     else:
         if _has_choice(list(params.values())):
             remedy = REMEDIES.get(name, "Leave it out of the program, or move the choice out of it.")
@@ -181,6 +232,11 @@ def _describe(op: Op) -> None:
         body = next((params[key] for key in OPAQUE_BODIES.get(name, ()) if key in params), None)
         if body is not None:
             op.kind, op.bodies = "opaque", [_block(body)]
+    _bind_bodies(op)
+
+
+def _bind_bodies(op: Op) -> None:
+    """Tell the operands of the bodies what they are bound to."""
     for body in op.bodies:
         operands = op.ins[1:] if op.kind == "cond" else op.ins
         for inner, outer in zip(body.ins, operands, strict=True):

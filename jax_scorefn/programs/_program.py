@@ -15,7 +15,7 @@ import numpy as np
 from jax_scorefn._trees import stop
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._choice import MAX_BRANCHES
-from jax_scorefn.programs._evaluate import Run, correction, run_tail
+from jax_scorefn.programs._evaluate import Credits, Run, run_tail
 from jax_scorefn.programs._ir import Op, Var, build
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.typing import Array
@@ -76,12 +76,12 @@ class Program:
             if op.kind == "choice" and op.params["kind"] == "enumerate":
                 return self._branches(run, position, weights, subtract, rows)
             run.step(op)
-        leaves, corrections = [], {}
+        leaves, corrections, credits = [], {}, Credits(self.of, run.emitted)
         for (v, depth), row in zip(self.leaves, rows, strict=True):
             shares = [p if op in self.of(v) else 1.0 / count for op, p, count in weights]
             value = functools.reduce(operator.mul, shares, run.emitted[v.serial])
             leaves.append(stop(value))
-            corrections[v.serial] = correction(value, subtract(value, row), v, depth, self.of, run.emitted)
+            corrections[v.serial] = credits.correction(value, subtract(value, row), v, depth)
         tails = run_tail(self.plan, self.block, {}, corrections, run.emitted)[: self.num_costs]
         out = [run.read(atom) for atom in self.block.outs]
         return out[: self.num_costs], tails, out[self.num_costs :], leaves

@@ -19,14 +19,7 @@ Rule = Callable[[Op], list[Moves]]
 RULES: dict[str, Rule] = {}
 """Name of a primitive -> rule, which gives the moves of each operand; the same for each result."""
 
-ELEMENTWISE = """
-abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type cbrt ceil clamp
-conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac imag
-integer_pow is_finite le le_to lgamma log log1p log2 logistic lt lt_to max min mul ne neg nextafter not one_minus_square or
-polygamma population_count pow random_bits random_unwrap random_wrap real reduce_precision regularized_incomplete_beta rem round rsqrt
-scorefn_guard scorefn_witness select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
-stop_gradient sub tan tanh xor zeta
-""".split()  # fmt: skip
+ELEMENTWISE = ["abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e", "bessel_i1e", "bitcast_convert_type", "cbrt", "ceil", "clamp", "conj", "convert_element_type", "copy", "copy_p", "cos", "cosh", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log", "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "mul", "ne", "neg", "nextafter", "not", "one_minus_square", "or", "polygamma", "population_count", "pow", "random_bits", "random_unwrap", "random_wrap", "real", "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt", "scorefn_guard", "scorefn_witness", "select_n", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta"]  # fmt: skip
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -342,5 +335,5 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
 
 
 _LINEAR_IN_FIRST = frozenset(
-    "reduce_sum broadcast_in_dim reshape transpose squeeze expand_dims slice rev cumsum gather dynamic_slice split unstack".split()
+    ["reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "cumsum", "gather", "dynamic_slice", "split", "unstack"]
 )

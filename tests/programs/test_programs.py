@@ -291,7 +291,7 @@ def test_pathwise_and_score_in_one_program():
 
 @pytest.mark.statistical
 def test_an_enumerated_choice_between_two_others_is_unbiased():
-    """root -> enumerated (its probabilities depend on the root) -> leaf, with leave-one-out over two runs."""
+    """Root -> enumerated (its probabilities depend on the root) -> leaf, with leave-one-out over two runs."""
 
     def exact(p):
         prob = lambda x, l: jnp.exp(sf.Bernoulli(logits=l).log_prob(x))
