@@ -1,14 +1,14 @@
 """What credit assignment by the compiler costs and brings: `python -m benchmarks.credit`.
 
-Each program is written twice: as a program for `sf.expectation`, and by hand as the surrogate with the same choices and the same
-credit. Run time is the ratio of medians of interleaved calls, with a bootstrap interval; tracing is the median of fresh traces of the gradient.
-The gradients are compared as well, draw by draw.
+Each program is written twice: as a program for `sf.expectation`, and by hand as the surrogate with the same choices and the
+same credit. Run time is the ratio of medians of interleaved calls, with a bootstrap interval; tracing is the median of fresh
+traces of the gradient. The gradients are compared as well.
 
     layers    K = 10 layers of 16 Bernoulli latents, a cost in each layer, 512 runs, no baseline
     rollout   100 steps of a 2-16-1 tanh policy, 1,000 runs; rewards stacked, and rewards in the carry
 
-Then the plate: n pairs of Bernoullis with a logit for each pair under a root, the cost averaged over the plate, and the summed variance of the
-plate's gradient against the usual surrogate, which multiplies the whole cost by every score.
+Then the plate: n pairs of Bernoullis with a logit for each pair under a root, the cost averaged over the plate, and the summed
+variance of the plate's gradient against the usual surrogate, which multiplies the whole cost by every score.
 """
 
 from __future__ import annotations

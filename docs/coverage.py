@@ -15,7 +15,9 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-MODULES = ["jax_scorefn"] + [f"jax_scorefn.{name}" for name in ("baselines", "distributions", "testing", "typing")]
+MODULES = ["jax_scorefn"] + [
+    f"jax_scorefn.{name}" for name in ("baselines", "distributions", "programs", "testing", "typing")
+]
 ENTRY = re.compile(r"^\.\. (?:auto)?(?:function|class|data|attribute|module|exception):: (\S+)", re.MULTILINE)
 
 

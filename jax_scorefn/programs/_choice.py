@@ -124,7 +124,7 @@ def _jvp(primals: Any, tangents: Any, *, name: str, kind: str, size: int, **para
     if any(type(tangent) is not ad.Zero for tangent in moving):
         raise TypeError(DIFFERENTIATED.format(name=name))
     out = choice_p.bind(*primals, name=name, kind=kind, size=size, **params)
-    return out, [ad.Zero.from_primal_value(x) for x in out]
+    return out, [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
 
 
 def _batch(operands: Any, dims: Any, **params: Any) -> Any:

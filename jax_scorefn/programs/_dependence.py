@@ -18,8 +18,8 @@ from typing import Any
 Entry = tuple[Any, float, float] | None
 Dependence = dict[Any, tuple[Entry, ...]]
 Move = tuple[Any, float, float] | str
-"""Where an axis of an operand goes: (axis of the result, added to lo, added to hi), or "#" where its one element serves all. To ("#", i, i) goes an
-axis of which the result has element i."""
+"""Where an axis of an operand goes: (axis of the result, added to lo, added to hi), or "#" where its one element serves all.
+To ("#", i, i) goes an axis of which the result has element i."""
 INF = math.inf
 
 
@@ -50,7 +50,10 @@ def move(part: Dependence, moves: Mapping[int, Move]) -> Dependence:
         target = moves.get(axis)
         if target is None:
             return None
-        return ("#", lo, hi) if target == "#" else (target[0], lo + target[1], hi + target[2])
+        if isinstance(target, str):
+            return ("#", lo, hi)
+        place, below, above = target
+        return (place, lo + below, hi + above)
 
     return {site: tuple(map(one, entries)) for site, entries in part.items()}
 

@@ -19,7 +19,10 @@ CHOICE = "scorefn_choice"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
 OPAQUE_BODIES = {"custom_jvp_call": ("call_jaxpr",), "custom_vjp_call": ("call_jaxpr", "fun_jaxpr")}
-CHOICE_INSIDE = "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} Or draw it before, and pass it in."
+CHOICE_INSIDE = (
+    "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} "
+    "Or draw it before, and pass it in."
+)
 REMEDIES = {
     "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
     "shard_map": "Put sf.expectation inside of the mapped function, or shard the draws with its option sharding=.",
@@ -29,9 +32,12 @@ MUTABLE = (
     "values that are passed along, for instance in the carry of a jax.lax.scan."
 )
 
-LINEAR = frozenset(
-    ["add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div", "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "neg", "pad", "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "select_n", "slice", "split", "squeeze", "stack", "sub", "transpose", "unstack"]
-)
+LINEAR = frozenset([
+    "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div",
+    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "neg", "pad",
+    "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "select_n", "slice", "split", "squeeze", "stack",
+    "sub", "transpose", "unstack",
+])  # fmt: skip
 """Operations that are linear in an operand when the others are held."""
 
 _serial = itertools.count()

@@ -19,7 +19,17 @@ Rule = Callable[[Op], list[Moves]]
 RULES: dict[str, Rule] = {}
 """Name of a primitive -> rule, which gives the moves of each operand; the same for each result."""
 
-ELEMENTWISE = ["abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e", "bessel_i1e", "bitcast_convert_type", "cbrt", "ceil", "clamp", "conj", "convert_element_type", "copy", "copy_p", "cos", "cosh", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log", "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "mul", "ne", "neg", "nextafter", "not", "one_minus_square", "or", "polygamma", "population_count", "pow", "random_bits", "random_unwrap", "random_wrap", "real", "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt", "scorefn_guard", "scorefn_witness", "select_n", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta"]  # fmt: skip
+ELEMENTWISE = [
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
+    "bessel_i1e", "bitcast_convert_type", "cbrt", "ceil", "clamp", "conj", "convert_element_type", "copy",
+    "copy_p", "cos", "cosh", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1",
+    "floor", "ge", "gt", "igamma", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log",
+    "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "mul", "ne", "neg", "nextafter", "not",
+    "one_minus_square", "or", "polygamma", "population_count", "pow", "random_bits", "random_unwrap",
+    "random_wrap", "real", "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt",
+    "scorefn_guard", "scorefn_witness", "select_n", "shift_left", "shift_right_arithmetic", "shift_right_logical",
+    "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta",
+]  # fmt: skip
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -263,7 +273,7 @@ def _gather(op: Op) -> list[Moves]:
 def _scatter(op: Op) -> list[Moves]:
     """The operand stays; of the updates and indices, the batching axes, and window axes that are written whole."""
     numbers = op.params["dimension_numbers"]
-    x, indices, updates = op.ins[:3]
+    x, _, updates = op.ins[:3]
     gone = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
     kept = [i for i in range(len(x.shape)) if i not in gone]
     scattered = [i for i in range(len(updates.shape)) if i not in numbers.update_window_dims]
@@ -334,6 +344,7 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
     return ()
 
 
-_LINEAR_IN_FIRST = frozenset(
-    ["reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "cumsum", "gather", "dynamic_slice", "split", "unstack"]
-)
+_LINEAR_IN_FIRST = frozenset([
+    "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "cumsum",
+    "gather", "dynamic_slice", "split", "unstack",
+])  # fmt: skip

@@ -67,7 +67,7 @@ def test_a_broken_twin_fails_the_same_comparison(monkeypatch):
 @pytest.mark.parametrize("name", ["two_depths", "two_step_rollout"])
 def test_leave_one_out_over_two_runs_is_exact(name, order):
     rollout = CASES["rollout_carry"][0]
-    program, num_bits = CASES[name] if name in CASES else (rollout, 2)
+    program, num_bits = CASES.get(name, (rollout, 2))
     wanted = jax.jit(outcomes.derivative(order)(outcomes.exact(program, num_bits)))(jnp.array(P))
     got = outcomes.mean_derivative(program, jnp.array(P), num_bits, order, num_samples=2)
     np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)

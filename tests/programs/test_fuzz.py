@@ -60,7 +60,7 @@ class Tape:
                     def step(c, row, a=a):
                         y, l = row
                         z = bit(y, l + 0.4 * c)
-                        return 0.6 * c + z, c * z + a
+                        return 0.6 * jnp.tanh(c) + z, c * z + a
 
                     last, ys = jax.lax.scan(step, b, (bits, v), reverse=bool(j % 2))
                     scalars.append(last)
@@ -73,13 +73,13 @@ class Tape:
                 case 6:
                     scalars.append(a + b)
                 case 7:
-                    scalars.append(a * b)
+                    scalars.append(jnp.tanh(a * b))  # bounded: no program may overflow
                 case 8:
                     scalars.append(jnp.sin(a) - b)
                 case 9:
                     vectors.append(v + w)
                 case 10:
-                    vectors.append(v * w - a)
+                    vectors.append(jnp.sin(v * w) - a)
                 case 11:
                     scalars.append(jnp.sum(v))
                 case 12:
@@ -95,19 +95,20 @@ class Tape:
                 case 17:
                     vectors.append(jax.lax.stop_gradient(v) * 0.5 + w)
                 case 18:
-                    vectors.append(v[jnp.clip(jax.lax.stop_gradient(a).astype(int), 0, WIDTH - 1)] * w)
+                    index = jnp.clip(jax.lax.stop_gradient(a).astype(int), 0, WIDTH - 1)
+                    vectors.append(jnp.tanh(v[index] * w))
                 case 19:
                     vectors.append(jnp.pad(v, (1, 0))[:WIDTH] + jax.nn.softplus(w))
                 case 20:
 
                     def add(c, y, a=a):
-                        return c + y * a, c
+                        return c + y * jnp.tanh(a), c
 
                     total, parts = jax.lax.scan(add, b, v)
                     scalars.append(total)
                     vectors.append(parts)
                 case 21:
-                    vectors.append((v[:, None] * jnp.stack([w, w * 0.5])[j % 2][None]).sum(1) * 0.3)
+                    vectors.append(jnp.tanh(v[:, None] * jnp.stack([w, w * 0.5])[j % 2][None]).sum(1) * 0.3)
         return sum(scalars[-3:]) + jnp.sum(vectors[-1] * vectors[-2 % len(vectors)]) + jnp.mean(vectors[-1]), used
 
 
@@ -116,6 +117,7 @@ def check(numbers):
     num_bits = program.num_bits()
     params = jnp.array([0.4, -0.7])
     got, exact = outcomes.gradients(program, params, num_bits)
+    assert np.all(np.isfinite(exact))
     np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-9 * (1 + np.max(np.abs(exact))))
     return num_bits
 
