@@ -87,7 +87,7 @@ def expectation(
       >>> grad = jax.jit(jax.grad(sf.expectation(walk, num_samples=64)))
       >>> g = jax.vmap(grad, (None, 0))(0.5, jax.random.split(jax.random.key(0), 500))
       >>> print(f"{g.mean():.2f} +- {g.std() / 500**0.5:.2f}")
-      1.00 +- 0.02
+      2.78 +- 0.05
 
     References: schulman2015, foerster2018, kool2019.
     """
