@@ -243,6 +243,13 @@ def fallbacks(p, x, key):
     )  # fmt: skip
 
 
+def filled(p, x, key):
+    """A gather that fills in a number for what is out of range is not linear."""
+    z = jax.vmap(lambda y: bit(y, p[0]))(x)
+    taken = (z * p[1]).at[jnp.array([0, 7, 2])].get(mode="fill", fill_value=5.0)
+    return jnp.sum(taken) + jnp.sum(jax.lax.pad(z * p[2], 3.0, [(1, -1, 1)]))
+
+
 CASES = {
     f.__name__: (f, n)
     for f, n in [
@@ -251,5 +258,6 @@ CASES = {
         (nested_scan_fresh, 4), (nested_scan_carried, 4), (vmap_of_scan, 4), (scan_of_vmap, 4), (cond_on_a_draw, 2),
         (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (leaf_used_twice, 3), (bands, 4),
         (linear_algebra, 4), (same_function_twice, 2), (softened, 3), (fallbacks, 4),
+        (filled, 3),
     ]
 }  # fmt: skip

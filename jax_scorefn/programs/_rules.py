@@ -331,6 +331,8 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
         return () if not (free[0] or free[1]) else (0,) if free[1] else (1,)
     if name == "div":
         return (0,) if free[1] else ()
+    if name == "gather" and op.params.get("fill_value"):  # what is filled in is added; NaN is NaN either way
+        return (0,) if free[1] and np.isnan(op.params["fill_value"]) else ()
     if name in _LINEAR_IN_FIRST:
         return (0,) if all(free[1:]) else ()
     if name == "select_n":
