@@ -124,13 +124,25 @@ def test_full_cross_of_transforms(name, estimator, transform):
     elif transform == "chunked":
         got = jax.jit(jax.grad(loss_of(name, estimator, **options, chunk_size=3)))(params, key)
     else:
-        implicit = estimator == "pathwise" and name in ("Gamma", "Beta")
-        if implicit:
-            with pytest.raises(NotImplementedError):
-                jax.hessian(loss)(params, key)
-            return
         got = jax.jit(jax.hessian(loss))(params, key)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(got))
         return
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
+    """E[x^2] has a closed form in both parameters; its Hessian through jax.random's implicit rules, against it."""
+    law, second_moment = {
+        "gamma": (lambda p: sf.Gamma(concentration=p[0], rate=p[1]), lambda p: p[0] * (p[0] + 1) / p[1] ** 2),
+        "beta": (lambda p: sf.Beta(a=p[0], b=p[1]), lambda p: p[0] * (p[0] + 1) / (p[0] + p[1]) / (p[0] + p[1] + 1)),
+    }[name]
+    params = jnp.array([2.5, 1.5])
+    hessian = jax.hessian(lambda p, key: sf.pathwise(jnp.square, sf.family(law), p, key, num_samples=100))
+    runs = sf.testing.replicate(lambda key: hessian(params, key), jax.random.key(0), 2000)
+    exact = jax.hessian(second_moment)(params)
+    sf.testing.assert_unbiased(runs, exact, precision=0.02)
+    with pytest.raises(AssertionError, match="is biased"):
+        sf.testing.assert_unbiased(1.1 * runs, exact, precision=0.02)

@@ -122,7 +122,7 @@ class Gamma(Elementwise):
       concentration: positive, any shape.
       rate: positive; broadcasts with ``concentration``.
 
-    A draw is ``exp(jax.random.loggamma(key, concentration)) / rate``; along the path it is differentiable to first order
+    A draw is ``exp(jax.random.loggamma(key, concentration)) / rate``; along the path it is differentiable twice
     (implicit reparameterisation, figurnov2018).
     """
 
@@ -207,7 +207,7 @@ class Beta(Elementwise):
       a: positive, any shape.
       b: positive; broadcasts with ``a``.
 
-    A draw is X / (X + Y) of two gamma draws, along the path differentiable to first order (figurnov2018). With both parameters
+    A draw is X / (X + Y) of two gamma draws, along the path differentiable twice (figurnov2018). With both parameters
     below .05 that derivative is biased in float32, where JAX's rule for gamma draws saturates: use score_function, or float64.
     """
 

@@ -45,7 +45,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
         for what ``score_function`` refuses.
 
     Bias: none to first order if f is locally Lipschitz, to second order if grad f is too (the Hessian of a ReLU misses the
-    kink); a third derivative raises, and so does a second one through the implicit path of Gamma and Beta. Cost: S
+    kink), the implicit path of Gamma and Beta included; a third derivative raises. Cost: S
     evaluations of f and one backward pass; memory of ``chunk_size`` draws.
 
     Example:
