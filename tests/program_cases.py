@@ -250,6 +250,55 @@ def filled(p, x, key):
     return jnp.sum(taken) + jnp.sum(jax.lax.pad(z * p[2], 3.0, [(1, -1, 1)]))
 
 
+WEIGHTS = ((1.0, 2.0), (3.0, 5.0))
+
+
+def reshaped_in_another_order(p, x, key):
+    """A reshape that transposes first, which is what order="F" is."""
+    z = bit(x.reshape(2, 2), jnp.array([[0.5, 1.0], [-0.7, 1.2]]) * p[0])
+    columns = jnp.ravel(z, order="F").reshape(2, 2) + jax.lax.reshape(z, (2, 2), dimensions=(1, 0))
+    return jnp.sum(jnp.exp(columns * p[1]) * jnp.array(WEIGHTS)) + jnp.sum(
+        jnp.exp(z.reshape((2, 2, 1), order="F") * p[2]) * jnp.array(WEIGHTS)[:, :, None]
+    )
+
+
+def scan_of_no_length(p, x, key):
+    """The first carry goes through untouched, though each iteration would overwrite it."""
+    z = bit(x, p[:2])
+    swap = lambda length: jax.lax.scan(
+        lambda c, _: ((c[1], p[1]), None), (jnp.sum(jnp.sin(z)), p[2]), None, length=length
+    )[0]
+    (a, b), (c, d) = swap(0), swap(1)
+    return a + b + c * d
+
+
+def overwritten_in_a_nested_scan(p, x, key):
+    z = bit(x, p[:2])
+
+    def body(c, y):
+        a, _ = jax.lax.scan(lambda ab, _: ((ab[1], p[1]), None), (y, p[2]), None, length=2)[0]
+        return c, a
+
+    return jnp.sum(jax.lax.scan(body, 0.0, z)[1]) + jnp.sum(z * p[2])
+
+
+def delay_line(p, x, key):
+    """A dependence that needs more rounds to come around than there are iterations."""
+
+    def step(c, y):
+        a = bit(y, p[0] + p[1] * c[-1])
+        return (a, *c[:-1]), c[-1] * a + a * p[2]
+
+    return jnp.sum(jax.lax.scan(step, (0.0,) * 110, x)[1])
+
+
+def masked_infinity(p, x, key):
+    """What a mask takes out may be infinite."""
+    z = bit(x, jnp.ones(4) * p[0])
+    costs = 1 / (z[:2] - jnp.array([2.0, 1.0])) + jnp.exp(z[2:] * p[1])
+    return jnp.sum(jnp.where(jnp.array([True, False]), costs, 0.0))
+
+
 CASES = {
     f.__name__: (f, n)
     for f, n in [
@@ -258,6 +307,7 @@ CASES = {
         (nested_scan_fresh, 4), (nested_scan_carried, 4), (vmap_of_scan, 4), (scan_of_vmap, 4), (cond_on_a_draw, 2),
         (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (leaf_used_twice, 3), (bands, 4),
         (linear_algebra, 4), (same_function_twice, 2), (softened, 3), (fallbacks, 4),
-        (filled, 3),
+        (filled, 3), (reshaped_in_another_order, 4), (scan_of_no_length, 2), (overwritten_in_a_nested_scan, 2),
+        (delay_line, 2), (masked_infinity, 4),
     ]
 }  # fmt: skip

@@ -85,7 +85,7 @@ class Analysis:
         ]
         step = 1 if loop.reverse else -1
         carry = first
-        for round_ in range(100):
+        for round_ in range(100 + 4 * loop.carry):  # a dependence may pass through all slots, one in each round
             seen = Counter(self.fallbacks)
             out = self._body(body, [*consts, *carry, *inside], depth + 1)
             after = [shift(part, time, step) for part in out[: loop.carry]]

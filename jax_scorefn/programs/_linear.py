@@ -76,7 +76,7 @@ class Decomposition:
         """Follow the results that have something finer inside; a carry that is reached has to be followed around the loop."""
         body, loop = op.bodies[0], Loop.of(op)
         inside = dict(zip(op.outs, body.outs, strict=True))
-        followed = [v for v in here if self._useful_atom(inside[v])]
+        followed = [v for v in here if self._followed(inside[v])]
         plan.leaves += [v for v in here if v not in followed]
         if not followed:
             return
@@ -114,6 +114,10 @@ class Decomposition:
     def _useful_atom(self, atom: Atom) -> bool:
         return isinstance(atom, Var) and self.useful(atom)
 
+    def _followed(self, atom: Atom) -> bool:
+        """Whether to follow a result of a scan into its body; what depends on no choice there may have come in from outside."""
+        return bool(self.of(atom)) and self._useful_atom(atom)
+
     def _look(self, v: Var) -> bool:
         op = v.op
         if op is None:  # an operand of a body: a carry is followed, another is what it is outside
@@ -121,7 +125,7 @@ class Decomposition:
                 return False
             return v.is_carry or self._useful_atom(v.outer)
         if op.kind == "scan":
-            return self._useful_atom(op.bodies[0].outs[op.outs.index(v)])
+            return self._followed(op.bodies[0].outs[op.outs.index(v)])
         return any(self._gain(op, v, op.ins[i]) for i in self._linear(op))
 
     def _gain(self, op: Op, v: Var, x: Atom) -> bool:

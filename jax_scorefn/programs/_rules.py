@@ -72,6 +72,8 @@ def _broadcast(op: Op) -> list[Moves]:
 def _reshape(op: Op) -> list[Moves]:
     """Axes that are neither split nor merged keep their place; those of size 1 come and go."""
     old, new = op.ins[0].shape, op.outs[0].shape
+    order = op.params.get("dimensions") or range(len(old))  # the operand is transposed before it is reshaped
+    old = tuple(old[axis] for axis in order)
     moves: Moves = {}
     i = j = 0 if 0 not in old else len(old)
     while i < len(old) and j < len(new):
@@ -91,7 +93,7 @@ def _reshape(op: Op) -> list[Moves]:
                     a, i = a * old[i], i + 1
                 else:
                     b, j = b * new[j], j + 1
-    return [moves, *({} for _ in op.ins[1:])]
+    return [{order[i]: target for i, target in moves.items()}, *({} for _ in op.ins[1:])]
 
 
 @rule("transpose")
@@ -335,8 +337,7 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
         return (0,) if free[1] and np.isnan(op.params["fill_value"]) else ()
     if name in _LINEAR_IN_FIRST:
         return (0,) if all(free[1:]) else ()
-    if name == "select_n":
-        return every[1:] if free[0] else ()
+    # Not select_n: what it takes out may be infinite, and 0 times that would be NaN in the derivative.
     if name in ("scatter-add", "scatter_add"):
         return (0, 2) if free[1] else ()
     if name == "dynamic_update_slice":

@@ -85,7 +85,7 @@ class Tape:
                 case 11:
                     scalars.append(jnp.sum(v))
                 case 12:
-                    scalars.append(jnp.mean(v * a))
+                    scalars.append(jnp.mean(jnp.tanh(v * a)))
                 case 13:
                     vectors.append(jnp.cumsum(v) * 0.5)
                 case 14:
