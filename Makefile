@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-speed test test-all lint types docs clean
+.PHONY: bench bench-full bench-peers bench-speed test test-all lint types docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -18,6 +18,18 @@ bench: $(VENV)/.stamp-bench
 
 bench-full: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks --full --out $(OUT)
+
+# Other systems, each in an environment of its own; the newest GenJAX needs Python 3.12.
+PEER_PYTHON ?= $(PYTHON)
+PEERS := .venv-peers
+
+$(PEERS)/%/.stamp: benchmarks/peers/%.txt
+	test -x $(PEERS)/$*/bin/python || $(PEER_PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-peers: $(VENV)/.stamp-bench $(PEERS)/torch/.stamp $(PEERS)/genjax/.stamp
+	$(BIN)/python -m benchmarks --only credit --peers $(PEERS) --out $(OUT)
 
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed
@@ -41,5 +53,5 @@ docs: $(VENV)/.stamp-docs
 	! $(BIN)/python docs/coverage.py --twin
 
 clean:
-	rm -rf $(VENV) build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

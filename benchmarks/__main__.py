@@ -38,7 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAME[,NAME...]",
-        help="problems or estimators, by name or glob (see --list); others are left out",
+        help="problems, estimators or 'credit', by name or glob (see --list); others are left out",
+    )
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        default=Path(".venv-peers"),
+        metavar="DIR",
+        help="environments of other systems, which 'credit' runs if they are there (default .venv-peers)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of every key (default 0)")
     parser.add_argument("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="default: bench-report")
@@ -75,17 +82,21 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     from benchmarks.methods import METHODS
     from benchmarks.problems import PROBLEMS
     from benchmarks.results import collect
-    from benchmarks.run import run, tasks
+    from benchmarks.run import CREDIT, credit_tasks, run, tasks
     from benchmarks.settings import Settings
     from benchmarks.store import Refused, open_store
 
-    problems, methods = _chosen(options.only, list(PROBLEMS), list(METHODS))
+    problems, methods, credit = _chosen(options.only, list(PROBLEMS), list(METHODS), CREDIT)
     if options.list:
         for heading, names in (("problems", problems), ("estimators", methods)):
             print(heading)
             for name in names:
                 title = PROBLEMS[name].title if heading == "problems" else METHODS[name].label
                 print(f"  {name:<16} {title}")
+        if credit:
+            print(
+                f"programs\n  {CREDIT:<16} Programs with several choices: what credit costs and brings, and other systems"
+            )
         return 0
 
     settings = Settings(options.mode, options.seed)
@@ -94,7 +105,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     except Refused as error:
         raise Unusable(str(error)) from error
     log = Console(stderr=True, highlight=False)
-    run(tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods]), settings, store, log)
+    todo = tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods], settings, store)
+    run(todo + (credit_tasks(settings, options.peers) if credit else []), store, log)
     results = collect(store)
     screen = Console(highlight=False)
     tables.show(screen if screen.is_terminal else Console(highlight=False, width=150), results)
@@ -106,20 +118,28 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     return 0
 
 
-def _chosen(only: str | None, problems: list[str], methods: list[str]) -> tuple[list[str], list[str]]:
-    """The problems and the methods that the patterns of ``--only`` name; a side that none of them names is whole."""
+def _chosen(
+    only: str | None, problems: list[str], methods: list[str], credit: str
+) -> tuple[list[str], list[str], bool]:
+    """The problems and the methods that the patterns of ``--only`` name, and whether ``credit`` is named.
+
+    A side that none of them names is whole, but nothing is measured on problems where only ``credit`` is named.
+    """
     if only is None:
-        return problems, methods
+        return problems, methods, True
     patterns = [pattern.strip() for pattern in only.split(",") if pattern.strip()]
     if not patterns:
         raise Unusable("--only names nothing; --list prints the names")
     for pattern in patterns:
-        if not fnmatch.filter(problems + methods, pattern):
+        if not fnmatch.filter([*problems, *methods, credit], pattern):
             raise Unusable(f"no problem or estimator is called {pattern!r}; --list prints the names")
-    sides = [
-        [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)] for names in (problems, methods)
+    named = [
+        [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+        for names in (problems, methods, [credit])
     ]
-    return sides[0] or problems, sides[1] or methods
+    if named[2] and not named[0] and not named[1]:
+        return [], [], True
+    return named[0] or problems, named[1] or methods, bool(named[2])
 
 
 if __name__ == "__main__":

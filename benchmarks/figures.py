@@ -69,6 +69,13 @@ def draw(folder: Path, results: Results) -> dict[str, Figure]:
             figures[f"{name}-curve"] = _both(
                 folder, f"{name}-curve", curve.title, lambda theme, s=section: _curves(s, theme)
             )
+    if results.credit.plates:
+        figures["plate"] = _both(
+            folder, "plate", "Variance of a plate's gradient against its size", lambda theme: _plate(results, theme)
+        )
+    if results.credit.has_peers:
+        alt = "Variance and time of the gradient in each system, relative to jax_scorefn"
+        figures["peers"] = _both(folder, "peers", alt, lambda theme: _peers(results, theme))
     return figures
 
 
@@ -250,6 +257,61 @@ def _log_ticks(ax: Any) -> None:
 def _decade(x: float, plain: bool) -> str:
     exponent = round(math.log10(x))
     return number(x, 1) if plain or exponent == 0 else power(exponent)
+
+
+def _plate(results: Results, theme: Theme) -> Any:
+    plates = results.credit.plates
+    sizes = [plate["size"] for plate in plates]
+    figure, ax = plt.subplots(figsize=(9.5, 3.2))
+    for name, label, shade in (
+        ("usual", "every choice charged with the whole cost", PALETTE[0]),
+        ("variance", "charged with what depends on it", PALETTE[1]),
+    ):
+        values = [plate[name] for plate in plates]
+        ax.plot(sizes, values, "o-", color=shade, lw=2, ms=7)
+        ax.annotate(label, (sizes[0], values[0]), xytext=(0, 16), textcoords="offset points", color=shade)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.margins(x=0.05, y=0.3)
+    ax.grid(True, axis="both")
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+    ax.tick_params(axis="y", colors=theme.soft)
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: _decade(y, True)))
+    ax.set_xlabel("pairs in the plate")
+    ax.set_ylabel("variance, summed")
+    return figure
+
+
+def _peers(results: Results, theme: Theme) -> Any:
+    programs = results.credit.peers
+    systems = list(dict.fromkeys(row.system for rows in programs.values() for row in rows))
+    figure, axes = plt.subplots(1, 2, figsize=(12.5, 1.5 + 0.55 * len(programs)))
+    seen: dict[str, Any] = {}
+    for ax, value in zip(axes, ("noise", "slowness"), strict=True):
+        for y, rows in enumerate(programs.values()):
+            xs = [getattr(row, value) for row in rows]
+            ax.plot([min(xs), max(xs)], [y, y], color=theme.grid, lw=3, zorder=1, solid_capstyle="round")
+            for row, x in zip(rows, xs, strict=True):
+                place = systems.index(row.system)
+                shade, size = PALETTE[(place + 1) % len(PALETTE)], 170 - 34 * place  # the same figure: one on the other
+                seen[row.system] = ax.scatter(
+                    x, y, s=size, color=shade, edgecolor=theme.paper, lw=1.2, zorder=3 + place
+                )
+        ax.set_xscale("log")
+        ax.set_ylim(len(programs) - 0.5, -0.5)
+        low, high = ax.get_xlim()
+        ax.set_xlim(min(low, 0.5), max(high, 20))
+        _log_ticks(ax)
+    axes[0].set_yticks(range(len(programs)), list(programs))
+    axes[1].set_yticks(range(len(programs)), [""] * len(programs))
+    axes[0].set_title("Variance of one run's gradient")
+    axes[1].set_title("Time of a gradient")
+    for ax in axes:
+        ax.set_xlabel("relative to jax_scorefn   (further left is better)")
+    figure.legend(seen.values(), seen.keys(), loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1.6)
+    return figure
 
 
 def _curves(section: Section, theme: Theme) -> Any:

@@ -22,7 +22,7 @@ class Finding:
 
 def findings(results: Results) -> list[Finding]:
     """What this run found, the most useful first."""
-    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time)
+    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time, _credit, _peers)
     return [finding for make in makers if (finding := make(results)) is not None]
 
 
@@ -144,6 +144,39 @@ def _time(results: Results) -> Finding | None:
         f"{worst.method.label} needs {times(ratio)} times the computing time of {best.method.label}; over the "
         f"problems the median "
         f"gap is {times(middle)}.",
+    )
+
+
+def _credit(results: Results) -> Finding | None:
+    plates, costs = results.credit.plates, results.credit.costs
+    if not plates:
+        return None
+    first, last = plates[0], plates[-1]
+    text = (
+        f"Charging each choice with only what depends on it divides the variance of a plate's gradient by "
+        f"{times(first['ratio'])} with {first['size']} pairs, by {times(last['ratio'])} with {last['size']}."
+    )
+    if costs:
+        text += (
+            f" A gradient takes {max(row['ratio'] for row in costs):.2f} of the time of one written by hand, at most."
+        )
+    return Finding(f"{times(first['ratio'])}×", "less variance, credit found by the compiler", text)
+
+
+def _peers(results: Results) -> Finding | None:
+    others = [row for rows in results.credit.peers.values() for row in rows if not row.is_ours]
+    if not others:
+        return None
+    closest = {name: min(row.noise for row in rows[1:]) for name, rows in results.credit.peers.items() if len(rows) > 1}
+    most = max(others, key=lambda row: row.noise)
+    noise = listed([f"{number(ratio, 2)} ({name})" for name, ratio in closest.items()])
+    slow = max(others, key=lambda row: row.slowness)
+    return Finding(
+        f"{times(most.noise)}×",
+        "less variance than a peer, at most",
+        f"{most.system} has {times(most.noise)} times our variance on {most.data['problem']}; the best other system has "
+        f"{noise} times. All their means agree with ours within {max(row.apart for row in others):.1f} standard errors. "
+        f"Times lie between {number(min(row.slowness for row in others), 2)} and {times(slow.slowness)} of ours.",
     )
 
 

@@ -10,6 +10,7 @@ import jinja2
 
 from benchmarks import figures, words
 from benchmarks.findings import findings
+from benchmarks.peers import problems
 from benchmarks.results import Results
 from benchmarks.settings import Settings, environment
 
@@ -27,6 +28,7 @@ def write(folder: Path, results: Results, settings: Settings, *, seconds: float)
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page.globals.update(number=words.number, with_error=words.with_error, plural=words.plural, color=figures.color)
+    page.globals.update(times=words.times, peer_problems=problems)
     facts = environment()
     context: dict[str, Any] = {
         "results": results,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -69,10 +70,61 @@ class Section:
 
 
 @dataclasses.dataclass(frozen=True)
+class Peer:
+    """One system on one program with several choices, beside ours."""
+
+    data: dict[str, Any]
+    ours: dict[str, Any]
+
+    @property
+    def system(self) -> str:
+        return self.data["method"]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.data is self.ours
+
+    @property
+    def apart(self) -> float:
+        """Distance of the two means in standard errors: the largest over the coordinates."""
+        pairs = zip(self.data["mean"], self.ours["mean"], strict=True)
+        errors = zip(self.data["standard_error"], self.ours["standard_error"], strict=True)
+        return max(abs(a - b) / math.hypot(*error) for (a, b), error in zip(pairs, errors, strict=True))
+
+    @property
+    def noise(self) -> float:
+        """Its variance in units of ours."""
+        return self.data["variance"] / self.ours["variance"]
+
+    @property
+    def slowness(self) -> float:
+        """Its time in units of ours."""
+        return self.data["microseconds"] / self.ours["microseconds"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Credit:
+    """Programs with several choices: what credit costs, what it brings to a plate, and other systems."""
+
+    costs: list[dict[str, Any]]
+    plates: list[dict[str, Any]]
+    peers: dict[str, list[Peer]]
+    failed: list[dict[str, Any]]
+
+    @property
+    def has_peers(self) -> bool:
+        return any(len(rows) > 1 for rows in self.peers.values())
+
+    def __bool__(self) -> bool:
+        return bool(self.costs or self.plates or self.peers)
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """Everything that was measured."""
 
     sections: list[Section]
+    credit: Credit
 
     @property
     def measured(self) -> list[Row]:
@@ -100,4 +152,18 @@ def collect(store: Store) -> Results:
         about = next((r for r in store.of("problem") if r["problem"] == problem.name), {})
         curves = [r for r in store.of("curve") if r["problem"] == problem.name and r["method"] in METHODS]
         sections.append(Section(problem, rows, about.get("facts", {}), about.get("reference", ""), curves))
-    return Results(sections)
+    return Results(sections, _credit(store))
+
+
+def _credit(store: Store) -> Credit:
+    found = store.of("credit")
+    peers = {}
+    for mine in (record for record in store.of("peer") if record["method"].startswith("jax_scorefn")):
+        others = [r for r in store.of("peer") if r["problem"] == mine["problem"] and r is not mine]
+        peers[mine["problem"]] = [Peer(record, mine) for record in (mine, *others)]
+    return Credit(
+        [record for record in found if "trace_ratio" in record],
+        [record for record in found if "usual" in record],
+        peers,
+        store.of("peer-failed"),
+    )

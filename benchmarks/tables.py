@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.results import Results, Row, Section
-from benchmarks.words import number, with_error
+from benchmarks.words import number, times, with_error
 
 
 def show(console: Console, results: Results) -> None:
@@ -16,6 +16,9 @@ def show(console: Console, results: Results) -> None:
     for section in results.sections:
         console.print()
         console.print(_table(section, results))
+    _credit(console, results)
+    if not results.sections:
+        return
     console.print(
         f"[dim]flag: |z| above {results.threshold:.1f} (Bonferroni over every coordinate of this report, 1 %). "
         "Variances are averaged over the coordinates; per draw is S times that of one call.[/dim]"
@@ -66,3 +69,51 @@ def _cells(row: Row, results: Results) -> tuple[str, ...]:
         number(row.first_seconds, 2),
         number(row.work),
     )
+
+
+def _credit(console: Console, results: Results) -> None:
+    credit = results.credit
+    if credit.plates:
+        table = _simple(
+            "Plates of n pairs: summed variance of one run's gradient",
+            "pairs",
+            "charged with what depends",
+            "with all",
+            "times less",
+        )
+        for row in credit.plates:
+            table.add_row(str(row["size"]), number(row["variance"]), number(row["usual"]), times(row["ratio"]))
+        console.print(table)
+    if credit.costs:
+        table = _simple("Cost against the same estimator by hand", "program", "µs", "run", "95 %", "tracing")
+        for row in credit.costs:
+            interval = f"{row['ratio_low']:.2f} – {row['ratio_high']:.2f}"
+            table.add_row(
+                row["problem"],
+                number(row["microseconds"]),
+                f"{row['ratio']:.2f}",
+                interval,
+                f"{row['trace_ratio']:.2f}",
+            )
+        console.print(table)
+    if credit.peers:
+        table = _simple(
+            "Other systems", "program", "system", "variance of one run", "× ours", "µs", "× ours", "apart (z)"
+        )
+        for name, rows in credit.peers.items():
+            for row in rows:
+                table.add_row(
+                    name if row.is_ours else "", row.system, with_error(row.data["variance"], row.data["variance_error"]),
+                    number(row.noise, 2), number(row.data["microseconds"]), number(row.slowness, 2),
+                    "" if row.is_ours else number(row.apart, 2),
+                )  # fmt: skip
+        console.print(table)
+    for failure in credit.failed:
+        console.print(f"{failure['method']} was not measured: {failure['reason']}", markup=False)
+
+
+def _simple(title: str, *columns: str) -> Table:
+    table = Table(title=f"[bold]{title}[/bold]", box=box.SIMPLE_HEAD, title_justify="left")
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if place == 0 or name == "system" else "right", no_wrap=True)
+    return table

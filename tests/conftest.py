@@ -35,3 +35,10 @@ def foreign():
     """Other libraries mix ranks and dtypes freely, and reuse keys where they know that it is harmless."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), jax.debug_key_reuse(False):
         yield
+
+
+@pytest.fixture
+def unchecked_keys():
+    """JAX's checker takes the keys of a scan for used twice when the scan is differentiated, in hand-written code too."""
+    with jax.debug_key_reuse(False):
+        yield

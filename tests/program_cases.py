@@ -299,6 +299,42 @@ def masked_infinity(p, x, key):
     return jnp.sum(jnp.where(jnp.array([True, False]), costs, 0.0))
 
 
+def masked_carry(p, x, key):
+    """A cost in the carry under a mask that no choice decides; what is masked out may be infinite."""
+
+    def step(carry, row):
+        s, total = carry
+        y, t = row
+        a = bit(y, p[0] + p[1] * s)
+        s = 0.5 * s + a - p[2]
+        reward = s * a + 1 / (a - 1.0 - jnp.where(t < 3, 1.0, 0.0))
+        return (s, jnp.where(t < 3, total - reward, total)), None
+
+    return jax.lax.scan(step, (0.2, 0.0), (x, jnp.arange(4)))[0][1]
+
+
+def masked_reset(p, x, key):
+    """A total that starts again at every second step, whatever is drawn."""
+
+    def step(carry, row):
+        s, total, lost = carry
+        y, t = row
+        a = bit(y, p[0] + p[1] * s)
+        s = jnp.where(t % 2 == 1, p[1], 0.5 * s + a)
+        total = total + s * a * p[2]
+        return (s, jnp.where(t % 2 == 1, 0.0, total), jnp.where(t % 2 == 1, lost + total, lost)), None
+
+    return jax.lax.scan(step, (0.2, 0.0, 0.0), (x, jnp.arange(4)))[0][2]
+
+
+def masked_sums(p, x, key):
+    """Cases that are sums, differences and not linear, and a mask that is a scalar."""
+    z = bit(x, jnp.ones(4) * p[0])
+    w = jnp.tanh(z * p[1])
+    u = jnp.where(jnp.array([True, False, True, False]), z - w, -(w + z * p[2]) + 1.0)
+    return jnp.sum(jnp.where(jnp.bool_(False), z, u + jnp.sum(z) * w))
+
+
 CASES = {
     f.__name__: (f, n)
     for f, n in [
@@ -308,6 +344,6 @@ CASES = {
         (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (leaf_used_twice, 3), (bands, 4),
         (linear_algebra, 4), (same_function_twice, 2), (softened, 3), (fallbacks, 4),
         (filled, 3), (reshaped_in_another_order, 4), (scan_of_no_length, 2), (overwritten_in_a_nested_scan, 2),
-        (delay_line, 2), (masked_infinity, 4),
+        (delay_line, 2), (masked_infinity, 4), (masked_carry, 4), (masked_reset, 4), (masked_sums, 4),
     ]
 }  # fmt: skip

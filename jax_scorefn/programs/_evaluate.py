@@ -32,6 +32,11 @@ Emitted = dict[int, Array]
 
 def bind(op: Op, values: list[Any]) -> list[Any]:
     """Run an operation as it was."""
+    if op.kind == "mask":
+        chosen, x = values
+        zero = jnp.zeros_like(x)
+        values = [chosen, *(x if i == op.params["case"] else zero for i in range(op.params["cases"]))]
+        return [op.prim.bind(*values)]
     params = op.prim.get_bind_params(op.params)
     out = (
         op.prim.bind(*params[0], *values, **params[1]) if isinstance(params, tuple) else op.prim.bind(*values, **params)

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 
 from jax_scorefn.programs._dependence import describe
+from jax_scorefn.programs._ir import Var
 from jax_scorefn.programs._program import Program
 
 
@@ -57,7 +58,7 @@ class Explanation:
         )
         costs = tuple(
             Cost(
-                ("in a scan: " if depth else "") + (v.op.name if v.op is not None else "argument"),
+                ("in a scan: " if depth else "") + _source(v),
                 v.shape,
                 {names[site]: describe(entries) for site, entries in program.of(v).items()},
             )
@@ -100,3 +101,13 @@ class Explanation:
         console.print(table)
         for line in self._footer():
             console.print(line)
+
+
+def _source(v: Var) -> str:
+    """The operation that a cost comes from."""
+    if v.op is None:
+        return "argument"
+    if v.op.kind == "mask":
+        masked = v.op.ins[1]
+        return f"{_source(masked)}, masked" if isinstance(masked, Var) else "masked"
+    return v.op.name

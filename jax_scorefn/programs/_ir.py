@@ -35,7 +35,7 @@ MUTABLE = (
 LINEAR = frozenset([
     "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div",
     "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "neg", "pad",
-    "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "slice", "split", "squeeze", "stack",
+    "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "select_n", "slice", "split", "squeeze", "stack",
     "sub", "transpose", "unstack",
 ])  # fmt: skip
 """Operations that are linear in an operand when the others are held."""

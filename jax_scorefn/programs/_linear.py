@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 
+from jax.extend.core.primitives import add_p, copy_p
+
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import lost_alignment
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var, is_float
 from jax_scorefn.programs._rules import linear_operands
+
+SUMS = ("add", "add_any", "sub", "neg", "convert_element_type", "copy", "copy_p")
+"""What a mask is passed down through: element by element, and 0 where all operands are 0."""
 
 
 @dataclasses.dataclass
@@ -53,12 +58,15 @@ class Decomposition:
 
     def _block(self, block: Block, wanted: set[Var]) -> Plan:
         plan = Plan(active={v for v in wanted if self.of(v)})
-        for op in reversed(block.ops):
+        for op in list(reversed(block.ops)):
             here = [v for v in op.outs if v in plan.active]
             if not here:
                 continue
             if op.kind == "scan":
                 self._scan(op, here, plan)
+                continue
+            if self._cases(op) and self.useful(here[0]):
+                self._mask(op, block, plan)
                 continue
             linear = self._linear(op)
             if linear and any(self.useful(v) for v in here):
@@ -97,6 +105,54 @@ class Decomposition:
             if v in inner.active and isinstance(outer, Var) and self.of(outer):
                 plan.active.add(outer)
 
+    def _cases(self, op: Op) -> tuple[int, ...]:
+        """The operands among which a mask that depends on no choice selects."""
+        if op.name != "select_n" or self.of(op.ins[0]) or not is_float(op.outs[0]):
+            return ()
+        return tuple(i for i, x in enumerate(op.ins) if i and self.of(x))
+
+    def _mask(self, op: Op, block: Block, plan: Plan) -> None:
+        """Go down through a mask: what it selects is the sum of its cases, each of them 0 where another one is taken.
+
+        Those zeros are put into the leaves themselves. What a mask takes out may be infinite, and a correction of it that was
+        masked later on would be 0 times infinity in the derivative.
+        """
+        out, (*others, last) = op.outs[0], self._cases(op)
+        plan.coefficients += [op.ins[0]] if isinstance(op.ins[0], Var) else []
+        for case in others:
+            this, rest = Var(out.aval), Var(out.aval)
+            plan.tail.append((Op(add_p, {}, [this, rest], [out]), (0, 1)))
+            plan.active |= {this, rest}
+            self._case(op, case, op.ins[case], this, block, plan)
+            out = rest
+        self._case(op, last, op.ins[last], out, block, plan)
+
+    def _case(self, op: Op, case: int, x: Atom, out: Var, block: Block, plan: Plan) -> None:
+        """One case of a mask, as ``out``: down through sums to carries and leaves."""
+        assert isinstance(x, Var)
+        source = x.op
+        parts = [y for y in source.ins if self.of(y)] if source and source.name in SUMS else []
+        if source and parts and self.useful(x) and all(y.shape == out.shape and is_float(y) for y in parts):
+            terms: list[Atom] = [Var(y.aval) if isinstance(y, Var) and self.of(y) else y for y in source.ins]
+            plan.tail.append((Op(source.prim, source.params, terms, [out]), tuple(range(len(terms)))))
+            for y, term in zip(source.ins, terms, strict=True):
+                if isinstance(term, Var) and term is not y:
+                    plan.active.add(term)
+                    self._case(op, case, y, term, block, plan)
+            return
+        masked = Op(op.prim, {"case": case - 1, "cases": len(op.ins) - 1}, [op.ins[0], x], [out], kind="mask")
+        if x.is_carry:
+            plan.tail.append((masked, (1,)))
+            plan.active.add(x)
+        else:
+            leaf = Var(out.aval)
+            masked.outs, leaf.op = [leaf], masked
+            self.of.of[leaf] = self.of(x)
+            block.ops.insert(block.ops.index(op), masked)
+            plan.leaves.append(leaf)
+            plan.active.add(leaf)
+            plan.tail.append((Op(copy_p, {}, [leaf], [out]), (0,)))
+
     def _linear(self, op: Op) -> tuple[int, ...]:
         """The operands to go down through; none where the operation is not linear in what depends on choices."""
         if op.kind != "plain" or not all(map(is_float, op.outs)):
@@ -126,7 +182,7 @@ class Decomposition:
             return v.is_carry or self._useful_atom(v.outer)
         if op.kind == "scan":
             return self._followed(op.bodies[0].outs[op.outs.index(v)])
-        return any(self._gain(op, v, op.ins[i]) for i in self._linear(op))
+        return any(self._gain(op, v, op.ins[i]) for i in (self._linear(op) or self._cases(op)))
 
     def _gain(self, op: Op, v: Var, x: Atom) -> bool:
         if isinstance(x, Const):

@@ -337,7 +337,6 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
         return (0,) if free[1] and np.isnan(op.params["fill_value"]) else ()
     if name in _LINEAR_IN_FIRST:
         return (0,) if all(free[1:]) else ()
-    # Not select_n: what it takes out may be infinite, and 0 times that would be NaN in the derivative.
     if name in ("scatter-add", "scatter_add"):
         return (0, 2) if free[1] else ()
     if name == "dynamic_update_slice":

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
@@ -10,10 +12,14 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 pytest.importorskip("rich")
 
+from rich.console import Console
+
+from benchmarks import peers, report, tables
 from benchmarks import run as run_module
 from benchmarks.__main__ import main
 from benchmarks.methods import METHODS
 from benchmarks.problems import PROBLEMS
+from benchmarks.results import collect
 from benchmarks.settings import Settings
 from benchmarks.store import open_store
 
@@ -161,3 +167,56 @@ def test_an_interrupt_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module.measure, "cell", interrupted)
     assert main(["--only", "bernoulli-1", "--out", str(tmp_path)]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def peer(problem, method, **facts):
+    told = {"mean": [0.0, 1.0], "standard_error": [0.1, 0.1], "variance": 2.0, "variance_error": 0.1, "count": 100}
+    return {"kind": "peer", "problem": problem, "method": method} | told | {"microseconds": 10.0} | facts
+
+
+def test_credit_and_peers_are_in_the_report(tmp_path, capsys):
+    store = open_store(tmp_path, Settings(), resume=False)
+    store.add({"kind": "credit", "problem": "plate n=16", "method": "", "size": 16, "variance": 0.1, "usual": 40.0,
+               "ratio": 400.0, "passed": True})  # fmt: skip
+    store.add({"kind": "credit", "problem": "deep", "method": "", "ratio": 1.04, "ratio_low": 0.9, "ratio_high": 1.2,
+               "microseconds": 5.0, "trace_milliseconds": 3.0, "trace_ratio": 1.7, "difference": 0.0, "passed": True})  # fmt: skip
+    store.add(peer("chain", "jax_scorefn 9"))
+    store.add(peer("chain", "Other 1", variance=6.0, microseconds=40.0, mean=[0.0, 1.5]))
+    store.add({"kind": "peer-failed", "problem": "", "method": "third", "reason": "it has no such module"})
+    results = collect(store)
+    mine, other = results.credit.peers["chain"]
+    assert (mine.is_ours, other.is_ours) == (True, False)
+    assert (other.noise, other.slowness) == (3.0, 4.0)
+    assert other.apart == pytest.approx(0.5 / np.hypot(0.1, 0.1))
+    tables.show(Console(width=150), results)
+    page = report.write(tmp_path, results, Settings(), seconds=1.0).read_text()
+    for text in (capsys.readouterr().out, page):
+        assert all(word in text for word in ("400", "1.04", "1.7", "Other 1", "3.5", "it has no such module"))
+    assert (tmp_path / "plate.png").exists() and (tmp_path / "peers-dark.png").exists()
+
+
+@pytest.mark.parametrize("script, kind", [('print(\'{"kind": "peer"}\')', "peer"), ("import nonesuch", "peer-failed")])
+def test_a_peer_that_fails_says_why(monkeypatch, tmp_path, script, kind):
+    (tmp_path / "run_pyro.py").write_text(script)
+    monkeypatch.setattr(peers, "__file__", str(tmp_path / "__init__.py"))
+    (record,) = peers.measure(sys.executable, "pyro")
+    assert record["kind"] == kind
+    assert kind == "peer" or "nonesuch" in record["reason"]
+
+
+def test_peers_without_an_environment_are_left_out(tmp_path):
+    assert all(peers.interpreter(tmp_path, name) is None for name in peers.PEERS)
+    todo = run_module.credit_tasks(Settings(), tmp_path)
+    assert [task.kind for task in todo].count("peer") == 3 and not any(task.kind == "peer-done" for task in todo)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_keys")  # what is timed is called with one key
+def test_credit_is_measured(tmp_path, capsys):
+    assert main(["--only", "credit", "--out", str(tmp_path), "--peers", str(tmp_path)]) == 0
+    found = [record for record in records(tmp_path) if record["kind"] == "credit"]
+    plates = [record for record in found if "usual" in record]
+    assert [record["size"] for record in plates] == [16, 64, 256]
+    assert all(record["passed"] for record in plates)
+    assert all(record["difference"] < 1e-3 for record in found if "trace_ratio" in record)
+    assert "bench-peers" in (tmp_path / "report.html").read_text()

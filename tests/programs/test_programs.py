@@ -57,13 +57,6 @@ def by_hand(p, key, length=20):
     return jax.grad(loss)(p)
 
 
-@pytest.fixture
-def unchecked_keys():
-    """JAX's checker takes the keys of a scan for used twice when the scan is differentiated, in hand-written code too."""
-    with jax.debug_key_reuse(False):
-        yield
-
-
 # On its own
 
 
