@@ -34,9 +34,9 @@ MUTABLE = (
 
 LINEAR = frozenset([
     "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div",
-    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "neg", "pad",
-    "reduce_sum", "reshape", "rev", "scatter-add", "scatter_add", "select_n", "slice", "split", "squeeze", "stack",
-    "sub", "transpose", "unstack",
+    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "name", "neg", "pad",
+    "reduce_sum", "reshape", "reshard", "rev", "scatter-add", "scatter_add", "select_n", "sharding_constraint", "slice", "split",
+    "squeeze", "stack", "sub", "transpose", "unstack",
 ])  # fmt: skip
 """Operations that are linear in an operand when the others are held."""
 

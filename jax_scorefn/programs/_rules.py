@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from jax_scorefn.programs._dependence import INF, Move
@@ -21,13 +22,14 @@ RULES: dict[str, Rule] = {}
 
 ELEMENTWISE = [
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
-    "bessel_i1e", "bitcast_convert_type", "cbrt", "ceil", "clamp", "conj", "convert_element_type", "copy",
+    "bessel_i1e", "bitcast_convert_type", "cbrt", "ceil", "clamp", "clz", "complex", "conj", "convert_element_type", "copy",
     "copy_p", "cos", "cosh", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1",
-    "floor", "ge", "gt", "igamma", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log",
-    "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "mul", "ne", "neg", "nextafter", "not",
-    "one_minus_square", "or", "polygamma", "population_count", "pow", "random_bits", "random_unwrap",
-    "random_wrap", "real", "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt",
-    "scorefn_guard", "scorefn_witness", "select_n", "shift_left", "shift_right_arithmetic", "shift_right_logical",
+    "floor", "ge", "gt", "igamma", "igamma_grad_a", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log",
+    "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "mul", "name", "ne", "neg", "nextafter", "not",
+    "one_minus_square", "or", "polygamma", "population_count", "pow", "real", "reduce_precision",
+    "regularized_incomplete_beta", "rem", "round", "rsqrt",
+    "reshard", "scorefn_guard", "scorefn_witness", "select_n",
+    "sharding_constraint", "shift_left", "shift_right_arithmetic", "shift_right_logical",
     "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta",
 ]  # fmt: skip
 
@@ -213,13 +215,24 @@ def _top_k(op: Op) -> list[Moves]:
 @rule("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd", "householder_product", "tridiagonal_solve")
 def _linalg(op: Op) -> list[Moves]:
     """Axes in front of the matrices."""
-    batch = min(len(x.shape) for x in op.ins) - (1 if op.name == "tridiagonal_solve" else 2)
+    batch = len(op.ins[0].shape) - (1 if op.name == "tridiagonal_solve" else 2)
     return [same(range(batch)) for _ in op.ins]
 
 
-@rule("random_fold_in", "random_split")
-def _random(op: Op) -> list[Moves]:
-    return [same(range(len(op.ins[0].shape))) if x.shape == op.ins[0].shape else {} for x in op.ins]
+@rule("random_fold_in")
+def _fold_in(op: Op) -> list[Moves]:
+    shape = op.outs[0].shape
+    return [same(range(len(shape))) if x.shape == shape else {} for x in op.ins]
+
+
+@rule("random_split", "random_bits", "random_unwrap")
+def _of_keys(op: Op) -> list[Moves]:
+    return [same(range(len(op.ins[0].shape)))]
+
+
+@rule("random_wrap")
+def _wrap(op: Op) -> list[Moves]:
+    return [same(range(len(op.outs[0].shape)))]
 
 
 @rule("dynamic_slice")
@@ -230,7 +243,7 @@ def _dynamic_slice(op: Op) -> list[Moves]:
     for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         if size == x.shape[i]:
             moves[i] = (i, 0, 0)
-        elif isinstance(start, Const) and np.ndim(start.value) == 0 and not hasattr(start.value, "aval"):
+        elif isinstance(start, Const) and not isinstance(start.value, jax.core.Tracer):
             at = int(np.clip(int(start.value), 0, x.shape[i] - size))
             moves[i] = (i, at, at)
     return [moves, *({} for _ in starts)]
@@ -295,7 +308,7 @@ def moves_of(op: Op) -> list[list[Moves]] | None:
     """For each result, the moves of each operand; None for a primitive without a rule."""
     if op.name in ("split", "unstack"):
         return _parts(op)
-    if op.name == "optimization_barrier":  # each result is its own operand
+    if op.name in ("optimization_barrier", "device_put"):  # each result is its own operand
         rank = [same(range(len(x.shape))) for x in op.ins]
         return [[rank[i] if i == j else NOTHING for i in range(len(op.ins))] for j in range(len(op.outs))]
     found = RULES.get(op.name)
@@ -321,7 +334,7 @@ def _parts(op: Op) -> list[list[Moves]]:
 
 def is_known(name: str) -> bool:
     """Whether a primitive has a rule of its own."""
-    return name in RULES or name in ("split", "unstack", "optimization_barrier")
+    return name in RULES or name in ("split", "unstack", "optimization_barrier", "device_put")
 
 
 def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
@@ -348,5 +361,5 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
 
 _LINEAR_IN_FIRST = frozenset([
     "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "cumsum",
-    "gather", "dynamic_slice", "split", "unstack",
+    "gather", "dynamic_slice", "split", "unstack", "name", "reshard", "sharding_constraint",
 ])  # fmt: skip
