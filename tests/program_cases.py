@@ -191,6 +191,14 @@ def while_on_a_draw(p, x, key):
     return jax.lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] * 1.5), (0.0, 1.0))[1] + n * p[1]
 
 
+def draw_free_loop(p, x, key):
+    """A loop whose length is not known when it is traced, and does not depend on a draw."""
+    z = bit(x, jnp.ones(3) * p[0])
+    n = jax.lax.stop_gradient(jnp.where(p[1] < 0.0, 2, 3))
+    w = jax.lax.fori_loop(0, n, lambda i, c: (c[1] * 0.5 + z, c[0] * z + i), (z, z))[0]
+    return jnp.sum(jnp.sin(w) * p[2])
+
+
 def leaf_used_twice(p, x, key):
     z = jax.vmap(lambda y: bit(y, p[0]))(x)
     cost = jnp.sin(z + p[1])
@@ -341,7 +349,7 @@ CASES = {
         (two_depths, 2), (three_deep, 3), (plates, 5), (vector_law, 3), (nonlinear_plate, 3), (rollout, 4), (rollout_carry, 4),
         (discounted_carry, 4), (backward_return, 4), (linear_state, 4), (reverse_scan, 4), (accumulator_is_read, 4),
         (nested_scan_fresh, 4), (nested_scan_carried, 4), (vmap_of_scan, 4), (scan_of_vmap, 4), (cond_on_a_draw, 2),
-        (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (leaf_used_twice, 3), (bands, 4),
+        (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (draw_free_loop, 3), (leaf_used_twice, 3), (bands, 4),
         (linear_algebra, 4), (same_function_twice, 2), (softened, 3), (fallbacks, 4),
         (filled, 3), (reshaped_in_another_order, 4), (scan_of_no_length, 2), (overwritten_in_a_nested_scan, 2),
         (delay_line, 2), (masked_infinity, 4), (masked_carry, 4), (masked_reset, 4), (masked_sums, 4),

@@ -7,6 +7,7 @@ into iteration t is what went in at first, or came out of iteration t - 1.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from jax_scorefn.programs._dependence import Dependence, at, join, move, rename, shift, widen
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
@@ -42,6 +43,8 @@ class Analysis:
             return self._scan(op, depth)
         if op.kind == "cond":
             return self._cond(op, depth)
+        if op.kind == "while":
+            return self._while(op, depth)
         if op.kind in ("remat", "opaque"):
             return self._body(op.bodies[0], [self(x) for x in op.ins], depth)
         return self.transfer(op, [self(x) for x in op.ins])
@@ -75,6 +78,38 @@ class Analysis:
         branches = [self._body(body, [self(x) for x in op.ins[1:]], depth) for body in op.bodies]
         return [join(decided, *parts) for parts in zip(*branches, strict=True)]
 
+    def _while(self, op: Op, depth: int) -> list[Dependence]:
+        """A fixed point without a time of its own, for there are no choices inside; what decides the end decides everything."""
+        condition, body = op.bodies
+        tests, steps = op.params["cond_nconsts"], op.params["body_nconsts"]
+        parts = [self(x) for x in op.ins]
+        outside, carry = parts[tests : tests + steps], parts[tests + steps :]
+
+        def around(carry: list[Dependence]) -> list[Dependence]:
+            nonlocal decided
+            (decided,) = self._body(condition, [*parts[:tests], *carry], depth)
+            out = self._body(body, [*outside, *carry], depth)
+            return [join(a, b, move(decided, {})) for a, b in zip(carry, out, strict=True)]
+
+        decided: Dependence = {}
+        settled = self._settle(carry, around)
+        if decided and any(move(part, {}) != part for part in parts):
+            self.fallbacks[op.name] += 1
+        return settled
+
+    def _settle(
+        self, carry: list[Dependence], around: Callable[[list[Dependence]], list[Dependence]]
+    ) -> list[Dependence]:
+        """What does not grow any more from one iteration to the next, starting from a carry."""
+        for round_ in range(100 + 4 * len(carry)):  # a dependence may pass through all slots, one in each round
+            seen = Counter(self.fallbacks)
+            new = around(carry)
+            if new == carry:
+                return carry
+            self.fallbacks = seen
+            carry = new if round_ < ROUNDS else [widen(a, b) for a, b in zip(carry, new, strict=True)]
+        raise AssertionError("the dependence of a loop did not settle")  # each bound moves to infinity at most once
+
     def _scan(self, op: Op, depth: int) -> list[Dependence]:
         body, loop, time = op.bodies[0], Loop.of(op), f"T{depth}"
         consts, first, scanned = loop.split([self(x) for x in op.ins])
@@ -84,18 +119,15 @@ class Analysis:
             for part, x in zip(scanned, stacked, strict=True)
         ]
         step = 1 if loop.reverse else -1
-        carry = first
-        for round_ in range(100 + 4 * loop.carry):  # a dependence may pass through all slots, one in each round
-            seen = Counter(self.fallbacks)
+
+        def around(carry: list[Dependence]) -> list[Dependence]:
+            nonlocal out
             out = self._body(body, [*consts, *carry, *inside], depth + 1)
             after = [shift(part, time, step) for part in out[: loop.carry]]
-            new = [join(a, b, c) for a, b, c in zip(first, after, carry, strict=True)]
-            if new == carry:
-                break
-            self.fallbacks = seen
-            carry = new if round_ < ROUNDS else [widen(a, b) for a, b in zip(carry, new, strict=True)]
-        else:
-            raise AssertionError("the dependence of a scan did not settle")  # each bound moves to infinity at most once
+            return [join(a, b) for a, b in zip(after, carry, strict=True)]
+
+        out: list[Dependence] = []
+        self._settle(first, around)
         last = 0 if loop.reverse else loop.length - 1
         final = [join(a, at(b, time, last)) for a, b in zip(first, out[: loop.carry], strict=True)]
         results = [

@@ -2,7 +2,7 @@
 
 JAX's own jaxprs are read and never edited. Each call of a jitted function gets fresh variables, so that its choices are its own.
 What has a body is one of four: ``scan`` and ``remat`` (run again from the copy), ``cond`` (the same if there is a choice inside),
-and everything else, which is bound as it was and whose body is looked into at most.
+and everything else (``while`` among it), which is bound as it was and whose body is looked into at most.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jax.extend.core import Literal
 CHOICE = "scorefn_choice"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
+WHILE = {"cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts"}
 OPAQUE_BODIES = {"custom_jvp_call": ("call_jaxpr",), "custom_vjp_call": ("call_jaxpr", "fun_jaxpr")}
 CHOICE_INSIDE = (
     "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} "
@@ -235,6 +236,9 @@ def _describe(op: Op) -> None:
         if _has_choice(list(params.values())):
             remedy = REMEDIES.get(name, "Leave it out of the program, or move the choice out of it.")
             raise TypeError(CHOICE_INSIDE.format(primitive=name, remedy=remedy))
+        if name == "while" and params.keys() >= WHILE:
+            op.kind, op.bodies = "while", [_block(params["cond_jaxpr"]), _block(params["body_jaxpr"])]
+            return
         body = next((params[key] for key in OPAQUE_BODIES.get(name, ()) if key in params), None)
         if body is not None:
             op.kind, op.bodies = "opaque", [_block(body)]
@@ -243,6 +247,8 @@ def _describe(op: Op) -> None:
 
 def _bind_bodies(op: Op) -> None:
     """Tell the operands of the bodies what they are bound to."""
+    if op.kind == "while":  # nothing is followed into it
+        return
     for body in op.bodies:
         operands = op.ins[1:] if op.kind == "cond" else op.ins
         for inner, outer in zip(body.ins, operands, strict=True):

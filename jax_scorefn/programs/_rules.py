@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from jax_scorefn.programs._dependence import INF, Move
 from jax_scorefn.programs._ir import Const, Op
@@ -243,7 +243,7 @@ def _dynamic_slice(op: Op) -> list[Moves]:
     for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         if size == x.shape[i]:
             moves[i] = (i, 0, 0)
-        elif isinstance(start, Const) and not isinstance(start.value, jax.core.Tracer):
+        elif isinstance(start, Const) and not isinstance(start.value, Tracer):
             at = int(np.clip(int(start.value), 0, x.shape[i] - size))
             moves[i] = (i, at, at)
     return [moves, *({} for _ in starts)]

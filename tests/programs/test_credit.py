@@ -139,6 +139,7 @@ CLASSES = {
     "leaf_used_twice": [{"Given": "axis 0 equal"}, {"Given": "all"}],
     "reverse_scan": [{"Given": "axis 0 at or after"}],
     "linear_state": [{"Given": "scan 0 equal"}],
+    "draw_free_loop": [{"Given": "axis 0 equal"}],
     "masked_carry": [{"Given": "scan 0 at or before"}],
     "masked_reset": [{"Given": "scan 0 at or before"}, {"Given": "scan 0 at or before"}],
 }

@@ -163,6 +163,7 @@ PROGRAMS |= {
     "reduce_window": (lambda z: lax.reduce_window(z, 0.0, lax.add, (1, 2), (1, 1), "VALID"), (None, None)),
     "custom_jvp_call": (lambda z: jax.nn.relu(z - 0.5), SAME),
     "while": (lambda z: lax.while_loop(lambda c: c[0, 0] < 2, lambda c: c + 1, z), (None, None)),
+    "fori_loop": (lambda z: lax.fori_loop(0, integers(jnp.asarray(TABLE))[1, 2] + 2, lambda i, c: 0.5 * c + z, z), SAME),
     "jit": (lambda z: jax.jit(lambda y: y[:, 1:])(z), ((0, 0, 0), (1, 1, 1))),
 }  # fmt: skip
 
@@ -228,6 +229,13 @@ def test_a_rule_that_says_too_little_is_seen(monkeypatch, name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_is_said_to_be_linear_is_linear(name):
     check_linear(name)
+
+
+@pytest.mark.usefixtures("x64", "foreign")
+@pytest.mark.parametrize("name", ["fft", "reduce_window", "while"])
+def test_a_primitive_that_mixes_is_reported_by_name(name):
+    (found,) = Analysis(block_of(PROGRAMS[name][0])).fallbacks
+    assert found.startswith(name)
 
 
 def check_linear(name):
