@@ -6,3 +6,4 @@ from jax_scorefn.programs._expectation import explain as explain
 from jax_scorefn.programs._explain import Choice as Choice
 from jax_scorefn.programs._explain import Cost as Cost
 from jax_scorefn.programs._explain import Explanation as Explanation
+from jax_scorefn.programs._forget import forget as forget

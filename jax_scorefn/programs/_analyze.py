@@ -6,8 +6,10 @@ into iteration t is what went in at first, or came out of iteration t - 1.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from jax_scorefn.programs._dependence import Dependence, at, join, move, rename, shift, widen
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
@@ -17,13 +19,34 @@ ROUNDS = 3
 """Plain rounds of a fixed point before a bound that still moves goes to infinity."""
 
 
+FORGET_PLACE = (
+    "sf.programs.forget belongs in the body of a jax.lax.scan that runs forwards, with one flag for each iteration: not under a "
+    "cond, not under a vmap inside of the program. For many runs use num_samples=, or map sf.expectation(program)."
+)
+FORGET_TWICE = (
+    "The choice {name} reaches sf.programs.forget in two places; put one mark on all of the state that starts again."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Since:
+    """A choice that is charged only until the next iteration in which a mark says that an episode ends."""
+
+    choice: Op
+    mark: Op
+    axis: int
+    """Which axis of the choice counts the iterations of the loop that the mark is in."""
+
+
 class Analysis:
     """``of[v]``: the dependence of each variable; ``fallbacks``: primitives that lost an alignment for want of a rule."""
 
     def __init__(self, block: Block):
         self.of: dict[Var, Dependence] = {v: {} for v in block.ins}
         self.fallbacks: Counter[str] = Counter()
-        self.depth: dict[Op, int] = {}
+        self.loops: dict[Op, tuple[Op, ...]] = {}
+        """Scans around each choice and each mark to forget, the outermost first."""
+        self._path: tuple[Op, ...] = ()
         self._block(block, 0)
 
     def __call__(self, atom: Atom) -> Dependence:
@@ -39,6 +62,8 @@ class Analysis:
     def _op(self, op: Op, depth: int) -> list[Dependence]:
         if op.kind == "choice":
             return self._choice(op, depth)
+        if op.kind == "forget":
+            return self._forget(op)
         if op.kind == "scan":
             return self._scan(op, depth)
         if op.kind == "cond":
@@ -46,7 +71,7 @@ class Analysis:
         if op.kind == "while":
             return self._while(op, depth)
         if op.kind in ("remat", "opaque"):
-            return self._body(op.bodies[0], [self(x) for x in op.ins], depth)
+            return self._body(op.bodies[0], [self(x) for x in op.ins], depth, op)
         return self.transfer(op, [self(x) for x in op.ins])
 
     def transfer(self, op: Op, parts: list[Dependence]) -> list[Dependence]:
@@ -59,12 +84,15 @@ class Analysis:
             return [out] * len(op.outs)
         return [join(*(move(part, m) for part, m in zip(parts, ms, strict=True) if m is not NOTHING)) for ms in moves]
 
-    def _body(self, body: Block, parts: list[Dependence], depth: int) -> list[Dependence]:
+    def _body(self, body: Block, parts: list[Dependence], depth: int, op: Op) -> list[Dependence]:
         self.of |= dict(zip(body.ins, parts, strict=True))
-        return self._block(body, depth)
+        self._path = (*self._path, op)
+        out = self._block(body, depth)
+        self._path = self._path[:-1]
+        return out
 
     def _choice(self, op: Op, depth: int) -> list[Dependence]:
-        self.depth[op] = depth
+        self.loops[op] = tuple(x for x in self._path if x.kind == "scan")
         log_probs = op.ins[0]
         if op.params["kind"] == "enumerate":
             everything = join(*(move(self(x), {}) for x in op.ins))
@@ -73,9 +101,25 @@ class Analysis:
         own = tuple((axis, 0, 0) for axis in range(len(log_probs.shape)))
         return [join(self(log_probs), self(x), {op: (*loops, *own)}) for x in op.ins[1:]]
 
+    def _forget(self, op: Op) -> list[Dependence]:
+        """What comes from choices of the loop is marked as such that is charged until the next reset."""
+        if not self._path or self._path[-1].kind != "scan" or self._path[-1].params["reverse"] or op.ins[0].shape:
+            raise TypeError(FORGET_PLACE)
+        self.loops[op] = loops = tuple(x for x in self._path if x.kind == "scan")
+
+        def mark(site: Any) -> Any:
+            if isinstance(site, Since):
+                if site.mark is not op:
+                    raise TypeError(FORGET_TWICE.format(name=site.choice.params["name"]))
+                return site
+            inside = site.params["kind"] == "score" and self.loops[site][: len(loops)] == loops
+            return Since(site, op, len(loops) - 1) if inside else site
+
+        return [join(*({mark(site): entries} for site, entries in self(x).items())) for x in op.ins[1:]]
+
     def _cond(self, op: Op, depth: int) -> list[Dependence]:
         decided = move(self(op.ins[0]), {})
-        branches = [self._body(body, [self(x) for x in op.ins[1:]], depth) for body in op.bodies]
+        branches = [self._body(body, [self(x) for x in op.ins[1:]], depth, op) for body in op.bodies]
         return [join(decided, *parts) for parts in zip(*branches, strict=True)]
 
     def _while(self, op: Op, depth: int) -> list[Dependence]:
@@ -87,8 +131,8 @@ class Analysis:
 
         def around(carry: list[Dependence]) -> list[Dependence]:
             nonlocal decided
-            (decided,) = self._body(condition, [*parts[:tests], *carry], depth)
-            out = self._body(body, [*outside, *carry], depth)
+            (decided,) = self._body(condition, [*parts[:tests], *carry], depth, op)
+            out = self._body(body, [*outside, *carry], depth, op)
             return [join(a, b, move(decided, {})) for a, b in zip(carry, out, strict=True)]
 
         decided: Dependence = {}
@@ -122,7 +166,7 @@ class Analysis:
 
         def around(carry: list[Dependence]) -> list[Dependence]:
             nonlocal out
-            out = self._body(body, [*consts, *carry, *inside], depth + 1)
+            out = self._body(body, [*consts, *carry, *inside], depth + 1, op)
             after = [shift(part, time, step) for part in out[: loop.carry]]
             return [join(a, b) for a, b in zip(after, carry, strict=True)]
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._surrogate import magic_box
-from jax_scorefn.programs._analyze import Analysis
+from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._choice import draw_of
-from jax_scorefn.programs._dependence import INF, Entry
+from jax_scorefn.programs._dependence import INF, Dependence, Entry, join
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.typing import Array
@@ -70,6 +70,8 @@ class Run:
         if op.kind == "choice":
             self.emitted[op.serial] = values[0]
             out = draw_of(values, op.params["kind"], op.params["size"])
+        elif op.kind == "forget":
+            self.emitted[op.serial], *out = values
         elif op.kind == "scan":
             out, emitted = _scan(op, values, self.plan.scans.get(op))
             self.emitted |= emitted
@@ -188,6 +190,52 @@ def _band(x: Array, axis: int, lo: float, hi: float, size: int) -> Array:
     return total
 
 
+def sums_since(log_probs: Array, done: Array, axis: int) -> Array:
+    """r[j] = sum of log_probs[u] over u < j with no ``done`` in u .. j - 1, along an axis; one more entry than iterations."""
+    moved = jnp.moveaxis(log_probs, axis, 0)
+    alive = jnp.moveaxis(1 - done.astype(log_probs.dtype), axis, 0)
+
+    def step(r: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        log_prob, alive = row
+        r = (r + log_prob) * alive.reshape(alive.shape + (1,) * (r.ndim - alive.ndim))
+        return r, r
+
+    first = jnp.zeros_like(moved[0])
+    rest = jax.lax.scan(step, first, (moved, alive))[1]
+    return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, axis)
+
+
+def _at_iterations(
+    sums: Array, entries: tuple[Entry, ...], axis: int, shape: tuple[int, ...]
+) -> tuple[Array, tuple[Entry, ...]]:
+    """Running sums as log-probabilities of one choice for each iteration that is asked for."""
+    entry, last = entries[axis], sums.shape[axis] - 1
+    assert entry is not None  # one that is lost has no last iteration; it is not kept as one since a mark
+    place, _, hi = entry
+    if place == "#":
+        index, same = np.array([hi + 1]), ("#", 0, 0)
+    else:
+        index, same = np.arange(shape[place]) + hi + 1, (place, 0, 0)
+    taken = jnp.take(sums, np.clip(index, 0, last).astype(np.int32), axis=axis, mode="clip")
+    return taken, (*entries[:axis], same, *entries[axis + 1 :])
+
+
+def _without_overlap(part: Dependence) -> Dependence:
+    """Choices by score, each one once: what is charged as ever is not charged since a mark as well."""
+    out: Dependence = {s: e for s, e in part.items() if not isinstance(s, Since) and s.params["kind"] != "enumerate"}
+    for site, entries in part.items():
+        if not isinstance(site, Since):
+            continue
+        mine = entries[site.axis]
+        ever = out[site.choice][site.axis] if site.choice in out else mine and (mine[0], INF, INF)
+        if mine is None or ever is None or ever[0] != mine[0] or mine[2] > ever[2]:
+            out = join(out, {site.choice: entries})
+        else:
+            below = (mine[0], mine[1], min(mine[2], ever[1] - 1))
+            out[site] = (*entries[: site.axis], below, *entries[site.axis + 1 :])
+    return out
+
+
 class Credits:
     """The deltas of the leaves of one run. What two leaves have in common is added up once."""
 
@@ -199,19 +247,25 @@ class Credits:
         """Delta of a leaf, whose value has the axes of the scans around it in front."""
         total: Array | None = None
         key: tuple[Any, ...] = (value.shape,)
-        for site, entries in self.of(leaf).items():
-            if site.params["kind"] == "enumerate":
-                continue
+        for site, entries in _without_overlap(self.of(leaf)).items():
             named = tuple(_in_front(entry, depth) for entry in entries)
-            part = self._once(
-                (site, named, value.shape), lambda s=site, n=named: window_sum(self.emitted[s.serial], n, value.shape)
-            )
+            part = self._once((site, named, value.shape), lambda s=site, n=named: self._charged(s, n, value.shape))
             key = (*key, site, named)
             total = part if total is None else self._once(key, lambda a=total, b=part: a + b.astype(a.dtype))
         if total is None:
             return jnp.zeros_like(value)
         box = jnp.broadcast_to(magic_box(total) - 1, value.shape).astype(value.dtype)
         return (value - jax.lax.stop_gradient(baseline)) * box
+
+    def _charged(self, site: Op | Since, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> Array:
+        if isinstance(site, Since):
+            axis = site.axis
+            log_probs = self.emitted[site.choice.serial]
+            sums = sums_since(log_probs, self.emitted[site.mark.serial], axis)
+            log_probs, entries = _at_iterations(sums, entries, axis, shape)
+        else:
+            log_probs = self.emitted[site.serial]
+        return window_sum(log_probs, entries, shape)
 
     def _once(self, key: Any, make: Callable[[], Array]) -> Array:
         if key not in self.sums:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 
+from jax_scorefn.programs._analyze import Since
 from jax_scorefn.programs._dependence import describe
 from jax_scorefn.programs._ir import Var
 from jax_scorefn.programs._program import Program
@@ -60,7 +61,7 @@ class Explanation:
             Cost(
                 ("in a scan: " if depth else "") + _source(v),
                 v.shape,
-                {names[site]: describe(entries) for site, entries in program.of(v).items()},
+                {_charged(names, site): describe(entries) for site, entries in program.of(v).items()},
             )
             for v, depth in program.leaves
         )
@@ -101,6 +102,10 @@ class Explanation:
         console.print(table)
         for line in self._footer():
             console.print(line)
+
+
+def _charged(names: dict[object, str], site: object) -> str:
+    return f"{names[site.choice]} since a reset" if isinstance(site, Since) else names[site]
 
 
 def _source(v: Var) -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-CHOICE = "scorefn_choice"
+CHOICE, FORGET = "scorefn_choice", "scorefn_forget"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
 WHILE = {"cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts"}
@@ -224,6 +224,8 @@ def _describe(op: Op) -> None:
     name, params = op.name, op.params
     if name == CHOICE:
         op.kind = "choice"
+    elif name == FORGET:
+        op.kind = "forget"
     elif name == "scan":
         op.kind, op.bodies = "scan", [_block(params["jaxpr"])]
     elif name == "cond":

@@ -1,5 +1,7 @@
 """Credit is exact: over all outcomes of the draws, the mean of each derivative is the derivative of the exact expectation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,17 +85,16 @@ def test_a_mean_that_includes_the_run_itself_is_seen_as_biased():
 
 
 def auto_reset(p, x, key, cut=False):
-    """A chain that starts again when its state reaches 2; with ``cut``, credit stops at the reset."""
+    """A chain that starts again when its state reaches 2; with ``cut``, it is marked that the past is forgotten there."""
 
     def step(s, y):
         a = bit(y, p[0] + p[1] * s)
         s = s + a
         done = s >= 2.0
-        return jnp.where(done, 0.0, s), (s**2 - a * p[1], done)
+        start = jnp.where(done, 0.0, s)
+        return sf.programs.forget(start, when=done) if cut else start, s**2 - a * p[1]
 
-    costs, done = jax.lax.scan(step, 0.0, x)[1]
-    del done
-    return jnp.sum(costs)
+    return jnp.sum(jax.lax.scan(step, 0.0, x)[1])
 
 
 def test_an_automatic_reset_that_depends_on_draws_keeps_credit_over_the_window():
@@ -128,6 +129,79 @@ def test_an_automatic_reset_that_depends_on_draws_keeps_credit_over_the_window()
 
     biased = jnp.sum(jax.jit(jax.vmap(cut))(outcomes.all_bits(n)), axis=0)
     assert np.max(np.abs(biased - wanted)) > 0.1
+
+    # the mark gives just that, and it changes neither the value nor, outside of expectation, anything
+    marked = functools.partial(auto_reset, cut=True)
+    np.testing.assert_allclose(outcomes.mean_derivative(marked, params, n, 1), biased, rtol=1e-11)
+    np.testing.assert_allclose(
+        outcomes.mean_derivative(marked, params, n, 0), outcomes.exact(auto_reset, n)(params), rtol=1e-11
+    )
+    found = sf.explain(marked)(params, jnp.zeros(n), jax.random.key(0))
+    assert [cost.charged for cost in found.costs] == [{"Given": "axis 0 equal", "Given since a reset": "axis 0 before"}]
+
+
+def test_a_mark_that_is_never_set_changes_nothing_and_one_that_always_is_charges_each_step_by_itself():
+    def program(when):
+        def run(p, x, key):
+            def step(s, y):
+                a = bit(y, p[0] + p[1] * s)
+                s = jnp.tanh(s + a)
+                return sf.programs.forget(s, when=when), s**2 + a * p[0]
+
+            s, costs = jax.lax.scan(step, 0.0, x)
+            return jnp.sum(costs) * p[1] + jnp.sum(costs[1:] * costs[:-1]) + s**3
+
+        return run
+
+    params, n = jnp.array([0.2, 0.4]), 4
+    exact = jax.jit(jax.grad(outcomes.exact(program(False), n)))(params)
+    np.testing.assert_allclose(outcomes.mean_derivative(program(False), params, n, 1), exact, rtol=1e-11)
+
+    def alone(bits):  # each cost with its own score; the product of neighbours with both
+        def value(q):
+            s, log_probs, costs = 0.0, [], []
+            for y in bits:
+                law = sf.Bernoulli(logits=q[0] + q[1] * s)
+                log_probs.append(law.log_prob(y))
+                s = jnp.tanh(s + y)
+                costs.append(s**2 + y * q[0])
+            boxes = [sf.magic_box(l) for l in log_probs]
+            total = sum(c * b for c, b in zip(costs, boxes, strict=True)) * q[1]
+            for t in range(1, n):
+                total = total + costs[t] * costs[t - 1] * boxes[t] * boxes[t - 1]
+            return total + s**3, sum(log_probs)  # what is handed on at the end is forgotten: nothing is charged for it
+
+        (_, total), grads = jax.value_and_grad(value, has_aux=True)(params)
+        return jnp.exp(total) * grads
+
+    wanted = jnp.sum(jax.jit(jax.vmap(alone))(outcomes.all_bits(n)), axis=0)
+    np.testing.assert_allclose(outcomes.mean_derivative(program(True), params, n, 1), wanted, rtol=1e-11)
+
+
+def test_where_a_mark_does_not_belong_it_says_so():
+    def run(p, key, how):
+        def step(s, k):
+            s = s + sf.sample(k, sf.Bernoulli(logits=p - s))
+            match how:
+                case "flags":
+                    s = sf.programs.forget(s, when=jnp.array([True, False]))
+                case "number":
+                    s = sf.programs.forget(s, when=1.0)
+                case "cond":
+                    s = jax.lax.cond(s > 1, lambda s: sf.programs.forget(s, when=True), lambda s: s, s)
+                case "vmap":
+                    s = jax.vmap(lambda s: sf.programs.forget(s, when=s > 1))(jnp.stack([s, s]))[0]
+                case "twice":
+                    s = sf.programs.forget(sf.programs.forget(s, when=True), when=False)
+            return s, s
+
+        out = jnp.sum(jax.lax.scan(step, 0.0, jax.random.split(key, 3), reverse=how == "reverse")[1])
+        return sf.programs.forget(out, when=True) if how == "outside" else out
+
+    for how, word in {"flags": "one boolean", "number": "float", "cond": "cond", "vmap": "vmap", "twice": "two places",
+                      "outside": "lax.scan"}.items():  # fmt: skip
+        with pytest.raises(TypeError, match=word):
+            jax.grad(sf.expectation(functools.partial(run, how=how)))(0.3, jax.random.key(0))
 
 
 CLASSES = {
