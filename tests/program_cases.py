@@ -307,6 +307,19 @@ def masked_infinity(p, x, key):
     return jnp.sum(jnp.where(jnp.array([True, False]), costs, 0.0))
 
 
+def subtracted_carry(p, x, key):
+    """A total from which costs are taken, and one that changes its sign at each step."""
+
+    def step(carry, y):
+        s, down, turned = carry
+        a = bit(y, p[0] + p[1] * s)
+        s = 0.5 * s + a - p[2]
+        return (s, down - s * a, s * a - turned), None
+
+    _, down, turned = jax.lax.scan(step, (0.2, 0.0, 0.0), x)[0]
+    return down + 2.0 * turned
+
+
 def masked_carry(p, x, key):
     """A cost in the carry under a mask that no choice decides; what is masked out may be infinite."""
 
@@ -352,6 +365,6 @@ CASES = {
         (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (draw_free_loop, 3), (leaf_used_twice, 3), (bands, 4),
         (linear_algebra, 4), (same_function_twice, 2), (softened, 3), (fallbacks, 4),
         (filled, 3), (reshaped_in_another_order, 4), (scan_of_no_length, 2), (overwritten_in_a_nested_scan, 2),
-        (delay_line, 2), (masked_infinity, 4), (masked_carry, 4), (masked_reset, 4), (masked_sums, 4),
+        (delay_line, 2), (masked_infinity, 4), (masked_carry, 4), (subtracted_carry, 4), (masked_reset, 4), (masked_sums, 4),
     ]
 }  # fmt: skip

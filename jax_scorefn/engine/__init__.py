@@ -5,3 +5,4 @@ from jax_scorefn.engine._map import map_draws as map_draws
 from jax_scorefn.engine._map import map_index as map_index
 from jax_scorefn.engine._map import map_points as map_points
 from jax_scorefn.engine._noise import Noise as Noise
+from jax_scorefn.engine._shard import rows_at as rows_at

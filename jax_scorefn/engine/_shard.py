@@ -43,6 +43,13 @@ def gather(tree: PyTree, size: int, sharding: Sharding | None) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[:size], tree)
 
 
+def rows_at(tree: PyTree, index: Array, sharding: Sharding | None) -> PyTree:
+    """The rows of each leaf that belong to an index which :func:`spread` has laid over devices."""
+    if sharding is not None and _is_explicit(sharding):
+        return jax.tree.map(lambda leaf: leaf.at[index].get(out_sharding=sharding), tree)
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def _is_explicit(sharding: Any) -> bool:
     if not isinstance(sharding, NamedSharding):
         return False

@@ -10,6 +10,7 @@ choices that an element depends on: sums over windows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -38,9 +39,9 @@ def bind(op: Op, values: list[Any]) -> list[Any]:
         values = [chosen, *(x if i == op.params["case"] else zero for i in range(op.params["cases"]))]
         return [op.prim.bind(*values)]
     params = op.prim.get_bind_params(op.params)
-    out = (
-        op.prim.bind(*params[0], *values, **params[1]) if isinstance(params, tuple) else op.prim.bind(*values, **params)
-    )
+    functions, params = params if isinstance(params, tuple) else ((), params)
+    with nullcontext() if op.context is None else op.context.manager:
+        out = op.prim.bind(*functions, *values, **params)
     return list(out) if op.prim.multiple_results else [out]
 
 
@@ -366,8 +367,9 @@ def _accumulators(op: Op, plan: Plan, loop: Loop, slots: list[int]) -> bool:
         for v in operation.outs:
             sums[v] = carried
             pure[v] = (
-                operation.name in ("add", "add_any")
+                operation.name in ("add", "add_any", "sub")
                 and sum(bool(r) for r in reached) == 1
+                and (operation.name != "sub" or operation.ins[0] in sums)
                 and all(pure[x] for x in operation.ins if isinstance(x, Var) and x in sums)
                 and all(x.shape == v.shape for x in operation.ins if isinstance(x, Var) and x in sums)
             )

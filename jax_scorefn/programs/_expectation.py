@@ -106,7 +106,7 @@ def expectation(
             return row if row is not None else _across(subtracted, stop(value), num_samples)
 
         def many(index: Array, rows: Any = None, only_leaves: bool = False) -> Any:
-            rows = None if rows is None else jax.tree.map(lambda row: row[index], rows)
+            rows = None if rows is None else engine.rows_at(rows, index, sharding)
 
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)

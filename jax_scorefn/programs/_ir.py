@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
@@ -75,13 +76,17 @@ Atom = Var | Const
 
 @dataclasses.dataclass(eq=False)
 class Op:
-    """One operation. ``bodies`` holds blocks: one of a scan, remat or opaque call, several of a cond."""
+    """One operation. ``bodies`` holds blocks: one of a scan, remat or opaque call, several of a cond.
+
+    ``context`` is what it was traced in, where there is a mesh: which of its axes are explicit may change from call to call.
+    """
 
     prim: Any
     params: dict[str, Any]
     ins: list[Atom]
     outs: list[Var]
     kind: str = "plain"
+    context: Any = None
     bodies: list[Block] = dataclasses.field(default_factory=list)
     serial: int = dataclasses.field(default_factory=lambda: next(_serial))
 
@@ -195,6 +200,7 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
     def read(atom: Any) -> Atom:
         return Const(atom.val) if isinstance(atom, Literal) else env[atom]
 
+    meshes = None if jax.sharding.get_abstract_mesh().empty else True
     for eqn in jaxpr.eqns:
         name, params = eqn.primitive.name, eqn.params
         for v in (*eqn.invars, *eqn.outvars):
@@ -206,7 +212,7 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
             results = _inline(opened, inner_consts, operands, ops)
             env |= dict(zip(eqn.outvars, results, strict=True))
             continue
-        op = Op(eqn.primitive, params, operands, [Var(v.aval) for v in eqn.outvars])
+        op = Op(eqn.primitive, params, operands, [Var(v.aval) for v in eqn.outvars], context=meshes and eqn.ctx)
         _describe(op)
         for out in op.outs:
             out.op = op

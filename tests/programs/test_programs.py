@@ -1,5 +1,6 @@
 """sample and expectation as functions: on their own, under JAX's transforms, with the other kinds of choice, and what they refuse."""
 
+import contextlib
 import functools
 
 import jax
@@ -30,14 +31,15 @@ def exact_two(p):
     )
 
 
-def rollout(p, key, length=20, in_carry=False):
+def rollout(p, key, length=20, in_carry=False, start=lambda key: jnp.ones(())):
     def step(carry, k):
         s, total = carry
         a = sf.sample(k, sf.Bernoulli(logits=p[0] * s + p[1]))
         s = 0.9 * s + a - 0.4
         return (s, total - s**2), -(s**2)
 
-    (_, total), rewards = jax.lax.scan(step, (jnp.ones(()), jnp.zeros(())), jax.random.split(key, length))
+    first = start(jax.random.fold_in(key, 1))
+    (_, total), rewards = jax.lax.scan(step, (first, 0.0 * first), jax.random.split(key, length))
     return total if in_carry else jnp.sum(rewards)
 
 
@@ -222,13 +224,20 @@ def test_chunks_change_nothing(unchecked_keys, chunk_size, baseline):
 
 @pytest.mark.sharded
 @pytest.mark.parametrize("devices", [2, 8])
-def test_devices_change_nothing(unchecked_keys, devices):
-    mesh = jax.make_mesh((devices,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))
+@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+@pytest.mark.parametrize("in_carry", [False, True])
+def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
+    kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((devices,), ("draws",), axis_types=(kind,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))
-    run = lambda s: jax.jit(jax.value_and_grad(sf.expectation(rollout, num_samples=10, sharding=s)))(
+    # in an explicit mesh JAX wants a carry that is spread from the start: the start comes from the key
+    program = functools.partial(rollout, in_carry=in_carry, start=lambda key: jax.random.uniform(key))
+    run = lambda s: jax.jit(jax.value_and_grad(sf.expectation(program, num_samples=10, sharding=s)))(
         LOGITS, jax.random.key(0)
     )
-    for a, b in zip(run(sharding), run(None), strict=True):
+    with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
+        spread = run(sharding)
+    for a, b in zip(spread, run(None), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
