@@ -71,7 +71,14 @@ def test_exact_agrees_with_the_oracle(name, dtype):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
 
 
-@pytest.mark.parametrize(("name", "estimator"), PAIRS)
+BY_DEFAULT = ("Bernoulli", "Joint", "MultivariateNormal", "Normal")
+"""Laws of which the default run evaluates the gradient eagerly, one compilation for each operation; the long run does it for all."""
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [pair if pair[0] in BY_DEFAULT else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+)
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
     grad = jax.grad(loss_of(name, estimator, **OPTIONS[estimator]))
@@ -132,7 +139,7 @@ def test_full_cross_of_transforms(name, estimator, transform):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["gamma", "beta"])
+@pytest.mark.parametrize("name", ["gamma", pytest.param("beta", marks=pytest.mark.slow)])
 def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
     """E[x^2] has a closed form in both parameters; its Hessian through jax.random's implicit rules, against it."""
     law, second_moment = {

@@ -145,7 +145,7 @@ def test_two_thousand_random_programs(part):
         check(tape)
 
 
-@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(0, 999), min_size=9, max_size=24))
 def test_programs_that_hypothesis_writes(numbers):
     with jax.enable_x64(True):

@@ -138,7 +138,7 @@ def test_hessians_of_each_mode_agree(order):
     assert np.isfinite(jax.grad(lambda t: jax.grad(lambda u: jax.grad(lambda v: value(LOGITS * v))(u))(t))(1.0))
 
 
-@pytest.mark.parametrize("in_carry", [False, True])
+@pytest.mark.parametrize("in_carry", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_transforms_compose(in_carry, unchecked_keys):
     loss = sf.expectation(functools.partial(rollout, in_carry=in_carry, length=5), num_samples=3)
     grad, direction = jax.grad(loss), jnp.array([1.0, -2.0])
