@@ -11,6 +11,7 @@ An estimator is a function whose value estimates E[f(x)] and whose derivatives e
 
 from jax_scorefn import baselines as baselines
 from jax_scorefn import distributions as distributions
+from jax_scorefn import policy_gradient as policy_gradient
 from jax_scorefn import programs as programs
 from jax_scorefn import testing as testing
 from jax_scorefn._surrogate import magic_box as magic_box

@@ -1,0 +1,95 @@
+"""Advantages among several answers to one question: each return beside the others of its group.
+
+leave one out (RLOO)      A_i = R_i - mean_{j != i} R_j                      unbiased
+mean (GRPO)               A_i = R_i - mean_j R_j                             1 - 1/n of it
+... over deviation        A_i / std_j R_j                                    biased: questions are weighted by 1 / std
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from jax_scorefn.typing import Array
+
+BASELINES = ("leave_one_out", "mean")
+UNKNOWN = "group_advantages: {option}={given!r}; it is one of {known}."
+BAD_AXIS = (
+    "group_axis={given} is not an axis of returns of shape {shape}; say which axis counts the members of a group."
+)
+TOO_FEW = (
+    "A group has {given} member{s}: with {baseline!r} there is nothing to compare it with. Sample two answers at least to each "
+    "question."
+)
+MASK_SHAPE = "mask has shape {given}; it is booleans of the shape {wanted} of the returns."
+
+
+def group_advantages(
+    returns: Array,
+    *,
+    group_axis: int,
+    baseline: str = "leave_one_out",
+    divide_by_std: bool = False,
+    mask: Array | None = None,
+) -> Array:
+    """Each return minus what the others of its group got.
+
+    Args:
+      returns: floats of any shape with an axis for the members of a group.
+      group_axis: that axis. There is no default: a wrong one is the commonest mistake.
+      baseline: "leave_one_out", the mean of the *other* members, or "mean", that of all, the member itself too.
+      divide_by_std: divide by the standard deviation of the group (n in the denominator, as in GRPO). Where that is no more than
+        rounding, the advantages are 0.
+      mask: booleans of the same shape; False marks members that do not exist. They change nothing and get 0.
+
+    Returns:
+      Advantages, of the shape of the returns, never differentiated. A member that is alone in its group gets 0.
+
+    Raises:
+      ValueError: for an unknown option, an axis that is not there, or groups of one.
+      TypeError: for a mask of another shape or dtype.
+
+    Bias: with "leave_one_out", none. With "mean" the gradient is 1 - 1/n of the right one. With ``divide_by_std`` each question has
+    a weight of its own, 1 / std, and that is another objective.
+
+    Cost: two passes, so that a common offset of the returns does no harm.
+
+    Example:
+      >>> import jax.numpy as jnp, jax_scorefn as sf
+      >>> print(sf.policy_gradient.group_advantages(jnp.array([[1.0, 2.0, 6.0]]), group_axis=1))
+      [[-3.  -1.5  4.5]]
+
+    References: kool2019, ahmadian2024 (RLOO), shao2024 (GRPO).
+    """
+    returns = jnp.asarray(returns)
+    returns = returns if jnp.issubdtype(returns.dtype, jnp.floating) else returns.astype(float)
+    if baseline not in BASELINES:
+        raise ValueError(UNKNOWN.format(option="baseline", given=baseline, known=BASELINES))
+    if not -returns.ndim <= group_axis < returns.ndim:
+        raise ValueError(BAD_AXIS.format(given=group_axis, shape=list(returns.shape)))
+    size = returns.shape[group_axis]
+    if size < 2:
+        raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
+    there = jnp.ones(returns.shape, bool) if mask is None else jnp.asarray(mask)
+    if there.shape != returns.shape or there.dtype != jnp.bool_:
+        raise TypeError(MASK_SHAPE.format(given=f"{there.dtype}{list(there.shape)}", wanted=list(returns.shape)))
+
+    returns = jnp.where(there, stop_gradient(returns), 0.0).astype(returns.dtype)
+    count = jnp.sum(there, axis=group_axis, keepdims=True).astype(returns.dtype)
+
+    def mean(x: Any) -> Any:
+        return jnp.sum(jnp.where(there, x, 0.0), axis=group_axis, keepdims=True) / jnp.maximum(count, 1)
+
+    centred = returns - mean(returns)
+    centred = jnp.where(there, centred - mean(centred), 0.0)  # the second pass takes what rounding left in the first
+    advantages = centred
+    if baseline == "leave_one_out":  # R_i - mean of the others = n / (n - 1) (R_i - mean of all)
+        advantages = centred * (count / jnp.maximum(count - 1, 1))
+    if divide_by_std:
+        std = jnp.sqrt(mean(centred**2))
+        largest = jnp.max(jnp.abs(returns), axis=group_axis, keepdims=True)
+        noise = 8 * jnp.finfo(returns.dtype).eps * largest
+        advantages = jnp.where(std > noise, advantages / jnp.where(std > noise, std, 1.0), 0.0)
+    return advantages.astype(returns.dtype)
