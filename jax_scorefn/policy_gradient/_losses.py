@@ -5,8 +5,8 @@
     actor_critic    - sum_t A_t box(l_t)
     ppo_clip        - sum_t min( w_t A_t, clip(w_t) A_t )                                       w_t = exp(l_t - old l_t)
 
-``box`` is ``sf.magic_box``: the number 1 with the derivatives of the likelihood ratio. Each loss takes one trajectory and returns a sum
-and its weight. Map over trajectories, add up the sums and the weights over as many batches as you like, and divide at the end
+``box`` is ``sf.magic_box``: the number 1 with the derivatives of the likelihood ratio. Each loss takes one trajectory and returns a
+sum and its weight. Map over trajectories, add up the sums and the weights over as many batches as you like, and divide at the end
 (:func:`mean_loss`): the result does not depend on how they were split.
 """
 
@@ -149,8 +149,9 @@ def reward_to_go(
     goes_on, discount, mask = _episodes(name, returns, discount_t, terminated, truncated, mask)
     if v_t is not None:
         r_t = r_t + jnp.where(goes_on | (discount == 0), 0.0, discount * _checked(name, returns, v_t=v_t))
-    so_far, before = _so_far(log_prob_t, discount, goes_on, mask)
     b = stop_gradient(jnp.broadcast_to(jnp.asarray(baseline_t, returns.dtype), returns.shape))
+    r_t, log_prob_t, b = (jnp.where(mask, x, 0.0) for x in (r_t, log_prob_t, b))
+    so_far, before = _so_far(log_prob_t, discount, goes_on)
     value = before * (r_t * magic_box(so_far) + b * (1 - magic_box(log_prob_t)))
     total = _loss(-value, mask)
     return Loss(total.sum, jnp.sum(mask & ~_follows(goes_on)).astype(returns.dtype))
@@ -332,7 +333,7 @@ def _clipped(
     return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage
 
 
-def _so_far(log_prob_t: Array, discount: Array, goes_on: Array, mask: Array) -> tuple[Array, Array]:
+def _so_far(log_prob_t: Array, discount: Array, goes_on: Array) -> tuple[Array, Array]:
     """Sums of log-probabilities from the start of each episode to each step, and products of the discounts before it."""
     keep = _follows(goes_on)
 
@@ -342,7 +343,7 @@ def _so_far(log_prob_t: Array, discount: Array, goes_on: Array, mask: Array) -> 
         total, product = jnp.where(keep, total, 0.0) + log_prob, jnp.where(keep, product, 1.0)
         return (total, product * gamma), (total, product)
 
-    rows = (jnp.where(mask, log_prob_t, 0.0), discount.astype(log_prob_t.dtype), keep)
+    rows = (log_prob_t, discount.astype(log_prob_t.dtype), keep)
     zero = jnp.zeros((), log_prob_t.dtype)
     return jax.lax.scan(step, (zero, zero + 1), rows)[1]
 

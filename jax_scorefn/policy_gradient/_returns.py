@@ -277,7 +277,7 @@ def _checked(name: str, like: Array | None = None, **argument: Any) -> Array:
     if x.ndim != 1 or (like is not None and x.shape != like.shape):
         wanted = "rewards of one trajectory" if like is None else f"{like.shape[0]} steps"
         raise TypeError(ONE_TRAJECTORY.format(name=name, argument=label, shape=list(x.shape), wanted=wanted))
-    return x if like is None else x.astype(jnp.promote_types(x.dtype, like.dtype))
+    return x if like is None else x.astype(like.dtype)  # all is computed in the precision of the first array
 
 
 def _flags(name: str, like: Array, **argument: Any) -> Array:

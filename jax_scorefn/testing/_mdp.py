@@ -108,8 +108,9 @@ class TabularMDP:
 
     def sample(self, logits: Array, key: Key, horizon: int) -> Trajectory:
         """One trajectory of ``horizon`` steps, by ``lax.scan``; what comes after a terminal state is padding (``mask`` False)."""
-        transition = jnp.log(jnp.asarray(self.transition, jnp.asarray(logits).dtype))
-        reward, ends = jnp.asarray(self.reward, jnp.asarray(logits).dtype), jnp.asarray(self.ends)
+        logits = jax.lax.stop_gradient(jnp.asarray(logits))
+        transition = jnp.log(jnp.asarray(self.transition, logits.dtype))
+        reward, ends = jnp.asarray(self.reward, logits.dtype), jnp.asarray(self.ends)
         key_start, key = jax.random.split(key)
 
         def step(state: Array, key: Key) -> Any:
@@ -168,14 +169,23 @@ class PrisonersDilemma:
     payoffs: tuple[float, float, float, float] = (-1.0, -3.0, 0.0, -2.0)
     """Of the first player, for CC, CD, DC, DD."""
 
-    def values(self, first: Array, second: Array) -> tuple[Array, Array]:
-        """Expected discounted payoffs of both, by a linear solve; differentiable to every order."""
+    def values(self, first: Array, second: Array, *, horizon: int | None = None) -> tuple[Array, Array]:
+        """Expected discounted payoffs of both within ``horizon`` rounds or for ever; differentiable to every order."""
+        start, moves = self._rounds(first, second)
+        if horizon is None:
+            visits = jnp.linalg.solve((jnp.eye(4, dtype=moves.dtype) - self.discount * moves).T, start)
+        else:
+            now, visits = start, jnp.zeros_like(start)
+            for t in range(horizon):
+                visits, now = visits + self.discount**t * now, now @ moves
+        mine = jnp.asarray(self.payoffs, moves.dtype)
+        return visits @ mine, visits @ mine[jnp.array([0, 2, 1, 3])]
+
+    def _rounds(self, first: Array, second: Array) -> tuple[Array, Array]:
+        """Probabilities (4,) of CC, CD, DC, DD in the first round, and (4, 4) from one round to the next."""
         one, two = jax.nn.sigmoid(first), jax.nn.sigmoid(second)[jnp.array([0, 1, 3, 2, 4])]  # CD is DC to the other
 
         def outcomes(p: Array, q: Array) -> Array:
             return jnp.stack([p * q, p * (1 - q), (1 - p) * q, (1 - p) * (1 - q)], axis=-1)
 
-        start, moves = outcomes(one[0], two[0]), outcomes(one[1:], two[1:])
-        visits = jnp.linalg.solve((jnp.eye(4, dtype=moves.dtype) - self.discount * moves).T, start)
-        mine = jnp.asarray(self.payoffs, moves.dtype)
-        return visits @ mine, visits @ mine[jnp.array([0, 2, 1, 3])]
+        return outcomes(one[0], two[0]), outcomes(one[1:], two[1:])
