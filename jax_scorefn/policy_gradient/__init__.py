@@ -1,5 +1,9 @@
 """Policy gradients: returns and advantages, losses, rollouts and sequences. Arrays in, arrays out, time first."""
 
+from jax_scorefn.policy_gradient._environments import Board as Board
+from jax_scorefn.policy_gradient._environments import Environment as Environment
+from jax_scorefn.policy_gradient._environments import from_gymnax as from_gymnax
+from jax_scorefn.policy_gradient._environments import from_pgx as from_pgx
 from jax_scorefn.policy_gradient._groups import group_advantages as group_advantages
 from jax_scorefn.policy_gradient._losses import Loss as Loss
 from jax_scorefn.policy_gradient._losses import actor_critic as actor_critic
@@ -14,3 +18,7 @@ from jax_scorefn.policy_gradient._returns import discounted_returns as discounte
 from jax_scorefn.policy_gradient._returns import gae as gae
 from jax_scorefn.policy_gradient._returns import lambda_returns as lambda_returns
 from jax_scorefn.policy_gradient._returns import vtrace as vtrace
+from jax_scorefn.policy_gradient._rollout import Place as Place
+from jax_scorefn.policy_gradient._rollout import Rollout as Rollout
+from jax_scorefn.policy_gradient._rollout import legal_logits as legal_logits
+from jax_scorefn.policy_gradient._rollout import rollout as rollout

@@ -1,6 +1,5 @@
 """Losses: their expected gradients against the exact ones of small decision processes, and what must not change them."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

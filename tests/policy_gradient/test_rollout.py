@@ -1,0 +1,179 @@
+"""Rollouts: what they record, that credit is found in them, and environments of other libraries."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_scorefn as sf
+import jax_scorefn.policy_gradient as pg
+
+pytestmark = pytest.mark.usefixtures("unchecked_keys")
+PARAMS = jnp.array([-0.4, 0.3])
+
+
+def reset(key):
+    x = jax.random.uniform(key, minval=-0.5, maxval=0.5)
+    return jnp.stack([x, 0.0 * x]), (x, jnp.zeros((), jnp.int32))
+
+
+def step(key, state, action):
+    """A walk on the line that ends beyond 3 and is cut off after 6 steps."""
+    x, t = state
+    x = x + 2.0 * action - 1.0 + 0.1 * jax.random.normal(key)
+    observation = jnp.stack([x, jnp.float32(t + 1) / 6])
+    return observation, (x, t + 1), -(x**2), jnp.abs(x) > 3.0, t + 1 >= 6
+
+
+def policy(params, observation):
+    return sf.Bernoulli(logits=params[0] * observation[0] + params[1])
+
+
+run = functools.partial(pg.rollout, policy, step, reset)
+
+
+@pytest.fixture(scope="module")
+def many():
+    with jax.debug_key_reuse(False):
+        return jax.jit(jax.vmap(lambda k: run(PARAMS, k, 50)))(jax.random.split(jax.random.key(0), 64))
+
+
+def test_it_records_what_happened(many):
+    x, nxt = np.asarray(many.observations)[..., 0], np.asarray(many.next_observations)[..., 0]
+    np.testing.assert_allclose(many.r_t, -(nxt**2), rtol=1e-5)
+    np.testing.assert_array_equal(many.terminated, np.abs(nxt) > 3)
+    ended = np.asarray(many.terminated | many.truncated)
+    assert not np.any(many.terminated & many.truncated) and np.any(many.terminated) and np.any(many.truncated)
+    np.testing.assert_array_equal(x[:, 1:][~ended[:, :-1]], nxt[:, :-1][~ended[:, :-1]])  # it goes on from where it was
+    assert np.all(np.abs(x[:, 1:][ended[:, :-1]]) <= 0.5) and np.any(np.abs(nxt[ended]) > 3)  # or begins again
+    assert set(np.unique(many.actions)) == {0.0, 1.0}
+    assert abs(np.mean(nxt - x - (2 * np.asarray(many.actions) - 1))) < 0.02
+
+
+def test_returns_and_lengths_of_episodes(many):
+    for i in range(8):
+        total, length = 0.0, 0
+        for t in range(50):
+            total, length = total + float(many.r_t[i, t]), length + 1
+            if many.terminated[i, t] or many.truncated[i, t]:
+                np.testing.assert_allclose(many.episode_returns[i, t], total, rtol=1e-4)
+                assert many.episode_lengths[i, t] == length
+                total, length = 0.0, 0
+            else:
+                assert many.episode_returns[i, t] == 0.0 and many.episode_lengths[i, t] == 0
+        np.testing.assert_allclose(many.last.episode_return[i], total, rtol=1e-4, atol=1e-5)
+        assert many.last.episode_length[i] == length
+
+
+def test_it_goes_on_where_it_was_left():
+    first = run(PARAMS, jax.random.key(1), 7)
+    second = run(PARAMS, jax.random.key(2), 3, start=first.last)
+    ended = bool(first.terminated[-1] | first.truncated[-1])
+    if not ended:
+        np.testing.assert_array_equal(second.observations[0], first.next_observations[-1])
+    np.testing.assert_array_equal(second.observations[0], first.last.observation)
+    lengths = np.asarray(second.episode_lengths)
+    assert lengths[lengths > 0].size == 0 or lengths[lengths > 0][0] > int(first.last.episode_length)
+
+
+def log_probs(params, steps):
+    return jax.vmap(lambda o, a: policy(params, o).log_prob(a))(steps.observations, steps.actions)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_expectation_charges_each_action_with_what_comes_after_it(forget):
+    """Draw by draw the hand-written reward-to-go: of the window, or with the mark of each episode."""
+
+    def auto(key):
+        return jax.grad(sf.expectation(lambda p, key: run(p, key, 20, forget=forget).r_t.sum()))(PARAMS, key)
+
+    def hand(key):
+        steps = run(PARAMS, jax.random.fold_in(key, 0), 20)
+        ends = {"terminated": steps.terminated | steps.truncated} if forget else {}
+        return jax.grad(lambda p: -pg.reward_to_go(log_probs(p, steps), steps.r_t, **ends).sum)(PARAMS)
+
+    keys = jax.random.split(jax.random.key(3), 100)
+    got, wanted = jax.jit(jax.vmap(auto))(keys), jax.jit(jax.vmap(hand))(keys)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.max(np.abs(wanted)))
+    assert sf.explain(lambda p, key: run(p, key, 20, forget=forget).r_t.sum())(PARAMS, keys[0]).costs
+
+
+def test_with_the_mark_it_is_another_gradient():
+    grads = {}
+    for forget in (False, True):
+        loss = sf.expectation(lambda p, key, forget=forget: run(p, key, 20, forget=forget).r_t.sum())
+        grads[forget] = jax.jit(jax.vmap(lambda k, loss=loss: jax.grad(loss)(PARAMS, k)))(
+            jax.random.split(jax.random.key(4), 4000)
+        )
+    apart = grads[False].mean(axis=0) - grads[True].mean(axis=0)
+    error = (grads[False] - grads[True]).std(axis=0) / 4000**0.5
+    assert np.max(np.abs(apart) / error) > 5
+    assert grads[True].var(axis=0).sum() < grads[False].var(axis=0).sum()
+
+
+def test_on_its_own_it_refuses_to_be_differentiated_and_stopped_it_does_not():
+    with pytest.raises(TypeError, match=r"choice action.*sf\.expectation"):
+        jax.grad(lambda p: run(p, jax.random.key(0), 5).r_t.sum())(PARAMS)
+
+    def loss(p):
+        steps = run(jax.lax.stop_gradient(p), jax.random.key(0), 5)
+        return pg.reward_to_go(log_probs(p, steps), steps.r_t, terminated=steps.terminated | steps.truncated).sum
+
+    assert np.all(np.isfinite(jax.grad(loss)(PARAMS))) and np.any(jax.grad(loss)(PARAMS) != 0)
+
+
+def test_a_penalty_on_the_policy_is_a_term_of_the_objective():
+    """Entropy along the way, charged like any other reward: exact against every way that three actions can go."""
+
+    def env_step(key, state, action):
+        return (state + action)[None], state + action, action - 0.3 * state, jnp.array(False), jnp.array(False)
+
+    env_reset = lambda key: (jnp.zeros(1), jnp.zeros(()))
+
+    def objective(p, key):
+        steps = pg.rollout(policy, env_step, env_reset, p, key, 3)
+        return jnp.sum(steps.r_t - 0.5 * log_probs(p, steps))
+
+    policy = lambda p, o: sf.Bernoulli(logits=p[0] * o[0] + p[1])
+    log_probs = lambda p, s: jax.vmap(lambda o, a: policy(p, o).log_prob(a))(s.observations, s.actions)
+
+    def exact(p):
+        total = 0.0
+        for actions in np.ndindex(2, 2, 2):
+            s, l, cost = 0.0, 0.0, 0.0
+            for a in actions:
+                one = policy(p, jnp.array([s])).log_prob(jnp.float32(a))
+                cost, l, s = cost + a - 0.3 * s - 0.5 * one, l + one, s + a
+            total = total + jnp.exp(l) * cost
+        return total
+
+    runs = sf.testing.replicate(
+        lambda k: jax.grad(sf.expectation(objective))(PARAMS, k), jax.random.key(5), 20_000, batch=20_000
+    )
+    sf.testing.assert_unbiased(runs, jax.grad(exact)(PARAMS), precision=0.05)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda out: out[:4], "4 things"),
+        (lambda out: (out[0][:1], *out[1:]), "observation is"),
+        (lambda out: (*out[:2], out[2][None], *out[3:]), "reward is"),
+        (lambda out: (*out[:3], out[3].astype(float), out[4]), "terminated is"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_told_so(change, words):
+    with pytest.raises(TypeError, match=words):
+        pg.rollout(policy, lambda *args: change(step(*args)), reset, PARAMS, jax.random.key(0), 3)
+
+
+def test_illegal_actions_have_probability_zero_and_finite_gradients():
+    legal = jnp.array([True, False, True, False])
+    law = lambda t: sf.Categorical(logits=pg.legal_logits(t, legal))
+    theta = jnp.array([0.1, 5.0, -0.3, 2.0])
+    draws = jax.vmap(lambda k: law(theta).sample(k))(jax.random.split(jax.random.key(0), 1000))
+    assert set(np.unique(draws)) == {0, 2}
+    grad = jax.grad(lambda t: law(t).log_prob(jnp.int32(2)))(theta)
+    assert np.all(np.isfinite(grad)) and grad[1] == grad[3] == 0.0
