@@ -15,6 +15,7 @@ from jax_scorefn import policy_gradient as policy_gradient
 from jax_scorefn import programs as programs
 from jax_scorefn import testing as testing
 from jax_scorefn._surrogate import magic_box as magic_box
+from jax_scorefn.distributions import Autoregressive as Autoregressive
 from jax_scorefn.distributions import Bernoulli as Bernoulli
 from jax_scorefn.distributions import Beta as Beta
 from jax_scorefn.distributions import Binomial as Binomial

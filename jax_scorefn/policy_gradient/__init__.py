@@ -13,6 +13,8 @@ from jax_scorefn.policy_gradient._losses import mean_loss as mean_loss
 from jax_scorefn.policy_gradient._losses import ppo_clip as ppo_clip
 from jax_scorefn.policy_gradient._losses import reinforce as reinforce
 from jax_scorefn.policy_gradient._losses import reward_to_go as reward_to_go
+from jax_scorefn.policy_gradient._penalties import entropy_loss as entropy_loss
+from jax_scorefn.policy_gradient._penalties import kl_loss as kl_loss
 from jax_scorefn.policy_gradient._returns import VTrace as VTrace
 from jax_scorefn.policy_gradient._returns import discounted_returns as discounted_returns
 from jax_scorefn.policy_gradient._returns import gae as gae
@@ -22,3 +24,5 @@ from jax_scorefn.policy_gradient._rollout import Place as Place
 from jax_scorefn.policy_gradient._rollout import Rollout as Rollout
 from jax_scorefn.policy_gradient._rollout import legal_logits as legal_logits
 from jax_scorefn.policy_gradient._rollout import rollout as rollout
+from jax_scorefn.policy_gradient._sequences import rloo as rloo
+from jax_scorefn.policy_gradient._sequences import token_log_probs as token_log_probs
