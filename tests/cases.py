@@ -135,6 +135,14 @@ CASES: dict[str, Case] = {
         {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
         support=counts(3, dims=2),
     ),
+    "Autoregressive": Case(
+        sf.Autoregressive,
+        _family(
+            lambda p: sf.Autoregressive(step=lambda table, carry, token: (carry, table[token]), params=p["l"], carry=(), length=3)
+        ),
+        {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5], [-0.2, 0.6, 0.1]]},
+        support=counts(3, dims=3),
+    ),
     "Binomial": Case(
         sf.Binomial,
         _family(lambda p: sf.Binomial(total_count=5, logits=p["l"])),
