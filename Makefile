@@ -34,10 +34,10 @@ bench-peers: $(VENV)/.stamp-bench $(PEERS)/torch/.stamp $(PEERS)/genjax/.stamp
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed
 
-test: $(VENV)/.stamp-test,adapters,bench,rl
+test: $(VENV)/.stamp-test,adapters,bench,rl,training
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-test-all: $(VENV)/.stamp-test,adapters,bench,rl
+test-all: $(VENV)/.stamp-test,adapters,bench,rl,training
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/.stamp-dev

@@ -14,6 +14,7 @@ from jax_scorefn import distributions as distributions
 from jax_scorefn import policy_gradient as policy_gradient
 from jax_scorefn import programs as programs
 from jax_scorefn import testing as testing
+from jax_scorefn import training as training
 from jax_scorefn._surrogate import magic_box as magic_box
 from jax_scorefn.distributions import Autoregressive as Autoregressive
 from jax_scorefn.distributions import Bernoulli as Bernoulli
