@@ -60,7 +60,7 @@ def cart_pole_loss(environment: Any, num_envs: int, num_steps: int) -> Any:
 
     def loss(params: Any, key: Any, places: Any) -> Any:
         held = jax.lax.stop_gradient(params)
-        run = lambda k, place: pg.rollout(cart_pole_policy, *environment, held, k, num_steps, start=place)
+        run = lambda k, place: pg.rollout(cart_pole_policy, environment.step, environment.reset, held, k, num_steps, start=place)
         steps = jax.vmap(run)(jax.random.split(key, num_envs), places)
 
         def one(s: Any) -> Any:
@@ -104,7 +104,7 @@ def cart_pole(updates: int = 400, every: int = 10, episodes: int = EPISODES) -> 
 
     def evaluate(params: Any, key: Any) -> Any:
         def episode(key: Any) -> Any:
-            steps = pg.rollout(cart_pole_policy, *environment, params, key, 500)
+            steps = pg.rollout(cart_pole_policy, environment.step, environment.reset, params, key, 500)
             return steps.episode_returns[jnp.argmax(steps.terminated | steps.truncated)]
 
         return jnp.mean(jax.vmap(episode)(jax.random.split(key, episodes)))

@@ -33,7 +33,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     """Images scaled to [0, 1], (1797, 64) float32, and their digits, int32."""
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     return (images / 16).astype(np.float32), labels.astype(np.int32)
 
 

@@ -37,7 +37,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     """Standardised measurements with a column of ones (569, 31), and the labels as -1 and +1 (569,); float32."""
     from sklearn.datasets import load_breast_cancer
 
-    features, labels = load_breast_cancer(return_X_y=True)
+    features, labels = map(np.asarray, load_breast_cancer(return_X_y=True))
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     return features.astype(np.float32), (2 * labels - 1).astype(np.float32)

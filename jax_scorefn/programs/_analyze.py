@@ -108,11 +108,12 @@ class Analysis:
         self.loops[op] = loops = tuple(x for x in self._path if x.kind == "scan")
 
         def mark(site: Any) -> Any:
+            choice = site.choice if isinstance(site, Since) else site
+            inside = choice.params["kind"] == "score" and self.loops[choice][: len(loops)] == loops
             if isinstance(site, Since):
-                if site.mark is not op:
-                    raise TypeError(FORGET_TWICE.format(name=site.choice.params["name"]))
+                if inside and site.mark is not op:
+                    raise TypeError(FORGET_TWICE.format(name=choice.params["name"]))
                 return site
-            inside = site.params["kind"] == "score" and self.loops[site][: len(loops)] == loops
             return Since(site, op, len(loops) - 1) if inside else site
 
         return [join(*({mark(site): entries} for site, entries in self(x).items())) for x in op.ins[1:]]

@@ -46,7 +46,7 @@ class Tape:
             a, b = scalars[i % len(scalars)], scalars[j % len(scalars)]
             v, w = vectors[i % len(vectors)], vectors[j % len(vectors)]
             room = MAX_BITS - used
-            match op % 22:
+            match op % 26:
                 case 0 | 1 if room:
                     scalars.append(draw(a - 0.3 * b, 1))
                 case 2 if room >= WIDTH:
@@ -108,6 +108,34 @@ class Tape:
 
                     total, parts = jax.lax.scan(add, b, v)
                     scalars.append(total)
+                    vectors.append(parts)
+                case 22:
+                    mask = jnp.arange(WIDTH) % 2 == j % 2
+                    vectors.append(jnp.where(mask, v - w, w * 0.5 + a))
+                case 23:
+
+                    def masked(carry, row, a=a, j=j):
+                        total, c = carry
+                        y, t = row
+                        cost = jnp.sin(y + c) * a
+                        return (jnp.where(t % 2 == j % 2, total + cost, total), 0.5 * c + y), total
+
+                    (total, c), parts = jax.lax.scan(masked, (b, a), (v, jnp.arange(WIDTH)), reverse=bool(i % 2))
+                    scalars.append(total + 0.1 * c)
+                    vectors.append(parts)
+                case 24:
+                    turns = jax.lax.stop_gradient(jnp.where(p[0] > 0, 2, 3))  # not known when it is traced, nor drawn
+                    held = jax.lax.stop_gradient((v, w))
+                    vectors.append(
+                        jax.lax.fori_loop(0, turns, lambda t, c: (jnp.tanh(c[1]) + c[0] * 0.5, c[0]), held)[0]
+                    )
+                case 25:
+
+                    def less(carry, y, a=a):
+                        return (carry[0] - y * a, y - 0.5 * carry[1]), carry[0]
+
+                    (down, turned), parts = jax.lax.scan(less, (a, b), w)
+                    scalars += [down, turned]
                     vectors.append(parts)
                 case 21:
                     vectors.append(jnp.tanh(v[:, None] * jnp.stack([w, w * 0.5])[j % 2][None]).sum(1) * 0.3)
