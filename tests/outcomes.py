@@ -5,6 +5,7 @@ A program of the tests is ``program(params, bits, key)`` with a fixed number of 
 
 import dataclasses
 import itertools
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ from jax_scorefn.typing import Capability
 KEY = np.array([7, 11], np.uint32)
 
 OPTIMISED = {"xla_backend_optimization_level": 1}
-"""At level 0, which the suite compiles with, XLA's gradient of one random program in a thousand is infinite in plain JAX too."""
+"""For random programs. As the suite compiles otherwise, to save time, XLA gets about one of a thousand wrong, in plain JAX too."""
+if version("jaxlib").startswith("0.10."):
+    OPTIMISED["xla_cpu_use_fusion_emitters"] = True
 
 
 @jax.tree_util.register_dataclass
@@ -108,10 +111,7 @@ def gradients(program, params, num_bits):
 
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(one)(all_bits(num_bits)))
 
-    got, wanted = jax.jit(both)(params)
-    if not np.all(np.isfinite(wanted)):
-        got, wanted = jax.jit(both, compiler_options=OPTIMISED)(params)
-    return got, wanted
+    return jax.jit(both, compiler_options=OPTIMISED)(params)
 
 
 def variance(program, params, num_bits, surrogate=None):
