@@ -5,7 +5,6 @@ A program of the tests is ``program(params, bits, key)`` with a fixed number of 
 
 import dataclasses
 import itertools
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,6 @@ from jax_scorefn.programs._ir import build
 from jax_scorefn.typing import Capability
 
 KEY = np.array([7, 11], np.uint32)
-
-OPTIMISED = {"xla_backend_optimization_level": 1}
-"""For random programs. As the suite compiles otherwise, to save time, XLA gets about one of a thousand wrong, in plain JAX too."""
-if version("jaxlib").startswith("0.10."):
-    OPTIMISED["xla_cpu_use_fusion_emitters"] = True
 
 
 @jax.tree_util.register_dataclass
@@ -111,7 +105,7 @@ def gradients(program, params, num_bits):
 
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(one)(all_bits(num_bits)))
 
-    return jax.jit(both, compiler_options=OPTIMISED)(params)
+    return jax.jit(both)(params)
 
 
 def variance(program, params, num_bits, surrogate=None):

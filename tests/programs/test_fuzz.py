@@ -93,7 +93,9 @@ class Tape:
                 case 15:
                     vectors.append(jnp.where(w > 0.4, v, a))
                 case 16:
-                    scalars.append(v[j % WIDTH] + jnp.max(w))
+                    # not jnp.max: its derivative compares the largest with what it came from, which XLA may compute anew and round
+                    # otherwise, and then it is 0 / 0, in plain JAX too
+                    scalars.append(v[j % WIDTH] + jax.nn.logsumexp(w))
                 case 17:
                     vectors.append(jax.lax.stop_gradient(v) * 0.5 + w)
                 case 18:
