@@ -60,7 +60,9 @@ def cart_pole_loss(environment: Any, num_envs: int, num_steps: int) -> Any:
 
     def loss(params: Any, key: Any, places: Any) -> Any:
         held = jax.lax.stop_gradient(params)
-        run = lambda k, place: pg.rollout(cart_pole_policy, environment.step, environment.reset, held, k, num_steps, start=place)
+        run = lambda k, place: pg.rollout(
+            cart_pole_policy, environment.step, environment.reset, held, k, num_steps, start=place
+        )
         steps = jax.vmap(run)(jax.random.split(key, num_envs), places)
 
         def one(s: Any) -> Any:
@@ -188,8 +190,8 @@ def corridor(episodes: int = 1000, runs: int = 100, length: int = 400) -> dict[s
 # Speed
 
 
-def speed(num_envs: int = 256, num_steps: int = 64, repeats: int = 40) -> dict[str, Any]:
-    """Environment steps per second of one gradient, rollout included, by the library and by hand."""
+def pair(num_envs: int, num_steps: int) -> tuple[Any, Any]:
+    """The gradient of one window in so many environments, rollout included: by the library, and written out."""
     import gymnax
 
     env, env_params = gymnax.make("CartPole-v1")
@@ -234,8 +236,13 @@ def speed(num_envs: int = 256, num_steps: int = 64, repeats: int = 40) -> dict[s
 
         return jax.grad(loss)(params)
 
+    return ours, by_hand
+
+
+def speed(num_envs: int = 256, num_steps: int = 64, repeats: int = 40) -> dict[str, Any]:
+    """Environment steps per second of one gradient, rollout included, by the library and by hand."""
     params, key = start(jax.random.key(1)), jax.random.key(0)
-    functions = [jax.jit(ours), jax.jit(by_hand)]
+    functions = [jax.jit(f) for f in pair(num_envs, num_steps)]
     times = np.array(interleaved(functions, params, key, repeats))
     low, high = bootstrap(times)
     medians = np.median(times, axis=0)
