@@ -16,8 +16,15 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 MODULES = ["jax_scorefn"] + [
-    f"jax_scorefn.{name}" for name in (
-        "baselines", "distributions", "policy_gradient", "programs", "testing", "training", "typing",
+    f"jax_scorefn.{name}"
+    for name in (
+        "baselines",
+        "distributions",
+        "policy_gradient",
+        "programs",
+        "testing",
+        "training",
+        "typing",
     )
 ]
 ENTRY = re.compile(r"^\.\. (?:auto)?(?:function|class|data|attribute|module|exception):: (\S+)", re.MULTILINE)
