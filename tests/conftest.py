@@ -1,5 +1,6 @@
 """Strict by default: ranks and dtypes are never promoted in silence, keys are used once, warnings are errors, 8 CPU devices."""
 
+import gc
 import os
 from importlib.metadata import version
 
@@ -17,6 +18,14 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen():
+    """What JAX's caches hold lives as long as the process: garbage collection, and the search for leaks, need not walk it again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -36,6 +36,14 @@ SCIPY = {
     "Categorical": (sf.Categorical(logits=jnp.array([0.1, 0.2, -1.0])), None, 2),
     "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
     "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
+    "Autoregressive": (
+        sf.Autoregressive(
+            step=lambda table, carry, token: (carry, jnp.log(table[token])),
+            params=jnp.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]), carry=(), length=3,
+        ),
+        None,
+        jnp.array([2, 1, 1]),
+    ),
 }
 
 
@@ -46,6 +54,9 @@ def test_log_prob_is_the_textbook_one(name):
         expected = np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())
     elif name == "TanhNormal":
         expected = scipy.stats.norm(0.2, 0.5).logpdf(np.arctanh(0.3)) - np.log(1 - 0.3**2)
+    elif name == "Autoregressive":  # a chain: each token is the row of the next one
+        table = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
+        expected = np.log(table[0, 2] * table[2, 1] * table[1, 1])
     elif name == "Joint":
         expected = scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3)
     else:
@@ -108,7 +119,7 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
         "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Uniform", "Bernoulli", "Categorical",
-        "Geometric",
+        "Geometric", "Autoregressive",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities

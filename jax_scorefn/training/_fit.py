@@ -199,7 +199,7 @@ class _Store:
         import orbax.checkpoint as ocp
 
         self.ocp, self.folder = ocp, folder
-        self.key = np.asarray(jax.random.key_data(key))
+        self.key = np.asarray(jax.random.key_data(key) if _is_key(key) else key).tolist()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self.manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
@@ -213,20 +213,25 @@ class _Store:
         return self.manager.latest_step()
 
     def save(self, done: int, state: PyTree, history: dict[str, np.ndarray]) -> None:
-        tree = {"key": self.key, "state": _plain(state), "history": history}
-        self.manager.save(done, args=self.ocp.args.StandardSave(tree))
+        tree = {"state": _plain(state), "history": history}
+        args = self.ocp.args
+        self.manager.save(done, args=args.Composite(arrays=args.StandardSave(tree), run=args.JsonSave(self.run(tree))))
+
+    def run(self, tree: PyTree) -> dict[str, Any]:
+        """What tells one run from another: its key, and the names and types of what it keeps."""
+        state = {name: f"{x.dtype}{list(jnp.shape(x))}" for name, x in tree["state"].items()}
+        return {"key": self.key, "state": state, "metrics": sorted(tree["history"])}
 
     def load(self, state: PyTree, history: dict[str, np.ndarray]) -> tuple[int, PyTree, dict[str, np.ndarray]]:
         done = self.latest()
         assert done is not None
-        like = {"key": self.key, "state": _plain(state), "history": {name: np.zeros(done) for name in history}}
-        try:
-            tree = self.manager.restore(done, args=self.ocp.args.StandardRestore(like))
-        except (ValueError, KeyError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(OTHER_RUN.format(folder=self.folder, what=f"its arrays are others ({reason})")) from error
-        if not np.array_equal(tree["key"], self.key):
-            raise ValueError(OTHER_RUN.format(folder=self.folder, what="it has another key"))
+        like = {"state": _plain(state), "history": {name: np.zeros(done) for name in history}}
+        args = self.ocp.args
+        found = self.manager.restore(done, args=args.Composite(run=args.JsonRestore()))["run"]
+        for what, wanted in self.run(like).items():
+            if found[what] != wanted:
+                raise ValueError(OTHER_RUN.format(folder=self.folder, what=f"its {what} is {found[what]}, not {wanted}"))
+        tree = self.manager.restore(done, args=args.Composite(arrays=args.StandardRestore(like)))["arrays"]
         return done, _typed(tree["state"], state), {name: np.asarray(x) for name, x in tree["history"].items()}
 
 

@@ -97,11 +97,11 @@ def test_it_goes_on_from_a_saved_state(tmp_path):
     equal(
         sf.training.fit(carried, PARAMS, OPTIMIZER, KEY, 30, save_to=tmp_path / "a", **how), whole
     )  # nothing is left to do
-    with pytest.raises(ValueError, match="another key"):
+    with pytest.raises(ValueError, match="its key is"):
         sf.training.fit(carried, PARAMS, OPTIMIZER, jax.random.key(6), 40, save_to=tmp_path / "a", **how)
     with pytest.raises(ValueError, match="30 updates, and 10 are wanted"):
         sf.training.fit(carried, PARAMS, OPTIMIZER, KEY, 10, save_to=tmp_path / "a", **how)
-    with pytest.raises(ValueError, match="another run"):
+    with pytest.raises(ValueError, match=r"its state is .*float32\[3\]"):
         sf.training.fit(carried, {"l": jnp.zeros(4)}, OPTIMIZER, KEY, 40, save_to=tmp_path / "a", **how)
 
 
