@@ -39,7 +39,9 @@ SCIPY = {
     "Autoregressive": (
         sf.Autoregressive(
             step=lambda table, carry, token: (carry, jnp.log(table[token])),
-            params=jnp.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]), carry=(), length=3,
+            params=jnp.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]),
+            carry=(),
+            length=3,
         ),
         None,
         jnp.array([2, 1, 1]),

@@ -230,7 +230,9 @@ class _Store:
         found = self.manager.restore(done, args=args.Composite(run=args.JsonRestore()))["run"]
         for what, wanted in self.run(like).items():
             if found[what] != wanted:
-                raise ValueError(OTHER_RUN.format(folder=self.folder, what=f"its {what} is {found[what]}, not {wanted}"))
+                raise ValueError(
+                    OTHER_RUN.format(folder=self.folder, what=f"its {what} is {found[what]}, not {wanted}")
+                )
         tree = self.manager.restore(done, args=args.Composite(arrays=args.StandardRestore(like)))["arrays"]
         return done, _typed(tree["state"], state), {name: np.asarray(x) for name, x in tree["history"].items()}
 
