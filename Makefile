@@ -35,10 +35,10 @@ bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed
 
 test: $(VENV)/.stamp-test,adapters,bench,rl,training
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.stamp-test,adapters,bench,rl,training
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ def key(seed=0):
     return jax.random.key(seed)
 
 
-@pytest.mark.parametrize("p", [0.0, 1.0, 0.3])
+@pytest.mark.parametrize("p", [0.0, pytest.param(1.0, marks=pytest.mark.slow), 0.3])
 def test_exact_derivatives_in_probabilities_of_zero_and_one(p):
     np.testing.assert_allclose(sf.exact_grad(lambda x: x + 5.0, BITS, p), 1.0, rtol=1e-5)
     both = jax.hessian(lambda q: sf.exact(lambda x: x[0] * x[1], BITS, q))(jnp.array([0.5, p]))

@@ -26,7 +26,9 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize("estimator", [sf.score_function, sf.pathwise])
-@pytest.mark.parametrize("chunk_size", [1, 7, S, 3 * S])
+@pytest.mark.parametrize(
+    "chunk_size", [pytest.param(1, marks=pytest.mark.slow), 7, S, pytest.param(3 * S, marks=pytest.mark.slow)]
+)
 def test_any_chunk_size_gives_the_same(estimator, chunk_size):
     assert_same(value_and_grad(estimator, chunk_size=chunk_size), value_and_grad(estimator))
 
@@ -49,8 +51,12 @@ def test_fewer_draws_are_the_first_of_more():
     np.testing.assert_array_equal(few, many[:5])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize(("shape", "dtype"), [
+    ((), "float64"), ((2, 3), "float32"),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        ((), "float32"), ((3,), "float32"), ((3,), "float64"), ((2, 3), "float64"),
+    ]),
+])  # fmt: skip
 @pytest.mark.parametrize("impl", ["typed", "legacy"])
 def test_draws_are_the_rows_of_one_batch_of_jax_random(impl, shape, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -95,9 +101,12 @@ def test_hessian_is_the_same_in_chunks():
 
 
 @pytest.mark.sharded
-@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
-@pytest.mark.parametrize(("devices", "chunk_size", "how"), [
-    (1, None, "jit"), (2, None, "eager"), (2, 7, "jit"), (2, None, "vmap"), (8, None, "jit"), (8, 7, "eager"), (8, 8, "vmap"),
+@pytest.mark.parametrize(("devices", "chunk_size", "how", "explicit"), [
+    (2, 7, "jit", False), (8, None, "jit", True), (8, 7, "eager", False), (8, 8, "vmap", True),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        (1, None, "jit", False), (1, None, "jit", True), (2, None, "eager", False), (2, None, "eager", True), (2, 7, "jit", True),
+        (2, None, "vmap", False), (2, None, "vmap", True), (8, None, "jit", False), (8, 7, "eager", True), (8, 8, "vmap", False),
+    ]),
 ])  # fmt: skip
 def test_any_number_of_devices_gives_the_same(devices, explicit, chunk_size, how):
     mesh = jax.make_mesh((devices,), ("draws",), axis_types=(AxisType.Explicit if explicit else AxisType.Auto,))

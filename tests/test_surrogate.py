@@ -52,7 +52,7 @@ def test_every_order_is_unbiased_with_leave_one_out_and_f_of_the_parameters(x64,
 
 
 @pytest.mark.parametrize("baseline", [None, lambda values: 3.5])
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_order_is_unbiased_with_other_baselines(x64, order, baseline):
     p = jnp.array([0.7, -0.4])
     exact = derivative(order)(sf.testing.enumerate_expectation(f, law, BITS))(p)

@@ -269,7 +269,9 @@ def test_30_a_scalar_for_each_draw_is_required_where_one_is_wanted():
     assert value.shape == (1,) and info.values.shape == (7, 1) and info.log_probs.shape == (7,)
 
 
-@pytest.mark.parametrize("logit", [40.0, -40.0, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "logit", [pytest.param(40.0, marks=pytest.mark.slow), -40.0, np.inf, pytest.param(-np.inf, marks=pytest.mark.slow)]
+)
 def test_31_saturated_laws_give_no_nan(logit):
     """Jax #17070, distrax #7, #216: NaN from masked and saturated log-probabilities."""
     for estimator in ("score_function", "exact"):
