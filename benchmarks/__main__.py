@@ -17,6 +17,11 @@ from typing import NoReturn
 
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich", "jinja2": "jinja2"}
 
+PARTS = {
+    "credit": "Programs with several choices: what credit costs and brings, and other systems",
+    "control": "Policies that learn: CartPole, Pendulum, the short corridor; speed of rollouts (minutes; with --full, or by name)",
+}
+
 
 class Unusable(Exception):
     """A command line that cannot be met."""
@@ -38,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAME[,NAME...]",
-        help="problems, estimators or 'credit', by name or glob (see --list); others are left out",
+        help="problems, estimators, 'credit' or 'control', by name or glob (see --list); others are left out",
     )
     parser.add_argument(
         "--peers",
@@ -82,23 +87,26 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     from benchmarks.methods import METHODS
     from benchmarks.problems import PROBLEMS
     from benchmarks.results import collect
-    from benchmarks.run import CREDIT, credit_tasks, run, tasks
+    from benchmarks.run import CONTROL, CREDIT, control_tasks, credit_tasks, run, tasks
     from benchmarks.settings import Settings
     from benchmarks.store import Refused, open_store
 
-    problems, methods, credit = _chosen(options.only, list(PROBLEMS), list(METHODS), CREDIT)
+    usual = [CREDIT, CONTROL] if options.mode == "full" and _has_gymnax() else [CREDIT]
+    problems, methods, parts = _chosen(options.only, list(PROBLEMS), list(METHODS), [CREDIT, CONTROL], usual)
     if options.list:
         for heading, names in (("problems", problems), ("estimators", methods)):
             print(heading)
             for name in names:
                 title = PROBLEMS[name].title if heading == "problems" else METHODS[name].label
                 print(f"  {name:<16} {title}")
-        if credit:
-            print(
-                f"programs\n  {CREDIT:<16} Programs with several choices: what credit costs and brings, and other systems"
-            )
+        if parts or options.only is None:
+            print("parts")
+            for name in [CREDIT, CONTROL] if options.only is None else parts:
+                print(f"  {name:<16} {PARTS[name]}")
         return 0
 
+    if CONTROL in parts and not _has_gymnax():
+        raise Unusable("gymnax not installed, which 'control' needs; pip install 'jax_scorefn[rl]' brings it")
     settings = Settings(options.mode, options.seed)
     try:
         store = open_store(options.out, settings, resume=options.resume)
@@ -106,7 +114,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
         raise Unusable(str(error)) from error
     log = Console(stderr=True, highlight=False)
     todo = tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods], settings, store)
-    run(todo + (credit_tasks(settings, options.peers) if credit else []), store, log)
+    todo += credit_tasks(settings, options.peers) if CREDIT in parts else []
+    run(todo + (control_tasks() if CONTROL in parts else []), store, log)
     results = collect(store)
     screen = Console(highlight=False)
     tables.show(screen if screen.is_terminal else Console(highlight=False, width=150), results)
@@ -118,28 +127,32 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     return 0
 
 
-def _chosen(
-    only: str | None, problems: list[str], methods: list[str], credit: str
-) -> tuple[list[str], list[str], bool]:
-    """The problems and the methods that the patterns of ``--only`` name, and whether ``credit`` is named.
+def _has_gymnax() -> bool:
+    return importlib.util.find_spec("gymnax") is not None
 
-    A side that none of them names is whole, but nothing is measured on problems where only ``credit`` is named.
+
+def _chosen(
+    only: str | None, problems: list[str], methods: list[str], parts: list[str], usual: list[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """The problems, methods and further parts that the patterns of ``--only`` name; without it, all and the usual parts.
+
+    Of problems and methods, a side that none of them names is whole; neither is measured where only parts are named.
     """
     if only is None:
-        return problems, methods, True
+        return problems, methods, usual
     patterns = [pattern.strip() for pattern in only.split(",") if pattern.strip()]
     if not patterns:
         raise Unusable("--only names nothing; --list prints the names")
     for pattern in patterns:
-        if not fnmatch.filter([*problems, *methods, credit], pattern):
+        if not fnmatch.filter([*problems, *methods, *parts], pattern):
             raise Unusable(f"no problem or estimator is called {pattern!r}; --list prints the names")
     named = [
         [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
-        for names in (problems, methods, [credit])
+        for names in (problems, methods, parts)
     ]
     if named[2] and not named[0] and not named[1]:
-        return [], [], True
-    return named[0] or problems, named[1] or methods, bool(named[2])
+        return [], [], named[2]
+    return named[0] or problems, named[1] or methods, named[2]
 
 
 if __name__ == "__main__":

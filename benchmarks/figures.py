@@ -57,29 +57,30 @@ def draw(folder: Path, results: Results) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     if any(section.base and section.base.variance > 0 for section in results.sections):
         alt = "Variance per draw of each method relative to the plain score function, for each problem"
-        figures["overview"] = _both(folder, "overview", alt, lambda theme: _overview(results, theme))
+        figures["overview"] = both(folder, "overview", alt, lambda theme: _overview(results, theme))
     for section in results.sections:
         name = section.problem.name
         if section.measured:
             alt = f"Estimates, variance per draw, and variance times time of each method on: {section.problem.title}"
-            figures[name] = _both(folder, name, alt, lambda theme, s=section: _problem(s, theme))
+            figures[name] = both(folder, name, alt, lambda theme, s=section: _problem(s, theme))
         if section.curves:
             curve = section.problem.curve
             assert curve is not None
-            figures[f"{name}-curve"] = _both(
+            figures[f"{name}-curve"] = both(
                 folder, f"{name}-curve", curve.title, lambda theme, s=section: _curves(s, theme)
             )
     if results.credit.plates:
-        figures["plate"] = _both(
+        figures["plate"] = both(
             folder, "plate", "Variance of a plate's gradient against its size", lambda theme: _plate(results, theme)
         )
     if results.credit.has_peers:
         alt = "Variance and time of the gradient in each system, relative to jax_scorefn"
-        figures["peers"] = _both(folder, "peers", alt, lambda theme: _peers(results, theme))
+        figures["peers"] = both(folder, "peers", alt, lambda theme: _peers(results, theme))
     return figures
 
 
-def _both(folder: Path, name: str, alt: str, paint: Callable[[Theme], Any]) -> Figure:
+def both(folder: Path, name: str, alt: str, paint: Callable[[Theme], Any]) -> Figure:
+    """A figure on disk, painted with each theme."""
     paths = []
     for theme in (LIGHT, DARK):
         with _style(theme):

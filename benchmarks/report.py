@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from benchmarks import figures, words
+from benchmarks import control_figures, figures, words
 from benchmarks.findings import findings
 from benchmarks.peers import problems
 from benchmarks.results import Results
@@ -21,7 +21,7 @@ def write(folder: Path, results: Results, settings: Settings, *, seconds: float)
     """Draw the figures into ``folder`` and write the report beside them; its path."""
     pictures = {
         name: {"light": _embed(picture.light), "dark": _embed(picture.dark), "alt": picture.alt}
-        for name, picture in figures.draw(folder, results).items()
+        for name, picture in (figures.draw(folder, results) | control_figures.draw(folder, results.control)).items()
     }
     loader = jinja2.PackageLoader("benchmarks", package_path="")
     page = jinja2.Environment(

@@ -125,6 +125,7 @@ class Results:
 
     sections: list[Section]
     credit: Credit
+    control: dict[str, dict[str, Any]]
 
     @property
     def measured(self) -> list[Row]:
@@ -152,7 +153,7 @@ def collect(store: Store) -> Results:
         about = next((r for r in store.of("problem") if r["problem"] == problem.name), {})
         curves = [r for r in store.of("curve") if r["problem"] == problem.name and r["method"] in METHODS]
         sections.append(Section(problem, rows, about.get("facts", {}), about.get("reference", ""), curves))
-    return Results(sections, _credit(store))
+    return Results(sections, _credit(store), {record["problem"]: record for record in store.of("control")})
 
 
 def _credit(store: Store) -> Credit:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import credit, measure, peers
+from benchmarks import control, credit, measure, peers
 from benchmarks.methods import Method
 from benchmarks.peers import ours
 from benchmarks.problems import Problem, Setup
@@ -21,6 +21,8 @@ from benchmarks.store import Store
 
 CREDIT = "credit"
 """The name of what is measured of programs with several choices."""
+CONTROL = "control"
+"""The name of what is measured of policies that learn."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,11 @@ def credit_tasks(settings: Settings, environments: Path) -> list[Task]:
             done = {"kind": "peer-done", "problem": "", "method": peer}
             todo.append(Task("peer-done", "", peer, lambda p=peer, py=python, done=done: [*peers.measure(py, p), done]))
     return todo
+
+
+def control_tasks() -> list[Task]:
+    """Policies that learn, and how fast rollouts are."""
+    return [Task("control", name, "", lambda do=do: [do()]) for name, do in control.WORKLOADS.items()]
 
 
 def run(todo: Sequence[Task], store: Store, console: Console) -> None:

@@ -76,6 +76,7 @@ def rollout(
     *,
     start: Place | None = None,
     forget: bool = False,
+    estimator: str = "score",
 ) -> Rollout:
     """``num_steps`` steps of a policy in an environment that starts again wherever an episode ends.
 
@@ -89,6 +90,8 @@ def rollout(
       start: where to go on from (``last`` of the rollout before); None begins an episode.
       forget: mark the ends of episodes with :func:`jax_scorefn.programs.forget`. Under ``expectation`` actions are then charged up to
         the end of their own episode only: another objective than the sum of the rewards of the window.
+      estimator: of the actions, as in :func:`jax_scorefn.sample`. ``"pathwise"`` differentiates through policy, dynamics and rewards,
+        for environments whose step is differentiable in state and action.
 
     Returns:
       :class:`Rollout`. For many environments: ``jax.vmap(lambda key: rollout(...))(keys)``.
@@ -121,7 +124,7 @@ def rollout(
 
     def step(place: Place, key: Key) -> tuple[Place, Rollout]:
         key_action, key_step, key_reset = jax.random.split(key, 3)
-        action = sample(key_action, policy(params, place.observation), name="action")
+        action = sample(key_action, policy(params, place.observation), estimator=estimator, name="action")
         observation, state, reward, terminated, truncated = _checked(env_step(key_step, place.state, action), place)
         total = place.episode_return + reward.astype(place.episode_return.dtype)
         length = place.episode_length + 1

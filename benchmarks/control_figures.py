@@ -1,0 +1,94 @@
+"""Pictures of policies that learn: curves with bands over seeds, and the variance along the path of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib import ticker
+
+from benchmarks.figures import PALETTE, Figure, Theme, both
+
+SHADES = {"score": PALETTE[0], "pathwise": PALETTE[1]}
+NAMES = {"score": "score function", "pathwise": "pathwise, through the dynamics"}
+
+
+def draw(folder: Path, control: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+    """The figures of what was measured, as PNG files in ``folder``; name -> figure."""
+    painters = {
+        "cart pole": ("cart-pole", "Return of CartPole-v1 against steps in the environment, for 20 seeds", _cart_pole),
+        "pendulum": ("pendulum", "Return of Pendulum-v1 while it is learned, and variance times time on the way", _pendulum),
+        "corridor": ("corridor", "Expected return in the short corridor against episodes", _corridor),
+    }  # fmt: skip
+    return {
+        name: both(folder, name, alt, lambda theme, paint=paint, record=control[problem]: paint(record, theme))
+        for problem, (name, alt, paint) in painters.items()
+        if problem in control
+    }
+
+
+def _cart_pole(record: dict[str, Any], theme: Theme) -> Any:
+    steps, curves = np.asarray(record["steps"]), np.asarray(record["curves"])
+    figure, ax = plt.subplots(figsize=(9.5, 3.8))
+    for low, high, alpha in ((0, 100, 0.13), (25, 75, 0.28)):
+        band = np.percentile(curves, (low, high), axis=0)
+        label = "all seeds" if low == 0 else "the middle half"
+        ax.fill_between(steps, *band, color=PALETTE[1], alpha=alpha, lw=0, label=label)
+    ax.plot(steps, np.median(curves, axis=0), color=PALETTE[1], lw=2, label="median seed")
+    ax.axhline(475, color=theme.ink, lw=1, ls=(0, (4, 3)))
+    ax.annotate("475", (steps[0], 475), xytext=(0, 4), textcoords="offset points", fontsize=9)
+    ax.set_ylim(0, 515)
+    ax.set_ylabel(f"mean return of {record['episodes']} episodes")
+    _finish(ax, theme, "steps in the environment")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _pendulum(record: dict[str, Any], theme: Theme) -> Any:
+    figure, axes = plt.subplots(2, len(record["curves"]), figsize=(12.5, 6.6), sharex=True, sharey="row")
+    for column, (policy, curves) in zip(axes.T, record["curves"].items(), strict=True):
+        learning, work = column
+        for route, rows in curves.items():
+            rows = np.asarray(rows)
+            learning.fill_between(
+                record["updates"], rows.min(axis=0), rows.max(axis=0), color=SHADES[route], alpha=0.18, lw=0
+            )
+            learning.plot(record["updates"], rows.mean(axis=0), color=SHADES[route], lw=2, label=NAMES[route])
+            found = record["path"][policy][route]
+            product = np.asarray(found["variance"]) * found["microseconds"]
+            work.plot(record["snapshots"], product, "o-", color=SHADES[route], lw=2, ms=6)
+        learning.set_title(f"{policy} policy")
+        work.set_yscale("log")
+        work.yaxis.set_minor_locator(ticker.NullLocator())
+        _finish(learning, theme, "")
+        _finish(work, theme, "updates")
+    axes[0, 0].set_ylabel("return of an episode")
+    axes[1, 0].set_ylabel("variance × microseconds")
+    axes[0, 0].legend(loc="upper left")
+    return figure
+
+
+def _corridor(record: dict[str, Any], theme: Theme) -> Any:
+    figure, ax = plt.subplots(figsize=(9.5, 3.8))
+    for shade, (name, curve) in zip(PALETTE, record["curves"].items(), strict=False):
+        middle, error = np.asarray(curve), 2 * np.asarray(record["errors"][name])
+        ax.fill_between(record["episodes"], middle - error, middle + error, color=shade, alpha=0.2, lw=0)
+        ax.plot(record["episodes"], middle, color=shade, lw=2, label=name)
+    ax.axhline(record["best"], color=theme.ink, lw=1, ls=(0, (4, 3)))
+    ax.annotate(f"{record['best']:.2f}, the best".replace("-", "−"), (record["episodes"][0], record["best"]),
+                xytext=(0, 5), textcoords="offset points", fontsize=9)  # fmt: skip
+    ax.margins(y=0.1)
+    ax.set_ylabel("expected return")
+    _finish(ax, theme, "episodes")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _finish(ax: Any, theme: Theme, xlabel: str) -> None:
+    ax.margins(x=0)
+    ax.grid(True, axis="both")
+    ax.tick_params(axis="y", colors=theme.soft)
+    ax.set_xlabel(xlabel)
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}".replace(",", "\u2009")))
