@@ -177,7 +177,7 @@ def share(count: int, total: int) -> tuple[float, float, float]:
 
 
 def chess(
-    seconds: float = 360.0,
+    seconds: float = 240.0,
     num_envs: int = 64,
     num_steps: int = 32,
     every: int = 10,

@@ -20,6 +20,7 @@ def draw(folder: Path, control: dict[str, dict[str, Any]]) -> dict[str, Figure]:
     painters = {
         "cart pole": ("cart-pole", "Return of CartPole-v1 against steps in the environment, for 20 seeds", _cart_pole),
         "pendulum": ("pendulum", "Return of Pendulum-v1 while it is learned, and variance times time on the way", _pendulum),
+        "chess": ("chess", "Games of 5 x 5 chess won and lost against random moves, while it is learned", _chess),
         "corridor": ("corridor", "Expected return in the short corridor against episodes", _corridor),
     }  # fmt: skip
     return {
@@ -47,7 +48,7 @@ def _cart_pole(record: dict[str, Any], theme: Theme) -> Any:
 
 
 def _pendulum(record: dict[str, Any], theme: Theme) -> Any:
-    figure, axes = plt.subplots(2, len(record["curves"]), figsize=(12.5, 6.6), sharex=True, sharey="row")
+    figure, axes = plt.subplots(2, len(record["curves"]), figsize=(12.5, 6.6), sharex=True, sharey="row", squeeze=False)
     for column, (policy, curves) in zip(axes.T, record["curves"].items(), strict=True):
         learning, work = column
         for route, rows in curves.items():
@@ -67,6 +68,29 @@ def _pendulum(record: dict[str, Any], theme: Theme) -> Any:
     axes[0, 0].set_ylabel("return of an episode")
     axes[1, 0].set_ylabel("variance × microseconds")
     axes[0, 0].legend(loc="upper left")
+    return figure
+
+
+def _chess(record: dict[str, Any], theme: Theme) -> Any:
+    counts = np.asarray(record["counts"])
+    bins = np.array_split(np.arange(len(counts)), min(40, len(counts)))
+    moves = [record["moves"][rows[-1]] for rows in bins]
+    sums = np.array([counts[rows].sum(axis=0) for rows in bins])
+    figure, ax = plt.subplots(figsize=(9.5, 3.8))
+    for column, name, shade in ((0, "won", PALETTE[3]), (1, "lost", PALETTE[0])):
+        p, n = sums[:, column] / sums[:, 2], sums[:, 2]
+        error = 2 * np.sqrt(p * (1 - p) / n)
+        ax.fill_between(moves, p - error, p + error, color=shade, alpha=0.2, lw=0)
+        ax.plot(moves, p, color=shade, lw=2, label=f"{name}, of the games that ended then")
+        for x, (share, low, high) in zip((0, moves[-1]), record[name], strict=True):
+            label = f"{name}, {record['games']} games apart" if x else None
+            error = [[share - low], [high - share]]
+            ax.errorbar(x, share, yerr=error, fmt="D", ms=6, color=shade, capsize=4, lw=1.4, label=label, clip_on=False)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    ax.set_ylabel("share of games")
+    _finish(ax, theme, "moves played")
+    ax.legend(loc="center right")
     return figure
 
 

@@ -22,7 +22,7 @@ class Finding:
 
 def findings(results: Results) -> list[Finding]:
     """What this run found, the most useful first."""
-    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time, _credit, _peers)
+    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time, _credit, _peers, _cart_pole, _pendulum, _chess)
     return [finding for make in makers if (finding := make(results)) is not None]
 
 
@@ -178,6 +178,54 @@ def _peers(results: Results) -> Finding | None:
         f"{noise} times. All their means agree with ours within {max(row.apart for row in others):.1f} standard errors. "
         f"Times lie between {number(min(row.slowness for row in others), 2)} and {times(slow.slowness)} of ours.",
     )
+
+
+def _cart_pole(results: Results) -> Finding | None:
+    if (record := results.control.get("cart pole")) is None:
+        return None
+    text = (
+        f"{record['reached']} of {record['seeds']} seeds reach a mean return of 475 over {record['episodes']} episodes of "
+        f"CartPole-v1 with reward-to-go and a learned baseline"
+    )
+    if record["reached"]:
+        text += f", the median after {number(record['median_steps'])} steps"
+    text += f". All of them, evaluations included, are one program that takes {record['seconds']:.0f} s."
+    return Finding(
+        f"{record['reached']} of {record['seeds']}", "seeds solve CartPole", text, alarm=not record["passed"]
+    )
+
+
+def _pendulum(results: Results) -> Finding | None:
+    if (record := results.control.get("pendulum")) is None:
+        return None
+    ratios = []
+    for routes in record["path"].values():
+        score, path = routes["score"], routes["pathwise"]
+        slower = path["microseconds"] / score["microseconds"]
+        ratios += [slower * b / a for a, b in zip(score["variance"], path["variance"], strict=True)]
+    wins, most, least = sum(ratio > 1 for ratio in ratios), max(ratios), min(ratios)
+    text = f"Through {record['num_steps']} steps of a pendulum "
+    if wins:
+        text += (
+            f"the pathwise derivative is no sure winner: at {wins} of {len(ratios)} places on the way of a training the "
+            f"score function has less variance × time, by up to {times(most)} times. "
+        )
+    if least < 1:
+        text += f"At the best place for it, pathwise has {times(1 / least)} times less."
+    return Finding(f"{times(most)}×", "less noise than through the dynamics, at most", text)
+
+
+def _chess(results: Results) -> Finding | None:
+    if (record := results.control.get("chess")) is None:
+        return None
+    before, (after, low, high) = record["won"][0][0], record["won"][1]
+    text = (
+        f"REINFORCE with a learned baseline, against an opponent that moves at random: after "
+        f"{record['seconds'] / 60:.0f} minutes it wins {after * 100:.0f} % of {record['games']} games (95 %: {low * 100:.0f} "
+        f"to {high * 100:.0f} %)."
+    )
+    figure = f"{before * 100:.0f} → {after * 100:.0f} %"
+    return Finding(figure, "of games won, 5 × 5 chess", text, alarm=not record["passed"])
 
 
 def _section(results: Results, row: Row) -> Section:

@@ -17,6 +17,7 @@ def show(console: Console, results: Results) -> None:
         console.print()
         console.print(_table(section, results))
     _credit(console, results)
+    _control(console, results)
     if not results.sections:
         return
     console.print(
@@ -110,6 +111,28 @@ def _credit(console: Console, results: Results) -> None:
         console.print(table)
     for failure in credit.failed:
         console.print(f"{failure['method']} was not measured: {failure['reason']}", markup=False)
+
+
+def _control(console: Console, results: Results) -> None:
+    if not results.control:
+        return
+    table = _simple("Policies that learn", "task", "found", "wanted")
+    for name, record in results.control.items():
+        found, wanted = {
+            "cart pole": lambda r: (f"{r['reached']} of {r['seeds']} seeds at 475", "18"),
+            "pendulum": lambda r: (
+                ", ".join(f"{p}/{e} {v:.0f}" for p, row in r["last"].items() for e, v in row.items()),
+                "",
+            ),
+            "chess": lambda r: (
+                f"{r['won'][0][0]:.0%} of games won before, {r['won'][1][0]:.0%} after",
+                "intervals apart",
+            ),
+            "corridor": lambda r: (f"{max(r['last'].values()):.3f}", f"within 1 % of {r['best']:.3f}"),
+            "speed": lambda r: (f"{r['ratio']:.2f} of by hand", "0.90"),
+        }[name](record)
+        table.add_row(name, found, wanted if record["passed"] else f"[bold red]{wanted} MISSED[/bold red]")
+    console.print(table)
 
 
 def _simple(title: str, *columns: str) -> Table:
