@@ -50,7 +50,7 @@ lint: $(VENV)/.stamp-dev
 types: $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 	$(BIN)/pyright
 
-docs: $(VENV)/.stamp-docs
+docs: $(VENV)/.stamp-docs,rl
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/coverage.py
 	! $(BIN)/python docs/coverage.py --twin

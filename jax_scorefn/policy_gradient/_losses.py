@@ -81,7 +81,9 @@ def reinforce(
     Raises:
       TypeError, ValueError: as :func:`discounted_returns`.
 
-    Bias: none for one episode, for derivatives of every order. For a window of several see :func:`reward_to_go`. Example:
+    Bias: none for one episode, for derivatives of every order. For a window of several see :func:`reward_to_go`.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> loss = lambda l: sf.policy_gradient.reinforce(l, jnp.array([1.0, 2.0])).sum
       >>> print(loss(jnp.zeros(2)), jax.grad(loss)(jnp.zeros(2)))
@@ -133,7 +135,9 @@ def reward_to_go(
 
     Bias: none for one episode, for derivatives of every order (with ``v_t``, that of the critic). In a window of several, actions are
     charged up to the end of their episode: the gradient of the return of the episode in progress, not of the sum over the window. For
-    that one use :func:`jax_scorefn.expectation`. Example:
+    that one use :func:`jax_scorefn.expectation`.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> loss = lambda l: sf.policy_gradient.reward_to_go(l, jnp.array([1.0, 2.0])).sum
       >>> print(loss(jnp.zeros(2)), jax.grad(loss)(jnp.zeros(2)))
@@ -174,7 +178,9 @@ def actor_critic(log_prob_t: Array, advantage_t: Array, *, mask: Array | None = 
       TypeError: for arrays that are not one trajectory.
 
     Bias: that of the advantages as estimates of q - v, and of leaving out the discounts D_t of :func:`reward_to_go`; multiply the
-    advantages by them where that matters. Example:
+    advantages by them where that matters.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> loss = lambda l: sf.policy_gradient.actor_critic(l, jnp.array([1.0, -2.0])).sum
       >>> print(loss(jnp.zeros(2)), jax.grad(loss)(jnp.zeros(2)))
@@ -244,7 +250,9 @@ def ppo_clip(
       ValueError: for bounds that are none.
 
     Bias: none at the first step on a batch, where all ratios are 1 and it is :func:`actor_critic`; later wherever a bound is reached.
-    First derivatives only. Example:
+    First derivatives only.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> loss = lambda l: sf.policy_gradient.ppo_clip(l, jnp.zeros(3), jnp.array([1.0, 1.0, -1.0])).sum
       >>> print(jax.grad(loss)(jnp.array([0.0, 1e3, -1e3])))
@@ -292,7 +300,9 @@ def grpo(
       TypeError: for arrays of other shapes.
       ValueError: for an unknown reduction, and for bounds that are none.
 
-    Bias: on-policy with "sequence_sum" none but that of the advantages; the other reductions have objectives of their own. Example:
+    Bias: on-policy with "sequence_sum" none but that of the advantages; the other reductions have objectives of their own.
+
+    Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> l, mask = jnp.zeros(4), jnp.array([False, True, True, True])
       >>> for reduction in ("sequence_sum", "token_mean", "sequence_mean"):

@@ -32,7 +32,9 @@ def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = No
     Raises:
       TypeError: for arrays that are not one trajectory.
 
-    Bias: none on-policy, for derivatives of every order. Example:
+    Bias: none on-policy, for derivatives of every order.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> l, ref = jnp.array([-1.0, -2.0]), jnp.array([-1.5, -1.0])
       >>> loss = lambda l: sf.policy_gradient.kl_loss(l, ref).sum

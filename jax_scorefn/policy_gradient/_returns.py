@@ -123,7 +123,9 @@ def gae(
     Raises:
       TypeError: for arrays that are not one trajectory, and flags that are not booleans.
 
-    Bias: that of the critic, weighted by 1 - lambda. Example:
+    Bias: that of the critic, weighted by 1 - lambda.
+
+    Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> r, v = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0, 1.0, 2.0])
       >>> print(sf.policy_gradient.gae(r, v[:-1], v[1:], discount_t=0.5, lambda_=1.0))
@@ -206,7 +208,9 @@ def vtrace(
     Raises:
       TypeError: for arrays that are not one trajectory, and flags that are not booleans.
 
-    Bias: wherever a bound is reached, by design. Example:
+    Bias: wherever a bound is reached, by design.
+
+    Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> r, v = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0, 1.0, 2.0])
       >>> print(sf.policy_gradient.vtrace(r, v[:-1], v[1:], jnp.zeros(3), discount_t=0.5).advantages)

@@ -102,7 +102,9 @@ def rollout(
       ValueError: for ``num_steps`` that is not a positive int.
 
     Bias: under ``expectation``, none, for the sum of the rewards of the window, resets and all. Cost: a step of the policy, of the
-    environment, and a reset, for each step. Example:
+    environment, and a reset, for each step.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> env_reset = lambda key: (jnp.zeros(1), jnp.zeros(()))
       >>> def env_step(key, position, action):

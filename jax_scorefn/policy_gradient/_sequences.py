@@ -72,7 +72,9 @@ def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Los
       TypeError: for other shapes.
       ValueError: for a group of one.
 
-    Bias: none, for derivatives of every order. Example:
+    Bias: none, for derivatives of every order.
+
+    Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> loss = lambda l: sf.policy_gradient.rloo(l, jnp.array([1.0, 0.0])).sum
       >>> print(loss(jnp.zeros((2, 3))), jax.grad(loss)(jnp.zeros((2, 3)))[:, 0])

@@ -87,7 +87,9 @@ def fit(
       ImportError: without the packages for a progress bar or saved states (the extra ``training``).
 
     The gradient is that of the loss as it is; of an estimate of this library it is an unbiased estimate. Cost: one compilation for
-    each length of inner loop, and two copies of the state. Example:
+    each length of inner loop, and two copies of the state.
+
+    Example:
       >>> import jax, jax.numpy as jnp, optax, jax_scorefn as sf
       >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
       >>> loss = lambda logit, key: sf.score_function(lambda x: (x - 1.0) ** 2, coin, logit, key, num_samples=16)
