@@ -113,6 +113,31 @@ def test_with_the_mark_it_is_another_gradient():
     assert grads[True].var(axis=0).sum() < grads[False].var(axis=0).sum()
 
 
+def carried(key, x, action):
+    """A walk, x' = x + a with reward x': after T steps the mean of a enters T (T + 1) / 2 times."""
+    x = x + action
+    return x[None], x, x, jnp.array(False), jnp.array(False)
+
+
+def test_a_pathwise_rollout_goes_through_the_dynamics():
+    def total(estimator):
+        law, begin = lambda w, o: sf.Normal(loc=w, scale=1.0), lambda key: (jnp.zeros(1), jnp.zeros(()))
+        return lambda w, key: pg.rollout(law, carried, begin, w, key, 6, estimator=estimator).r_t.sum()
+
+    w, keys = jnp.array(0.3), jax.random.split(jax.random.key(5), 4000)
+    path = jax.jit(jax.vmap(jax.grad(sf.expectation(total("pathwise"))), (None, 0)))(w, keys)
+    np.testing.assert_allclose(path, 21.0, rtol=1e-6)  # no noise at all
+    np.testing.assert_allclose(
+        jax.grad(total("pathwise"))(w, keys[0]), 21.0, rtol=1e-6
+    )  # nothing to be scored, no wrapper needed
+    score = jax.jit(jax.vmap(jax.grad(sf.expectation(total("score"))), (None, 0)))(w, keys)
+    assert abs(score.mean() - 21.0) < 5 * score.std() / 4000**0.5 and score.std() / 4000**0.5 < 2.0
+    with pytest.raises(ValueError, match="estimator"):
+        total("path")(w, keys[0])
+    with pytest.raises(TypeError, match="reparameterized"):
+        run(PARAMS, keys[0], 3, estimator="pathwise")
+
+
 def test_on_its_own_it_refuses_to_be_differentiated_and_stopped_it_does_not():
     with pytest.raises(TypeError, match=r"choice action.*sf\.expectation"):
         jax.grad(lambda p: run(p, jax.random.key(0), 5).r_t.sum())(PARAMS)
