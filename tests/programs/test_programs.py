@@ -15,6 +15,15 @@ LOGITS = jnp.array([0.3, -0.5])
 BITS = np.array([0.0, 1.0])
 
 
+def pairs(firsts, seconds, default):
+    """All pairs of both; those not named (by a first, and the place of a second) are for the long run."""
+    return [
+        pytest.param(first, second, marks=[] if (first, place) in default else [pytest.mark.slow])
+        for first in firsts
+        for place, second in enumerate(seconds)
+    ]
+
+
 def two(p, key):
     k1, k2 = jax.random.split(key)
     a = sf.sample(k1, sf.Bernoulli(logits=p[0]), name="a")
@@ -212,8 +221,10 @@ def test_leave_one_out_is_that_of_each_step(unchecked_keys):
     np.testing.assert_allclose(auto, jax.grad(loss)(LOGITS), rtol=1e-4)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3, 7, 10])
-@pytest.mark.parametrize("baseline", ["auto", sf.baselines.batch_mean, None])
+@pytest.mark.parametrize(
+    ("chunk_size", "baseline"),
+    pairs((1, 3, 7, 10), ("auto", sf.baselines.batch_mean, None), default=[(1, 0), (3, 0), (7, 1), (10, 2)]),
+)
 def test_chunks_change_nothing(unchecked_keys, chunk_size, baseline):
     run = lambda c: jax.jit(
         jax.value_and_grad(sf.expectation(rollout, num_samples=10, chunk_size=c, baseline=baseline))
@@ -223,9 +234,8 @@ def test_chunks_change_nothing(unchecked_keys, chunk_size, baseline):
 
 
 @pytest.mark.sharded
-@pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
-@pytest.mark.parametrize("in_carry", [False, True])
+@pytest.mark.parametrize(("devices", "in_carry"), pairs((2, 8), (False, True), default=[(2, 0), (8, 1)]))
 def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("draws",), axis_types=(kind,))
