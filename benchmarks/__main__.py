@@ -19,7 +19,7 @@ NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich",
 
 PARTS = {
     "credit": "Programs with several choices: what credit costs and brings, and other systems",
-    "control": "Policies that learn: CartPole, Pendulum, the short corridor; speed of rollouts (minutes; with --full, or by name)",
+    "control": "Policies that learn: CartPole, Pendulum, chess, the short corridor (minutes: with --full, or by name)",
 }
 
 
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     from benchmarks.settings import Settings
     from benchmarks.store import Refused, open_store
 
-    usual = [CREDIT, CONTROL] if options.mode == "full" and _has_gymnax() else [CREDIT]
+    usual = [CREDIT, CONTROL] if options.mode == "full" and _has_environments() else [CREDIT]
     problems, methods, parts = _chosen(options.only, list(PROBLEMS), list(METHODS), [CREDIT, CONTROL], usual)
     if options.list:
         for heading, names in (("problems", problems), ("estimators", methods)):
@@ -105,8 +105,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
                 print(f"  {name:<16} {PARTS[name]}")
         return 0
 
-    if CONTROL in parts and not _has_gymnax():
-        raise Unusable("gymnax not installed, which 'control' needs; pip install 'jax_scorefn[rl]' brings it")
+    if CONTROL in parts and not _has_environments():
+        raise Unusable("gymnax or pgx not installed, which 'control' needs; pip install 'jax_scorefn[rl]' brings them")
     settings = Settings(options.mode, options.seed)
     try:
         store = open_store(options.out, settings, resume=options.resume)
@@ -127,8 +127,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     return 0
 
 
-def _has_gymnax() -> bool:
-    return importlib.util.find_spec("gymnax") is not None
+def _has_environments() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("gymnax", "pgx"))
 
 
 def _chosen(

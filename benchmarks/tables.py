@@ -122,7 +122,7 @@ def _control(console: Console, results: Results) -> None:
             "cart pole": lambda r: (f"{r['reached']} of {r['seeds']} seeds at 475", "18"),
             "pendulum": lambda r: (
                 ", ".join(f"{p}/{e} {v:.0f}" for p, row in r["last"].items() for e, v in row.items()),
-                "",
+                "finite returns",
             ),
             "chess": lambda r: (
                 f"{r['won'][0][0]:.0%} of games won before, {r['won'][1][0]:.0%} after",
