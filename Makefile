@@ -47,7 +47,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-dev $(VENV)/.stamp-bench
+types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training
 	$(BIN)/pyright
 
 docs: $(VENV)/.stamp-docs,rl
