@@ -10,9 +10,11 @@ An estimator is a function whose value estimates E[f(x)] and whose derivatives e
 """
 
 from jax_scorefn import baselines as baselines
+from jax_scorefn import control_variates as control_variates
 from jax_scorefn import distributions as distributions
 from jax_scorefn import policy_gradient as policy_gradient
 from jax_scorefn import programs as programs
+from jax_scorefn import schemes as schemes
 from jax_scorefn import testing as testing
 from jax_scorefn import training as training
 from jax_scorefn._surrogate import magic_box as magic_box
@@ -37,12 +39,16 @@ from jax_scorefn.distributions import family as family
 from jax_scorefn.estimators import ESTIMATORS as ESTIMATORS
 from jax_scorefn.estimators import Record as Record
 from jax_scorefn.estimators import black_box as black_box
+from jax_scorefn.estimators import double_control_variate as double_control_variate
+from jax_scorefn.estimators import double_control_variate_grad as double_control_variate_grad
 from jax_scorefn.estimators import exact as exact
 from jax_scorefn.estimators import exact_grad as exact_grad
 from jax_scorefn.estimators import pathwise as pathwise
 from jax_scorefn.estimators import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators import score_function as score_function
 from jax_scorefn.estimators import score_function_grad as score_function_grad
+from jax_scorefn.estimators import vargrad as vargrad
+from jax_scorefn.estimators import vargrad_grad as vargrad_grad
 from jax_scorefn.programs import expectation as expectation
 from jax_scorefn.programs import explain as explain
 from jax_scorefn.programs import sample as sample

@@ -17,12 +17,14 @@ NOT_A_FAMILY = """{name} needs a family as its second argument, not {given}. Mak
   sf.family(dist_fn)                                    # dist_fn(params) returns a distribution of one draw
   sf.family(log_prob=log_prob, sampler=sampler)         # log_prob(params, x) and sampler(key, params)
   sf.family(log_prob=log_prob, samples=xs)              # draws made elsewhere, on the leading axis
-  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis"""
-NOT_A_FORM = """sf.family takes one of these four forms; it got {given}.
+  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis
+  sf.family(log_prob=log_prob)                          # a density alone, with draws from proposal="""
+NOT_A_FORM = """sf.family takes one of these forms; it got {given}.
   sf.family(dist_fn)                                    # dist_fn(params) returns a distribution of one draw
   sf.family(log_prob=log_prob, sampler=sampler)         # log_prob(params, x) and sampler(key, params)
   sf.family(log_prob=log_prob, samples=xs)              # draws made elsewhere, on the leading axis (log_proposal= goes here)
-  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis"""
+  sf.family(log_prob=log_prob, support=xs)              # a finite set of values, on the leading axis
+  sf.family(log_prob=log_prob)                          # a density alone, with draws from proposal="""
 UNKNOWN_OPTION = "{name} has no option {given}. Its options: {options}."
 NOT_CALLABLE = "{name} needs a function of one draw as its first argument, not {given}."
 NO_FLOAT_PARAMS = (
@@ -40,6 +42,7 @@ WRONG_NUM_SAMPLES = (
     "family the draws that are wanted."
 )
 MISSING_CAPABILITY = "{estimator} needs a law that has {wanted}; {law} has {given}. {instead}"
+NO_ESTIMATOR = "No estimator can draw from it: pass score_function a proposal=, a law to draw from instead."
 CAPABILITY_WORDS = {
     Capability.LOG_PROB: "a log-probability",
     Capability.SAMPLE: "a sampler",
@@ -48,6 +51,8 @@ CAPABILITY_WORDS = {
     Capability.FROM_UNIFORM: "draws made from uniforms",
     Capability.SUPPORT: "a finite support",
     Capability.QUADRATURE: "a quadrature",
+    Capability.MOMENTS: "a known mean and covariance",
+    Capability.MODE: "a known mode",
 }
 BAD_VALUE = (
     "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "
@@ -68,17 +73,17 @@ ONE_OF_TWO = "{law} takes {first} or {second}, one of the two and not both."
 TOO_FEW_FOR_BASELINE = (
     "The baseline {baseline} needs at least {wanted} draws and got {given}: raise num_samples, or pass baseline=None."
 )
+TOO_FEW_GROUPS_FOR_BASELINE = (
+    "The baseline {baseline} needs at least {wanted} groups of draws, and there are {given} of {size}: the draws of a group depend "
+    "on each other, so a baseline is made of the other groups. Raise num_samples, or pass baseline=None."
+)
 BAD_BASELINE = (
-    "A baseline is sf.baselines.leave_one_out, batch_mean, ema(decay).bind(state), a function of the values, or None; "
-    "not {given}."
+    "A baseline is a member of sf.baselines (leave_one_out, batch_mean, optimal_constant, self_critical, ema(decay).bind(state), "
+    "learned(apply).bind(state, context)), a function of the values, or None; not {given}."
 )
 BASELINE_SHAPE = (
     "The baseline {baseline} returned shape {given} for values of shape {wanted}: return one number for each draw and "
     "element of f, or a shape that broadcasts to it."
-)
-UNBOUND_BASELINE = (
-    "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
-    "baseline=ema_.bind(state)."
 )
 ORDER = (
     "{name} estimates derivatives up to order {order} and was differentiated once more, which would give a wrong number "

@@ -62,6 +62,18 @@ def magic_box(log_prob: Array, weight: Array | None = None) -> Array:
     return _box(log_prob, weight)
 
 
+@jax.custom_jvp
+def scale_tangent(x: Array, factor: Array) -> Array:
+    """Value x, derivative ``factor`` times that of x. (x - stop(x) would be NaN where x is infinite.)"""
+    return jax.lax.select(jnp.full(x.shape, True), x, factor)
+
+
+@scale_tangent.defjvp
+def _scale_tangent_jvp(primals, tangents):
+    (x, factor), (dx, _) = primals, tangents
+    return scale_tangent(x, factor), stop_gradient(factor) * dx
+
+
 def score_surrogate(
     values: Array, log_probs: Array, baselines: Array | float = 0.0, weights: Array | None = None
 ) -> Array:

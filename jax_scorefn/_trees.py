@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,3 +44,21 @@ def num_leading(tree: PyTree) -> int:
             f"the leaves have shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]}."
         )
     return sizes.pop()[0]
+
+
+def flatten_floats(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """The float leaves as one vector, and the way back to a tree with the other leaves as they were."""
+    leaves, treedef = jax.tree.flatten(tree)
+    places = [j for j, leaf in enumerate(leaves) if is_float(leaf)]
+    arrays = [jnp.asarray(leaves[j]) for j in places]
+    dtype = max((array.dtype for array in arrays), key=lambda dtype: jnp.finfo(dtype).bits)
+    flat = jnp.concatenate([array.astype(dtype).reshape(-1) for array in arrays])
+
+    def restore(vector: Array) -> PyTree:
+        filled, start = list(leaves), 0
+        for j, array in zip(places, arrays, strict=True):
+            filled[j] = vector[start : start + array.size].reshape(array.shape).astype(array.dtype)
+            start += array.size
+        return treedef.unflatten(filled)
+
+    return flat, restore

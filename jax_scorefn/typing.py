@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array
@@ -32,6 +33,10 @@ class Capability(enum.Flag):
     """``grid(...)`` lists every value with its probability."""
     QUADRATURE = enum.auto()
     """``grid(...)`` gives nodes and weights that integrate smooth functions."""
+    MOMENTS = enum.auto()
+    """``mean()`` and ``covariance_times(v)`` are known in closed form."""
+    MODE = enum.auto()
+    """``mode()`` is the likeliest draw."""
 
 
 class Bias(enum.StrEnum):
@@ -68,3 +73,9 @@ class Info(NamedTuple):
     weights: Array
     value_standard_error: Array
     omitted_mass: Array | float = 0.0
+
+    @property
+    def effective_sample_size(self) -> Array:
+        """(sum w)^2 / sum w^2: how many plain draws the weighted ones are worth; all of them where the weights are equal."""
+        share = self.weights / jnp.max(self.weights)
+        return jnp.sum(share) ** 2 / jnp.sum(share**2)

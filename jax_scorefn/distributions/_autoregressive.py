@@ -50,7 +50,7 @@ class Autoregressive(Distribution):
     start: Any = 0
     end_token: int | None = None
     capabilities: ClassVar[Capability] = (
-        Capability.LOG_PROB | Capability.SAMPLE | Capability.FROM_UNIFORM | Capability.SUPPORT
+        Capability.LOG_PROB | Capability.SAMPLE | Capability.FROM_UNIFORM | Capability.SUPPORT | Capability.MODE
     )
 
     def _next(self, params: Any, carry: PyTree, token: Array) -> tuple[PyTree, Array]:
@@ -99,6 +99,11 @@ class Autoregressive(Distribution):
 
     def from_uniform(self, u: Array) -> Array:
         return self.from_uniform_and_log_prob(u)[0]
+
+    def mode(self) -> Array:
+        """The greedy sequence, each token the likeliest after those before it: what is decoded in practice."""
+        like = self.uniform_like()
+        return self._scan(jnp.zeros(like.shape, like.dtype), lambda _, logits: Categorical(logits=logits).mode())[0]
 
     def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
         """The sequence that uniforms make and its log-probability, in one pass."""

@@ -49,6 +49,8 @@ class Distribution:
     """
 
     capabilities: ClassVar[Capability] | property = Capability.LOG_PROB | Capability.SAMPLE
+    normalized: ClassVar[bool] | bool = True  # pyright: ignore[reportRedeclaration]
+    """Whether ``log_prob`` has its constant; without it estimators normalise by the draws."""
 
     @property
     def name(self) -> str:
@@ -92,6 +94,18 @@ class Distribution:
         """Points that stand for the law: its whole support, or quadrature nodes."""
         raise NotImplementedError
 
+    def mean(self) -> PyTree:
+        """E[x], floats in the structure of a draw."""
+        raise NotImplementedError
+
+    def covariance_times(self, v: PyTree) -> PyTree:
+        """The covariance matrix times a vector, which has the structure of a draw, as has the result."""
+        raise NotImplementedError
+
+    def mode(self) -> PyTree:
+        """The likeliest draw, held fixed."""
+        raise NotImplementedError
+
 
 class Elementwise(Distribution):
     """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw."""
@@ -107,6 +121,13 @@ class Elementwise(Distribution):
     def _nodes(self, num_nodes: int, max_value: int | None) -> tuple[Array, dict[str, Array]]:
         """Nodes for each coordinate, shape ``(n, *event)``, and what is known of their weights (see ``product_grid``)."""
         raise NotImplementedError
+
+    def _variance(self) -> Array:
+        """Variance of each coordinate."""
+        raise NotImplementedError
+
+    def covariance_times(self, v: Array) -> Array:
+        return self._variance() * v
 
     def log_prob(self, x: Array) -> Array:
         """Sum of the coordinates' log-probabilities: a float scalar."""

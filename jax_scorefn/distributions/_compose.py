@@ -94,6 +94,19 @@ class Joint(Distribution):
         pairs = [part.from_uniform_and_log_prob(leaf) for part, leaf in leaves]
         return treedef.unflatten([x for x, _ in pairs]), functools.reduce(operator.add, [lp for _, lp in pairs])
 
+    def mean(self) -> PyTree:
+        laws, treedef = self._laws()
+        return treedef.unflatten([part.mean() for part in laws])
+
+    def covariance_times(self, v: PyTree) -> PyTree:
+        laws, treedef = self._laws()
+        leaves = zip(laws, treedef.flatten_up_to(v), strict=True)
+        return treedef.unflatten([part.covariance_times(leaf) for part, leaf in leaves])
+
+    def mode(self) -> PyTree:
+        laws, treedef = self._laws()
+        return treedef.unflatten([part.mode() for part in laws])
+
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""
         laws, treedef = self._laws()

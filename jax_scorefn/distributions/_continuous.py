@@ -18,7 +18,9 @@ from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Elementwise, column, float_fields, law, spread
 from jax_scorefn.typing import Array, Capability, Key
 
-_SMOOTH = Capability.LOG_PROB | Capability.SAMPLE | Capability.REPARAMETERIZED | Capability.QUADRATURE
+_SMOOTH = (
+    Capability.LOG_PROB | Capability.SAMPLE | Capability.REPARAMETERIZED | Capability.QUADRATURE | Capability.MOMENTS
+)
 
 UNIFORM_ENDS = (
     "The ends of a Uniform law carry a derivative through its log-probability. Moving the ends moves the support, and the "
@@ -53,10 +55,19 @@ class Laplace(Elementwise):
 
     loc: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
+
+    def mean(self) -> Array:
+        return self._fields()[0]
+
+    def _variance(self):
+        return 2 * self._fields()[1] ** 2
+
+    def mode(self) -> Array:
+        return stop(self.mean())
 
     def sample(self, key: Key) -> Array:
         loc, scale = self._fields()
@@ -90,10 +101,19 @@ class Exponential(Elementwise):
     """
 
     rate: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
+
+    def mean(self) -> Array:
+        return 1 / self._fields()[0]
+
+    def _variance(self):
+        return 1 / self._fields()[0] ** 2
+
+    def mode(self) -> Array:
+        return jnp.zeros_like(self._fields()[0])
 
     def sample(self, key: Key) -> Array:
         (rate,) = self._fields()
@@ -128,10 +148,22 @@ class Gamma(Elementwise):
 
     concentration: Any
     rate: Any
-    capabilities: ClassVar[Capability] = _SMOOTH
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.MODE
 
     def _fields(self):
         return float_fields(self, concentration=self.concentration, rate=self.rate)
+
+    def mean(self) -> Array:
+        concentration, rate = self._fields()
+        return concentration / rate
+
+    def _variance(self):
+        concentration, rate = self._fields()
+        return concentration / rate**2
+
+    def mode(self) -> Array:
+        concentration, rate = stop(self._fields())
+        return jnp.maximum(concentration - 1, 0) / rate
 
     def _sample_log(self, key: Key) -> Array:
         concentration, rate = self._fields()
@@ -178,6 +210,14 @@ class Uniform(Elementwise):
     def _fields(self):
         return float_fields(self, low=self.low, high=self.high)
 
+    def mean(self) -> Array:
+        low, high = self._fields()
+        return (low + high) / 2
+
+    def _variance(self):
+        low, high = self._fields()
+        return (high - low) ** 2 / 12
+
     def sample(self, key: Key) -> Array:
         low, high = self._fields()
         return jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
@@ -217,6 +257,14 @@ class Beta(Elementwise):
 
     def _fields(self):
         return float_fields(self, a=self.a, b=self.b)
+
+    def mean(self) -> Array:
+        a, b = self._fields()
+        return a / (a + b)
+
+    def _variance(self):
+        a, b = self._fields()
+        return a * b / ((a + b) ** 2 * (a + b + 1))
 
     def _sample_logs(self, key: Key) -> tuple[Array, Array]:
         """Log x and log(1 - x)."""

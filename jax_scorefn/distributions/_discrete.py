@@ -25,7 +25,7 @@ DISCRETE_DRAW = (
     "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
 )
-_COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT
+_COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 
 
 def _held(law: Distribution, parameter: Array) -> Array:
@@ -43,10 +43,14 @@ class _Odds(Elementwise):
         name, field = one_of(self, "logits", "probs")
         return float_fields(self, **{name: field})
 
+    def _success(self) -> Array:
+        """The success probability."""
+        (field,) = self._fields()
+        return jax.nn.sigmoid(field) if self.probs is None else field
+
     def _probs(self) -> Array:
         """The success probability that a draw is made with."""
-        (field,) = self._fields()
-        return _held(self, jax.nn.sigmoid(field) if self.probs is None else field)
+        return _held(self, self._success())
 
     def _log_odds(self) -> tuple[Array, Array]:
         """Log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
@@ -103,7 +107,18 @@ class Bernoulli(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
+    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS
+
+    def mean(self) -> Array:
+        return self._success()
+
+    def _variance(self):
+        p = self._success()
+        return p * (1 - p)
+
+    def mode(self) -> Array:
+        p = stop(self._success())
+        return jnp.where(jnp.isnan(p), p, (p > 0.5).astype(p.dtype))
 
     def sample(self, key: Key) -> Array:
         probs = self._probs()
@@ -154,6 +169,9 @@ class Categorical(Distribution):
         """One uniform for each choice."""
         logits = self._logits()
         return jax.ShapeDtypeStruct(logits.shape[:-1], logits.dtype)
+
+    def mode(self) -> Array:
+        return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
         like = self.uniform_like()
@@ -223,12 +241,23 @@ class Binomial(_Odds):
     total_count: int
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT
+    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS
 
     def _trials(self) -> int:
         if type(self.total_count) is int and self.total_count == 0:
             return 0
         return _checks.positive_int("total_count", self.total_count)
+
+    def mean(self) -> Array:
+        return self._trials() * self._success()
+
+    def _variance(self):
+        p = self._success()
+        return self._trials() * p * (1 - p)
+
+    def mode(self) -> Array:
+        n = self._trials()
+        return jnp.minimum(jnp.floor((n + 1) * stop(self._success())), n).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
         n, probs = self._trials(), self._probs()
@@ -260,7 +289,17 @@ class Geometric(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
+    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS
+
+    def mean(self) -> Array:
+        return 1 / self._success()
+
+    def _variance(self):
+        p = self._success()
+        return (1 - p) / p**2
+
+    def mode(self) -> Array:
+        return jnp.ones(self._success().shape, jnp.int32)
 
     def sample(self, key: Key) -> Array:
         return jax.random.geometric(key, self._probs(), dtype=jnp.int32)
@@ -293,10 +332,19 @@ class Poisson(Elementwise):
     """
 
     rate: Any
-    capabilities: ClassVar[Capability] = _COUNT
+    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
+
+    def mean(self) -> Array:
+        return self._fields()[0]
+
+    def _variance(self):
+        return self._fields()[0]
+
+    def mode(self) -> Array:
+        return jnp.floor(stop(self._fields()[0])).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
         return jax.random.poisson(key, _held(self, self._fields()[0]), dtype=jnp.int32)

@@ -71,7 +71,7 @@ def family(
     independent: bool = False,
     support: PyTree = None,
 ) -> Family:
-    """The law p(x; params) of one draw, for every params, in one of four forms.
+    """The law p(x; params) of one draw, for every params, in one of five forms.
 
     ========================  ==========================================================================
     how p is given            call
@@ -80,6 +80,7 @@ def family(
     two functions             ``family(log_prob=..., sampler=...)``
     draws made elsewhere      ``family(log_prob=..., samples=xs)``
     a finite set              ``family(log_prob=..., support=xs)``
+    a density alone           ``family(log_prob=...)``, for estimators that draw from ``proposal=``
     ========================  ==========================================================================
 
     Args:
@@ -127,21 +128,46 @@ def family(
         return functools.update_wrapper(made, dist_fn, updated=())  # pyright: ignore[reportReturnType]
 
     sources = [name for name in ("sampler", "samples", "support") if name in given]
-    if not callable(log_prob) or len(sources) != 1 or (log_proposal is not None and samples is None):
+    if not callable(log_prob) or len(sources) > 1 or (log_proposal is not None and samples is None):
         raise TypeError(refusal)
+    bias = Bias.NONE if normalized else Bias.VANISHING
+    if not sources:
+        return Family(lambda params: Density(log_prob, params, normalized), log_prob, bias)
     if sampler is not None:
-        return Family(lambda params: FunctionLaw(log_prob, sampler, reparameterized, params), log_prob)
+        return Family(
+            lambda params: FunctionLaw(log_prob, sampler, reparameterized, normalized, params), log_prob, bias
+        )
     if samples is not None:
-        bias = Bias.NONE if independent and normalized else Bias.VANISHING
+        bias = bias if independent else Bias.VANISHING
         return Family(lambda params: GivenDraws(log_prob, params, samples, log_proposal, normalized), log_prob, bias)
     return Family(lambda params: GivenSupport(log_prob, params, support), log_prob)
+
+
+class Density(Distribution):
+    """A log-density and nothing else: draws come from a proposal."""
+
+    capabilities = Capability.LOG_PROB
+
+    def __init__(self, log_prob: LogProb, params: Params, normalized: bool):
+        self._log_prob, self._params, self.normalized = log_prob, params, normalized
+
+    def log_prob(self, x: PyTree) -> Array:
+        return _checks.log_prob(self, self._log_prob(self._params, x))
 
 
 class FunctionLaw(Distribution):
     """The law of two plain functions."""
 
-    def __init__(self, log_prob: LogProb, sampler: Callable[[Key, Any], Any], reparameterized: bool, params: Params):
+    def __init__(
+        self,
+        log_prob: LogProb,
+        sampler: Callable[[Key, Any], Any],
+        reparameterized: bool,
+        normalized: bool,
+        params: Params,
+    ):
         self._log_prob, self._sampler, self._params = log_prob, sampler, params
+        self.normalized = normalized
         self.capabilities = Capability.LOG_PROB | Capability.SAMPLE
         if reparameterized:
             self.capabilities |= Capability.REPARAMETERIZED
@@ -177,20 +203,11 @@ class GivenDraws(Distribution):
     def log_prob(self, x: PyTree) -> Array:
         return _checks.log_prob(self, self._log_prob(self._params, x))
 
-    def weights(self, log_probs: Array) -> Array:
-        """P / q of each draw, without a derivative; 1 where the draws are p's own."""
-        if self.log_proposal is None:
-            return jnp.ones_like(log_probs)
-        log_weights = stop(log_probs - self.log_proposal.astype(log_probs.dtype))
-        if not self.normalized:  # only their ratios count, so the largest is made 1
-            log_weights -= jnp.max(log_weights)
-        return jnp.exp(log_weights)
-
 
 class GivenSupport(Distribution):
     """A law on a finite set, normalised by summing over it."""
 
-    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT
+    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 
     def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
         self._log_prob, self._params = log_prob, params
@@ -205,6 +222,10 @@ class GivenSupport(Distribution):
 
     def log_prob(self, x: PyTree) -> Array:
         return self._unnormalized(x) - jax.nn.logsumexp(jax.vmap(self._unnormalized)(self.support))
+
+    def mode(self) -> PyTree:
+        likeliest = jnp.argmax(stop(self._log_probs()))
+        return jax.tree.map(lambda xs: xs[likeliest], self.support)
 
     def sample(self, key: Key) -> PyTree:
         return self.sample_and_log_prob(key)[0]

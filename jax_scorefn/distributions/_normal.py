@@ -29,6 +29,7 @@ _CONTINUOUS = (
     | Capability.FROM_UNIFORM
     | Capability.QUADRATURE
 )
+_CENTRED = _CONTINUOUS | Capability.MOMENTS | Capability.MODE
 
 
 def standard_normal(u: Array) -> Array:
@@ -64,10 +65,19 @@ class Normal(Elementwise):
 
     loc: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _CONTINUOUS
+    capabilities: ClassVar[Capability] = _CENTRED
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
+
+    def mean(self) -> Array:
+        return self._fields()[0]
+
+    def _variance(self):
+        return self._fields()[1] ** 2
+
+    def mode(self) -> Array:
+        return stop(self.mean())
 
     def sample(self, key: Key) -> Array:
         loc, scale = self._fields()
@@ -103,7 +113,7 @@ class MultivariateNormal(Distribution):
     loc: Any
     scale_tril: Any = None
     covariance: Any = None
-    capabilities: ClassVar[Capability] = _CONTINUOUS
+    capabilities: ClassVar[Capability] = _CENTRED
 
     def _fields(self) -> tuple[Array, Array]:
         name, matrix = one_of(self, "scale_tril", "covariance")
@@ -120,6 +130,16 @@ class MultivariateNormal(Distribution):
         """One uniform for each coordinate."""
         loc, _ = self._fields()
         return jax.ShapeDtypeStruct(loc.shape, loc.dtype)
+
+    def mean(self) -> Array:
+        return self._fields()[0]
+
+    def covariance_times(self, v: Array) -> Array:
+        _, tril = self._fields()
+        return tril @ (tril.T @ v)
+
+    def mode(self) -> Array:
+        return stop(self.mean())
 
     def sample(self, key: Key) -> Array:
         loc, tril = self._fields()

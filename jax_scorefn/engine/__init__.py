@@ -3,6 +3,8 @@
 from jax_scorefn.engine._map import HOST_RESULT as HOST_RESULT
 from jax_scorefn.engine._map import map_draws as map_draws
 from jax_scorefn.engine._map import map_index as map_index
-from jax_scorefn.engine._map import map_points as map_points
+from jax_scorefn.engine._map import points as points
 from jax_scorefn.engine._noise import Noise as Noise
+from jax_scorefn.engine._noise import noise_of as noise_of
+from jax_scorefn.engine._noise import uniform_of_bits as uniform_of_bits
 from jax_scorefn.engine._shard import rows_at as rows_at

@@ -7,48 +7,42 @@ one), each recomputed in the backward pass, so that memory is that of one chunk 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn.distributions import Distribution
-from jax_scorefn.engine._noise import Noise, noise_of
-from jax_scorefn.engine._shard import gather, spread
-from jax_scorefn.typing import Array, Key, PyTree
+from jax_scorefn.engine._shard import gather, rows_at, spread
+from jax_scorefn.typing import Array, PyTree
 
 HOST_RESULT = "scorefn_host_result"
 """Name under which results of host calls are kept across recomputation, so that the host is called once."""
 
 
 def map_draws(
-    one_draw: Callable[[Noise], PyTree],
-    law: Distribution,
-    key: Key,
+    one_draw: Callable[[Any, PyTree], PyTree],
+    draws: Callable[[Array], Any],
     num_draws: int,
     *,
+    beside: PyTree = None,
     chunk_size: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
-    """``one_draw(noise i)`` for i = 0 .. num_draws - 1, stacked on a leading axis."""
-    noise = noise_of(law, key, num_draws)
-    return map_index(lambda i: jax.vmap(one_draw)(noise(i, sharding is None)), num_draws, chunk_size, sharding)
+    """``one_draw(draw i, row i of beside)`` for i = 0 .. num_draws - 1, stacked on a leading axis.
+
+    ``draws(index)`` makes what the draws of an index are made of: see ``noise_of`` and ``points``.
+    """
+
+    def many(index: Array) -> PyTree:
+        return jax.vmap(one_draw)(draws(index), rows_at(beside, index, sharding))
+
+    return map_index(many, num_draws, chunk_size, sharding)
 
 
-def map_points(
-    one_point: Callable[[PyTree], PyTree],
-    points: PyTree,
-    num_points: int,
-    *,
-    chunk_size: int | None = None,
-    sharding: jax.sharding.Sharding | None = None,
-) -> PyTree:
-    """``one_point`` of each row of ``points``, stacked on a leading axis."""
-
-    def one(i: Array) -> PyTree:
-        return one_point(jax.tree.map(lambda leaf: leaf[i], points))
-
-    return map_index(jax.vmap(one), num_points, chunk_size, sharding)
+def points(table: PyTree, sharding: jax.sharding.Sharding | None = None) -> Callable[[Array], PyTree]:
+    """Draws that are there already: rows of a table."""
+    return lambda index: rows_at(table, index, sharding)
 
 
 def map_index(

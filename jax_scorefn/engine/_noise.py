@@ -2,6 +2,7 @@
 
     a law that is made from uniforms     row i of jax.random.uniform(key, (S, D)), D uniforms for a draw
     any other law                        the key fold_in(key, i)
+    a law under a scheme                 row i of the scheme's uniforms, which are made of such rows (see ``schemes``)
 
 Threefry makes word n by encrypting the number n, so draw i owns the numbers i D .. i D + D - 1: a chunk or a device makes its own
 rows, no key is split, and the draws are those of ``jax.random`` for the whole batch. Other generators have no such
@@ -11,6 +12,7 @@ counter; there every law is drawn with a key of its own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
+from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
+from jax_scorefn.engine._shard import rows_at
 from jax_scorefn.typing import Array, Capability, Key, PyTree
+
+SCHEME_NEEDS_UNIFORMS = (
+    "The scheme {scheme} needs a law whose draws are made from uniforms; {law} is drawn otherwise (by rejection, or by a "
+    "sampler of its own). Leave the scheme out, or give the law from_uniform and uniform_like."
+)
 
 
 @jax.tree_util.register_dataclass
@@ -43,28 +52,58 @@ class Noise:
         return law.sample_and_log_prob(self.key)
 
 
-def noise_of(law: Distribution, key: Key, num_draws: int) -> Callable[[Array, bool], Noise]:
-    """``(index of draws, whether it is contiguous) -> Noise`` with the draws on the leading axis."""
-    words = _threefry_words(key) if Capability.FROM_UNIFORM in law.capabilities else None
-    if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
+def noise_of(
+    law: Distribution, key: Key, num_draws: int, scheme: Any = None, sharding: Sharding | None = None
+) -> Callable[[Array], Noise]:
+    """``index of draws -> Noise`` with the draws on the leading axis."""
+    if scheme is not None:
+        if Capability.FROM_UNIFORM not in law.capabilities:
+            raise TypeError(SCHEME_NEEDS_UNIFORMS.format(scheme=scheme.name, law=law.name))
+        key = jax.random.split(key, 1)[0]
+    elif jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
         jax.random.bits(key, (1,))  # neither fold_in nor the counter is a use of the key to JAX's checker; this is
-    if words is None:
-        return lambda index, _: Noise(key=jax.vmap(lambda i: jax.random.fold_in(key, i))(index))
-    like, treedef = jax.tree.flatten(law.uniform_like())
-    sizes = [math.prod(leaf.shape) for leaf in like]
-    starts = [sum(sizes[:j]) for j in range(len(sizes))]
+    if Capability.FROM_UNIFORM not in law.capabilities or (scheme is None and _threefry_words(key) is None):
+        return lambda index: Noise(key=jax.vmap(lambda i: jax.random.fold_in(key, i))(index))
+    leaves, treedef = jax.tree.flatten(law.uniform_like())
+    source = Uniforms(leaves, sharding)
+    rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_draws)
+    return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
 
-    def make(index: Array, contiguous: bool) -> Noise:
-        def rows(leaf: Any, start: int, size: int) -> Array:
-            high, low = _counters(index, num_draws, sum(sizes), start, size)
-            if contiguous:  # one long axis vectorises where a short last one does not
-                high, low = high.reshape(-1), low.reshape(-1)
-            first, second = threefry2x32_p.bind(*words, high, low)
-            return _uniform(first, second, leaf.dtype).reshape(index.shape + leaf.shape)
 
-        return Noise(uniforms=treedef.unflatten(list(map(rows, like, starts, sizes))))
+@dataclasses.dataclass(frozen=True)
+class Uniforms:
+    """What a scheme makes its uniforms of: for each leaf of a law's noise, one array with a row for each draw."""
 
-    return make
+    leaves: list[jax.ShapeDtypeStruct]
+    sharding: Sharding | None
+
+    def take(self, table: Array, index: Array) -> Array:
+        """Rows of a table, laid over devices where the index is."""
+        return rows_at(table, index, self.sharding)
+
+    def rows(self, key: Key, num_rows: int) -> Callable[[Array], list[Array]]:
+        """``index -> rows`` of num_rows independent ones."""
+        words = _threefry_words(key)
+        if words is None:
+            return jax.vmap(lambda i: self._drawn(jax.random.fold_in(key, i)))
+        sizes = [math.prod(leaf.shape) for leaf in self.leaves]
+        starts = [sum(sizes[:j]) for j in range(len(sizes))]
+
+        def make(index: Array) -> list[Array]:
+            def one(leaf: Any, start: int, size: int) -> Array:
+                high, low = _counters(index, num_rows, sum(sizes), start, size)
+                if self.sharding is None:  # one long axis vectorises where a short last one does not
+                    high, low = high.reshape(-1), low.reshape(-1)
+                first, second = threefry2x32_p.bind(*words, high, low)
+                return uniform_of_bits(_bits(first, second, leaf.dtype), leaf.dtype).reshape(index.shape + leaf.shape)
+
+            return list(map(one, self.leaves, starts, sizes))
+
+        return make
+
+    def _drawn(self, key: Key) -> list[Array]:
+        keys = jax.random.split(key, len(self.leaves))
+        return [jax.random.uniform(keys[j], leaf.shape, leaf.dtype) for j, leaf in enumerate(self.leaves)]
 
 
 def _threefry_words(key: Key) -> tuple[Array, Array] | None:
@@ -90,11 +129,17 @@ def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -
     return high + (low < column).astype(jnp.uint32), low
 
 
-def _uniform(first: Array, second: Array, dtype: Any) -> Array:
-    """Uniforms in [0, 1) from two words each, by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1."""
+def _bits(first: Array, second: Array, dtype: Any) -> Array:
+    """The bits of one float from two words, as ``jax.random.bits`` puts them together."""
     if jnp.finfo(dtype).bits == 64:
-        bits = (first.astype(jnp.uint64) << np.uint64(32)) | second.astype(jnp.uint64)
+        return (first.astype(jnp.uint64) << np.uint64(32)) | second.astype(jnp.uint64)
+    return first ^ second
+
+
+def uniform_of_bits(bits: Array, dtype: Any) -> Array:
+    """Uniforms in [0, 1) by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1."""
+    if jnp.finfo(dtype).bits == 64:
         mantissa = (bits >> np.uint64(12)) | np.uint64(0x3FF0000000000000)
         return jax.lax.bitcast_convert_type(mantissa, jnp.float64) - np.float64(1)
-    mantissa = ((first ^ second) >> np.uint32(9)) | np.uint32(0x3F800000)
+    mantissa = (bits >> np.uint32(9)) | np.uint32(0x3F800000)
     return (jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)).astype(dtype)

@@ -1,6 +1,8 @@
 """Estimators: one file each, all of one skeleton, registered in ``ESTIMATORS``."""
 
 from jax_scorefn.estimators._black_box import black_box as black_box
+from jax_scorefn.estimators._double_control_variate import double_control_variate as double_control_variate
+from jax_scorefn.estimators._double_control_variate import double_control_variate_grad as double_control_variate_grad
 from jax_scorefn.estimators._exact import exact as exact
 from jax_scorefn.estimators._exact import exact_grad as exact_grad
 from jax_scorefn.estimators._pathwise import pathwise as pathwise
@@ -9,3 +11,5 @@ from jax_scorefn.estimators._registry import ESTIMATORS as ESTIMATORS
 from jax_scorefn.estimators._registry import Record as Record
 from jax_scorefn.estimators._score_function import score_function as score_function
 from jax_scorefn.estimators._score_function import score_function_grad as score_function_grad
+from jax_scorefn.estimators._vargrad import vargrad as vargrad
+from jax_scorefn.estimators._vargrad import vargrad_grad as vargrad_grad

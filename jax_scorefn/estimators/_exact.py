@@ -66,7 +66,9 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
     sizes = {name: _checks.positive_int(name, n) for name, n in options.items() if n is not None}
     grid = law.grid(**sizes)
     num_points = grid.log_probs.shape[0]
-    values = engine.map_points(lambda x: _checks.value(f(x)), grid.points, num_points, **how)
+    values = engine.map_draws(
+        lambda x, _: _checks.value(f(x)), engine.points(grid.points, how["sharding"]), num_points, **how
+    )
 
     def info():
         no_error = jnp.zeros(values.shape[1:], values.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
@@ -19,7 +19,7 @@ from jax_scorefn.typing import Bias, Capability, Info
     differentiates_f=True,
     cite=("kingma2014", "figurnov2018"),
 )
-def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=False, **how):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
 
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
@@ -33,6 +33,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
+      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       chunk_size: draws in memory at once; None is all of them.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
@@ -62,16 +63,19 @@ def pathwise(f, logp, params, key, *, num_samples=64, keep_samples=False, **how)
     num_draws = _checks.positive_int("num_samples", num_samples)
     _checks.key("pathwise", key)
 
-    def one_draw(noise):
+    group_size = schemes.group_size(scheme, num_draws)
+
+    def one_draw(noise, _):
         x = noise.sample(law)
         value = _checks.value(f(x))
         return (value, x, _checks.log_prob(law, stop(law).log_prob(stop(x)))) if keep_samples else (value, None, None)
 
-    values, samples, log_probs = engine.map_draws(one_draw, law, key, num_draws, **how)
+    noise = engine.noise_of(law, key, num_draws, scheme, how["sharding"])
+    values, samples, log_probs = engine.map_draws(one_draw, noise, num_draws, **how)
 
     def info():
         weights = jnp.ones(num_draws, log_probs.dtype)
-        return Info(samples, values, log_probs, weights, mean_error(values, weights))
+        return Info(samples, values, log_probs, weights, mean_error(values, group_size))
 
     return jnp.mean(values, axis=0), info
 

@@ -50,6 +50,14 @@ class Record:
         """The needs that a law does not meet; empty if the estimator can be used."""
         return tuple(need for need in self.needs if not need & law.capabilities)
 
+    def bias_with(self, logp: Family | None = None, **options: Any) -> Bias:
+        """The bias of a call: the worst of the estimator's own, the family's and what the options add."""
+        declared = {self.bias, getattr(logp, "bias", Bias.NONE)}
+        declared |= {getattr(option, "bias", Bias.NONE) for option in options.values()}
+        if options.get("max_weight") is not None:
+            declared.add(Bias.BIASED)
+        return next(bias for bias in (Bias.BIASED, Bias.VANISHING, Bias.NONE) if bias in declared)
+
 
 ESTIMATORS: dict[str, Record] = {}
 """Name -> :class:`Record` for every estimator of the library."""
@@ -62,11 +70,12 @@ class _CheckedFamily:
     family: Family
     record: Record
 
-    def at(self, params: Params) -> Distribution:
+    def at(self, params: Params, needs: tuple[Capability, ...] | None = None) -> Distribution:
+        """The law, which has what the estimator needs (or just these, where the draws come from elsewhere)."""
         law = self.family.at(params)
         able = [name for name, record in ESTIMATORS.items() if not record.missing(law)]
-        instead = f"Estimators that work with it: {', '.join(able)}." if able else "No estimator works with it."
-        _checks.capabilities(self.record.name, law, self.record.needs, instead)
+        instead = f"Estimators that work with it: {', '.join(able)}." if able else _checks.NO_ESTIMATOR
+        _checks.capabilities(self.record.name, law, self.record.needs if needs is None else needs, instead)
         return limit_orders(self.record, law)  # the family may close over what is differentiated
 
 

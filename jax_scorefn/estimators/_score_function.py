@@ -1,16 +1,34 @@
-"""Score function: grad E[f(x)] = E[(f(x) - b) grad log p(x) + grad f(x)]     (Williams 1992; Kool et al. 2019)."""
+"""Score function: grad E[f(x)] = E[(f(x) - b) grad log p(x) + grad f(x)]     (Williams 1992; Kool et al. 2019).
+
+With control variates h, f is f - sum_j c_j (h_j - E h_j) throughout, and sum_j c_j grad E h_j is added. With draws of another law q,
+each score is weighted by p / q.
+"""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines, control_variates, engine
 from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
-from jax_scorefn._trees import along_draws
-from jax_scorefn.distributions import GivenDraws
+from jax_scorefn._trees import along_draws, stop
+from jax_scorefn.estimators._per_parameter import correction, fit, scores_of
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._source import importance_weights, source_of
 from jax_scorefn.estimators._statistics import mean_error, ratio_error
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
+
+RATIO = (
+    "An estimate that is normalised by its weights (the family has normalized=False) brings a baseline of its own, the weighted mean "
+    "of f: leave baseline= and control_variate= out."
+)
+TOO_FEW_TO_FIT = (
+    "Fitting {fitted} coefficients on the other groups of draws needs at least {wanted} groups, and there are {given}: raise "
+    "num_samples, or give the coefficients as numbers."
+)
+NO_MODE = (
+    "The baseline self_critical needs a law that has a known mode; {law} has {given}. Use leave_one_out, or pass the value of "
+    "your own greedy draw as baseline=lambda values: ..."
+)
 
 
 @estimator(
@@ -20,7 +38,10 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     evaluations="S",
     cite=("williams1992", "foerster2018", "kool2019"),
 )
-def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", keep_samples=False, **how):
+def score_function(
+    f, logp, params, key, *, num_samples=None, baseline="auto", control_variate=None, scheme=None, proposal=None,
+    max_weight=None, keep_samples=False, **how,
+):  # fmt: skip
     """E[f(x)] by sampling, with derivatives by the log-derivative trick (REINFORCE).
 
     grad E[f(x)] = E[(f(x) - b) grad log p(x; params) + grad f(x)]. f is never differentiated in x, so it may be discrete,
@@ -36,21 +57,29 @@ def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", k
       num_samples: number S of draws, a Python int; None is 64, or all the draws that the family holds.
       baseline: what is subtracted from f: "auto" (``leave_one_out`` for S > 1, none for S = 1), a member of
         ``sf.baselines``, a function of the values (S, ...) that for each draw depends on the others alone, or None.
+      control_variate: functions with a known expectation that are subtracted from f: a member of
+        ``sf.control_variates``, or a sequence of them. Fitted coefficients are fitted together.
+      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
+      proposal: a distribution q to draw from instead; each draw then weighs p / q. q > 0 wherever p f is not 0. Where the
+        family has no constant (``normalized=False``), the estimate is normalised by its weights.
+      max_weight: the most that a draw may weigh, cut in log space (1 is a typical weight). Declared biased; None is no limit.
       chunk_size: draws in memory at once; None is all of them. Any remainder is fine.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
+      has_aux: also return an :class:`Info`, whose ``effective_sample_size`` says what weighted draws are worth.
 
     Returns:
       The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
       TypeError, ValueError: when traced, for a bare function in place of a family, a law that cannot be drawn from,
-        parameters without a float leaf, a bad key, f or log-probability of the wrong shape, or fewer draws than the
-        baseline needs.
+        parameters without a float leaf, a bad key, f or log-probability of the wrong shape, or fewer draws (under a scheme:
+        groups of draws) than the baseline needs.
 
     Bias: none; derivatives of every order are unbiased, with every baseline that does not depend on the draw it is
-    subtracted from. Given draws that depend on each other, or unnormalised densities: vanishing. Cost: S evaluations of f
+    subtracted from, every control variate, scheme and proposal. Given draws that depend on each other, or unnormalised densities:
+    vanishing. ``sf.ESTIMATORS["score_function"].bias_with(logp, **options)`` says it as data. Cost: S evaluations of f
     and one backward pass, whatever the number of parameters; memory of ``chunk_size`` draws and a few scalars for each draw.
+    Coefficients for each parameter: the score of each draw beside it, S x P numbers, and a second pass.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -62,35 +91,81 @@ def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", k
 
     References: williams1992, foerster2018, kool2019.
     """
-    law = logp.at(params)
-    given = law if isinstance(law, GivenDraws) else None
-    num_draws = _num_draws(num_samples, given)
-    baseline = baselines.resolve(baseline, num_draws)
+    law = logp.at(params, needs=None if proposal is None else (Capability.LOG_PROB,))
+    source = source_of(logp.record.name, law, key, num_samples, scheme, proposal, how["sharding"])
+    size = source.group_size
+    subtract = baselines.resolve(baseline, source.num_draws, size)
+    controls = control_variates.bind(control_variate, f, law)
+    if not law.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
+        raise ValueError(RATIO)
+    fitted = [c for c in controls if c.is_fitted]
+    each = [c for c in fitted if c.per_parameter]
+    num_fitted, num_groups = len(fitted) + subtract.per_parameter, source.num_draws // size
+    if num_fitted and num_groups < num_fitted + 3:
+        raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
+    score = scores_of(source, logp, params) if each or subtract.per_parameter else lambda made: None
 
-    def score(x, log_prob):
-        return _checks.value(f(x)), _checks.log_prob(law, log_prob), x if keep_samples else None
+    # f at each draw; what the control variates with a given coefficient leave of it; the other control variates
 
-    if given is None:
-        _checks.key("score_function", key)
-        drawn = engine.map_draws(lambda noise: score(*noise.sample_and_log_prob(law)), law, key, num_draws, **how)
-    else:
-        drawn = engine.map_points(lambda x: score(x, law.log_prob(x)), given.draws, num_draws, **how)
-    values, log_probs, samples = drawn
+    def evaluate(x):
+        value = _checks.value(f(x))
+        centred = {c: c.at(x, value) - stop(c.expected(params, law, value)) for c in controls}
+        rest = value
+        for c in controls:
+            rest = rest if c.is_fitted else rest - c.coefficient.astype(value.dtype) * centred[c]
+        return value, rest, [centred[c] for c in fitted]
+
+    def one(made, _):
+        x, log_prob, log_proposal = source.score(made, law)
+        log_prob = _checks.log_prob(law, log_prob)
+        return evaluate(x), log_prob, log_proposal, score(made), x if keep_samples else None
+
+    mapped = engine.map_draws(one, source.draws, source.num_draws, **how)
+    (values, rest, columns), log_probs, log_proposals, scores, samples = mapped
 
     # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
-    impossible = jnp.isnan(log_probs) if given else jnp.isnan(log_probs) | jnp.isneginf(log_probs)
-    values = jnp.where(along_draws(impossible, values), jnp.nan, values)
-    weights = jnp.ones_like(log_probs) if given is None else given.weights(log_probs)
-    subtracted = baseline(values)
-    self_normalized = given is not None and not given.normalized
-    if self_normalized:
+    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
+    values, rest = (jnp.where(along_draws(impossible, v), jnp.nan, v) for v in (values, rest))
+    weights = importance_weights(log_probs, log_proposals, law.normalized, max_weight)
+
+    if not law.normalized:
+        weights = jnp.ones_like(log_probs) if weights is None else weights
         value = self_normalized_surrogate(values, log_probs, weights)
-    else:
-        value = score_surrogate(values, log_probs, subtracted, weights)
+        return value, lambda: Info(samples, values, log_probs, weights, ratio_error(values, size, weights))
+
+    # what is subtracted: the baseline, and the control variates times what the other draws give as their coefficients
+
+    at_mode = stop(_at_mode(evaluate, law)) if subtract.uses_mode else None
+    subtracted = stop(subtract(rest, size, at_mode))
+    first, ones = stop(rest[:1]), jnp.ones_like(rest)
+    table = jnp.stack([rest - first, ones, *columns], axis=-1)
+    coefficients = jnp.zeros((*rest.shape, 0), rest.dtype)
+    if fitted:
+        combination = jnp.stack([ones, first - subtracted, *(0 * column for column in columns)], axis=-1)
+        coefficients = fit(table, combination, weights, size, range(2, 2 + len(fitted)))
+    for j, column in enumerate(columns):
+        centre = stop(subtract(column, size)) if subtract.linear else 0 * ones
+        rest, subtracted = rest - coefficients[..., j] * column, subtracted - coefficients[..., j] * centre
+    value = score_surrogate(rest, log_probs, subtracted, weights)
+
+    # what subtracting them took out of the derivative, and what each parameter has beyond that
+
+    means = dict(zip(fitted, jnp.moveaxis(jnp.mean(coefficients, axis=0), -1, 0), strict=True))
+    for c in controls:
+        expected = c.expected(params, law, value)
+        coefficient = means[c] if c.is_fitted else c.coefficient.astype(value.dtype)
+        value = value + coefficient * (expected - stop(expected))
+    if each or subtract.per_parameter:
+        combination = jnp.concatenate([ones[..., None], (first - subtracted)[..., None], -coefficients], axis=-1)
+        solve_for = [1] * subtract.per_parameter + [2 + fitted.index(c) for c in each]
+        expectations = [None] * subtract.per_parameter + each
+        value = value + correction(
+            source, logp, params, table, combination, scores, weights, solve_for, expectations, how
+        )
 
     def info():
-        error = ratio_error(values, weights) if self_normalized else mean_error(values, weights, subtracted)
-        return Info(samples, values, log_probs, weights, error)
+        error = mean_error(rest, size, weights, subtracted)
+        return Info(samples, values, log_probs, jnp.ones_like(log_probs) if weights is None else weights, error)
 
     return value, info
 
@@ -98,9 +173,7 @@ def score_function(f, logp, params, key, *, num_samples=None, baseline="auto", k
 score_function_grad = gradient(score_function)
 
 
-def _num_draws(num_samples: int | None, given: GivenDraws | None) -> int:
-    if given is None:
-        return 64 if num_samples is None else _checks.positive_int("num_samples", num_samples)
-    if num_samples is not None and num_samples != given.num_draws:
-        raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=given.num_draws, given=num_samples))
-    return given.num_draws
+def _at_mode(evaluate, law):
+    if Capability.MODE not in law.capabilities:
+        raise TypeError(NO_MODE.format(law=law.name, given=_checks.name_of(law.capabilities)))
+    return evaluate(law.mode())[1]

@@ -212,6 +212,8 @@ def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
     if isinstance(baseline, str) and baseline != "auto":
         raise TypeError(NO_SUCH_BASELINE.format(given=_checks.describe(baseline)))
     resolved = baselines.resolve(baseline, num_samples)
+    if resolved.per_parameter or resolved.uses_mode:
+        raise TypeError(NO_SUCH_BASELINE.format(given=resolved.name))
     return None if resolved.name == "none" else resolved
 
 

@@ -1,0 +1,27 @@
+"""Groups of draws that depend on each other, and what the draws outside of a group say.
+
+A number that multiplies the score of a draw may not depend on that draw, nor on those drawn together with it. So whatever is
+estimated on the side (a mean, a coefficient) is estimated for each group from all the others: the sum over everything minus the
+group's own.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jax_scorefn.typing import Array
+
+
+def group_means(x: Array, size: int) -> Array:
+    """Mean of each group: ``(S, ...) -> (S / size, ...)``."""
+    return x if size == 1 else jnp.mean(x.reshape(-1, size, *x.shape[1:]), axis=1)
+
+
+def others_mean(x: Array) -> Array:
+    """Mean of the other groups, for each: ``(G, ...) -> (G, ...)``."""
+    return (jnp.sum(x, axis=0, keepdims=True) - x) / (x.shape[0] - 1)
+
+
+def to_draws(x: Array, size: int) -> Array:
+    """One row for each draw from one for each group: ``(G, ...) -> (G size, ...)``."""
+    return x if size == 1 else jnp.repeat(x, size, axis=0)

@@ -1,0 +1,87 @@
+"""Moving average: b = sum of (1 - decay) decay^(n-1-t) f_t over earlier calls t < n, divided by what those weights sum to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from jax_scorefn.baselines._base import Baseline, Draws
+from jax_scorefn.typing import Array, Bias, Info
+
+UNBOUND = (
+    "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
+    "baseline=ema_.bind(state)."
+)
+
+
+class EMAState(NamedTuple):
+    """Raw running average and number of updates; the correction for the start is made on reading."""
+
+    average: Array
+    count: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class EMA:
+    """Exponential moving average of past values, as a baseline with a state. Made by :func:`ema`."""
+
+    decay: float
+    name: str = "ema"
+
+    def init(self, shape: tuple[int, ...] = ()) -> EMAState:
+        """The state before any value was seen (which reads as a baseline of 0); ``shape`` is that of f."""
+        return EMAState(jnp.zeros(shape), jnp.zeros((), jnp.int32))
+
+    def value(self, state: EMAState) -> Array:
+        """The average, corrected for having started at 0."""
+        seen = 1 - jnp.asarray(self.decay, state.average.dtype) ** state.count.astype(state.average.dtype)
+        return jnp.where(state.count > 0, state.average / jnp.where(state.count > 0, seen, 1), 0)
+
+    def bind(self, state: EMAState) -> Baseline:
+        """The baseline that this state holds, for one call of an estimator."""
+
+        def apply(draws: Draws) -> Array:
+            return jnp.broadcast_to(self.value(state).astype(draws.values.dtype), draws.values.shape)
+
+        return Baseline(self.name, apply, Bias.NONE, 1, "b is the mean of earlier calls' values.")
+
+    def update(self, state: EMAState, info: Info) -> EMAState:
+        """The state after a call: update with a call's values only once that call has used the old state."""
+        mean = jnp.mean(stop_gradient(info.values), axis=0).astype(state.average.dtype)
+        decay = jnp.asarray(self.decay, state.average.dtype)
+        return EMAState(decay * state.average + (1 - decay) * mean, state.count + 1)
+
+
+def ema(decay: float) -> EMA:
+    """Moving-average baseline: b = the exponential average of the mean value of earlier calls.
+
+    It needs no second draw, and it does not depend on the draws that it is used on, so it adds no bias at any order.
+    The order of things is value, gradient, update:
+
+    Args:
+      decay: weight of the past, in [0, 1).
+
+    Returns:
+      An object with ``init(shape)``, ``bind(state)``, ``update(state, info)`` and ``value(state)``.
+
+    Raises:
+      ValueError: for a decay outside [0, 1).
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
+      >>> baseline = sf.baselines.ema(0.9)
+      >>> state = baseline.init()
+      >>> for key in jax.random.split(jax.random.key(0), 3):
+      ...     grads, info = sf.score_function_grad(
+      ...         lambda x: 5.0 + x, coin, 0.0, key, num_samples=8, baseline=baseline.bind(state), has_aux=True)
+      ...     state = baseline.update(state, info)
+      >>> print(f"{baseline.value(state):.2f}")
+      5.57
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"ema wants a decay in [0, 1); it got {decay!r}.")
+    return EMA(decay)

@@ -1,0 +1,115 @@
+"""A learned baseline: b = a function of a context, trained by least squares on the values of f     (Mnih and Gregor 2014)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.lax import stop_gradient
+
+from jax_scorefn import _checks
+from jax_scorefn.baselines._base import Baseline, Draws
+from jax_scorefn.typing import Array, Bias, Info, PyTree
+
+UNBOUND = (
+    "learned has a state: make it once, net = sf.baselines.learned(apply), begin with state = net.init(params), and pass "
+    "baseline=net.bind(state, context)."
+)
+WRONG_SHAPE = (
+    "The function of a learned baseline returns one number for each element of f, shape {wanted}; it returned {given}."
+)
+
+
+class LearnedState(NamedTuple):
+    """Parameters of the user's function, and the state of their optimizer."""
+
+    params: PyTree
+    opt_state: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A user's function as a baseline with a state. Made by :func:`learned`."""
+
+    apply: Callable[[PyTree, Any], Array]
+    optimizer: optax.GradientTransformation
+    name: str = "learned"
+
+    def init(self, params: PyTree) -> LearnedState:
+        """The state that begins with these parameters."""
+        return LearnedState(params, self.optimizer.init(params))
+
+    def value(self, state: LearnedState, context: Any) -> Array:
+        """What the function says of a context, held fixed."""
+        return stop_gradient(jnp.asarray(self.apply(state.params, context)))
+
+    def bind(self, state: LearnedState, context: Any) -> Baseline:
+        """The baseline of one call, made in a context that does not depend on the draws."""
+
+        def apply(draws: Draws) -> Array:
+            b = self.value(state, context)
+            if b.shape != draws.values.shape[1:]:
+                raise ValueError(WRONG_SHAPE.format(wanted=draws.values.shape[1:], given=b.shape))
+            return jnp.broadcast_to(b.astype(draws.values.dtype), draws.values.shape)
+
+        return Baseline(self.name, apply, Bias.NONE, 1, "b is what a trained function says of a context.")
+
+    def loss(self, params: PyTree, info: Info, context: Any) -> Array:
+        """Half the mean squared distance between what the function says and the values of a call, which are held fixed."""
+        values = stop_gradient(info.values)
+        b = jnp.asarray(self.apply(params, context))
+        if b.shape != values.shape[1:]:
+            raise ValueError(WRONG_SHAPE.format(wanted=values.shape[1:], given=b.shape))
+        return jnp.mean((b[None].astype(values.dtype) - values) ** 2) / 2
+
+    def update(self, state: LearnedState, info: Info, context: Any) -> LearnedState:
+        """One step of the optimizer on the loss: after the call that used the old state."""
+        grads = jax.grad(self.loss)(state.params, info, context)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        return LearnedState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def learned(apply: Callable[[PyTree, Any], Array], optimizer: optax.GradientTransformation | None = None) -> Learned:
+    """Baseline by a trained function of a context: b = apply(params, context).
+
+    The context is whatever is known before the draw (an observation, a data point). The function is never differentiated
+    through the score term: what trains it is ``loss``, apart, by ``update`` or in an optimizer of your own (for a batch of
+    contexts, the mean of ``jax.vmap(net.loss, (None, 0, 0))``).
+
+    Args:
+      apply: ``(params, context) -> b``, of the shape of f.
+      optimizer: an optax optimizer for ``update``; None is ``optax.adam(1e-2)``.
+
+    Returns:
+      An object with ``init(params)``, ``bind(state, context)``, ``update(state, info, context)``, ``loss(params, info, context)`` and
+      ``value(state, context)``.
+
+    Raises:
+      TypeError: for an ``apply`` that cannot be called.
+
+    Bias: none, at every order, since b does not depend on the draws of the call.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
+      >>> net = sf.baselines.learned(lambda w, context: w * context)
+      >>> state = net.init(jnp.zeros(()))
+      >>> def step(state, key):
+      ...     context = jax.random.uniform(jax.random.fold_in(key, 1))
+      ...     grads, info = sf.score_function_grad(
+      ...         lambda x: context * (5.0 + x), coin, 0.0, jax.random.fold_in(key, 2), num_samples=8,
+      ...         baseline=net.bind(state, context), has_aux=True)
+      ...     return net.update(state, info, context), grads
+      >>> state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(0), 2000))
+      >>> print(f"{state.params:.1f}")
+      5.5
+
+    References: mnih2014.
+    """
+    if not callable(apply):
+        raise TypeError(f"learned wants a function apply(params, context); it got {_checks.describe(apply)}.")
+    return Learned(apply, optax.adam(1e-2) if optimizer is None else optimizer)

@@ -1,0 +1,109 @@
+"""Double control variates on top of leave-one-out                               (Titsias and Shi 2022)
+
+    a_i = mean over j != i of grad f(x_j)               the slope of f, from the other draws
+    h_i = a_i . (x_i - mu),   mu = E x                  a Taylor term: E h_i is known, and 0 at the parameters
+    b_i = mean over j != i of (f_j - alpha h_j)         leave-one-out, itself with a control variate
+
+    grad = mean_i (f_i - alpha h_i - b_i) grad log p(x_i)  +  alpha mean_i a_i . grad mu  +  mean_i grad f_i
+
+a_i does not see draw i, so h_i has the mean a_i . (E x - mu) exactly. h_j in b_i does see x_i, through a_j; but x_j has mean mu
+whatever a_j is, so b_i has the same mean for every x_i, which is what is asked of a baseline.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jax_scorefn import _checks, baselines, engine
+from jax_scorefn._groups import others_mean
+from jax_scorefn._surrogate import score_surrogate
+from jax_scorefn._trees import stop
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._source import source_of
+from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
+
+
+@estimator(
+    needs=(Capability.LOG_PROB, Capability.SAMPLE, Capability.MOMENTS),
+    bias=Bias.NONE,
+    orders=EVERY_ORDER,
+    evaluations="S, and S gradients of f",
+    differentiates_f=True,
+    cite=("titsias2022",),
+)
+def double_control_variate(f, logp, params, key, *, num_samples=64, coefficient=1.0, keep_samples=False, **how):
+    """E[f(x)] by the score function with leave-one-out and a Taylor term made of the other draws' slopes.
+
+    From each f_i it subtracts alpha a_i . (x_i - E x), where a_i is the mean slope of f at the other draws, and puts back what
+    that takes out of the gradient. Made for discrete draws whose f is a smooth function of real numbers, as in a variational
+    autoencoder, where the slopes are computed anyway.
+
+    Args:
+      f: function of one draw that returns a real array of fixed shape and can be differentiated between the values of a draw.
+      logp: a :func:`family` whose laws know their mean.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws, a Python int of at least 2.
+      coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it by
+        the gradient of the squared gradient, as the paper does, or leave it at 1.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`.
+
+    Returns:
+      The mean of f - alpha h over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError, ValueError: when traced, for a law without a known mean, fewer than 2 draws, an f that is a black box, and for
+        what ``score_function`` refuses.
+
+    Bias: none, at every order. Cost: S evaluations and S gradients of f, and one backward pass; S x D numbers for a draw of D
+    coordinates and each element of f.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+      >>> f = lambda b: jnp.exp(jnp.mean(b))
+      >>> def spread(estimator):
+      ...     keys = jax.random.split(jax.random.key(0), 1000)
+      ...     return jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=8))(keys).std()
+      >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.double_control_variate_grad):.4f}")
+      0.0343 -> 0.0030
+
+    References: titsias2022.
+    """
+    law = logp.at(params)
+    num_draws = _checks.positive_int("num_samples", num_samples)
+    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws)
+    source = source_of(logp.record.name, law, key, num_draws, None, None, how["sharding"])
+    mean, unravel = ravel_pytree(stop(law).mean())
+
+    def as_vector(x):
+        return ravel_pytree(jax.tree.map(lambda part, like: part.astype(like.dtype), x, unravel(mean)))[0]
+
+    def one(made, _):
+        x, log_prob, _ = source.score(made, law)
+        vector = as_vector(x)
+        slope = stop(jax.jacrev(lambda v: _checks.value(f(unravel(v))))(vector))
+        value = _checks.value(f(x))
+        return value, slope, vector - mean, _checks.log_prob(law, log_prob), x if keep_samples else None
+
+    values, slopes, steps, log_probs, samples = engine.map_draws(one, source.draws, num_draws, **how)
+    values = jnp.where(jnp.isnan(log_probs).reshape(-1, *(1,) * (values.ndim - 1)), jnp.nan, values)
+    alpha = jnp.asarray(coefficient, values.dtype)
+    slopes = others_mean(slopes)  # a_i, (S, ..., D)
+    h = alpha * jnp.einsum("s...d,sd->s...", slopes, steps)
+    subtracted = leave_one_out(values) - leave_one_out(h)
+    expected = alpha * jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)
+    value = score_surrogate(values - h, log_probs, subtracted) + expected
+
+    def info():
+        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - h))
+
+    return value, info
+
+
+double_control_variate_grad = gradient(double_control_variate)

@@ -1,0 +1,107 @@
+"""A coefficient for each parameter: E[(f - sum_j c_jk h_j) s_k] + sum_j c_jk d_k E h_j,   s_k = d log p / d theta_k.
+
+A surrogate has one value and its derivative all parameters, so coefficients that differ between parameters are put into the *tangent*:
+
+    - h_j(x) box( log p(x; theta * c_j) )  +  E h_j(theta * c_j),          theta * c: theta, with a derivative scaled by c
+
+is a term whose mean has every derivative 0, whatever c is, and whose first derivative in theta_k is c_jk (- h_j s_k + d_k E h_j). The
+constant, h = 1, is the case of a baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, engine
+from jax_scorefn._groups import group_means, to_draws
+from jax_scorefn._guards import guard
+from jax_scorefn._regression import fit_on_others
+from jax_scorefn._surrogate import magic_box, scale_tangent
+from jax_scorefn._trees import along_draws, flatten_floats, stop
+from jax_scorefn.control_variates import Bound
+from jax_scorefn.estimators._source import Source
+from jax_scorefn.typing import Array, Params
+
+CONSTANT_H = (
+    "A control variate with a coefficient for each parameter has an h that depends on the parameters, and its derivative in them "
+    "cannot be scaled. Use coefficient='fitted', or hold the parameters inside h fixed with jax.lax.stop_gradient."
+)
+
+
+def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Array]:
+    """``what one draw is made of -> its score``: the derivative of log p in every float parameter, as one vector."""
+    flat, restore = flatten_floats(stop(params))
+
+    def score(made: Any) -> Array:
+        def log_prob(vector: Array) -> Array:
+            law = family.at(restore(vector), needs=())
+            return _checks.log_prob(law, source.score(made, law)[1])
+
+        return jax.grad(log_prob)(flat)
+
+    return score
+
+
+def fit(table: Array, combination: Array, weights: Array | None, size: int, solve_for: Sequence[int]) -> Array:
+    """Coefficients of some columns, for each draw from the other groups, ``(S, ..., len(solve_for))``."""
+    weighted = table if weights is None else table * along_draws(weights.astype(table.dtype), table)
+    fitted = fit_on_others(group_means(weighted, size), group_means(combination, size), solve_for)
+    return to_draws(fitted, size)
+
+
+def correction(
+    source: Source, family: Any, params: Params, table: Array, combination: Array, scores: Array, weights: Array | None,
+    solve_for: Sequence[int], controls: Sequence[Bound | None], how: dict[str, Any],
+) -> Array:  # fmt: skip
+    """A term of value 0 whose derivatives are those that each parameter's own coefficients add.
+
+    Args:
+      source: the draws.
+      family: what makes the law out of parameters.
+      params: the parameters.
+      table: for each draw and element of f its columns: f, 1, and the centred control variates, shape ``(S, ..., C)``.
+      combination: what the score is multiplied by already, as a combination of the columns, ``(S, ..., C)``.
+      scores: of each draw, ``(S, P)``.
+      weights: of each draw, or None.
+      solve_for: the columns that get coefficients for each parameter.
+      controls: the control variates that these columns are of; None for the constant.
+      how: options of the engine.
+    """
+    like = jax.ShapeDtypeStruct(table.shape[1:-1], table.dtype)
+    table, combination = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (table, combination))  # (S, F, C)
+    flat, restore = flatten_floats(params)
+    # (S, F, P, C): what a column contributes to the derivative in a parameter
+    products = table[:, :, None, :] * scores[:, None, :, None].astype(table.dtype)
+    factors = stop(fit(products, combination[:, :, None, :], weights, source.group_size, solve_for))
+    h = guard(table[..., list(solve_for)], order=0, message=CONSTANT_H)
+
+    def one(made: Any, row: Any) -> Array:
+        h, factors, weight = row  # (F, J), (F, P, J), ()
+
+        def term(j: int, control: Bound | None, element: Array) -> Array:
+            def at(factor: Array) -> tuple[Array, Array]:
+                """The box and E h, each parameter's derivative scaled by a factor of its own."""
+                moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
+                law = family.at(moved, needs=())
+                box = magic_box(_checks.log_prob(law, source.score(made, law)[1]), weight).astype(like.dtype)
+                if control is None:
+                    return box, jnp.ones_like(box)
+                return box, control.expected(moved, law, like).reshape(-1)[element]
+
+            # what the family closes over moves both, so that their difference has the scaled derivatives alone
+            (box, expected), (box_0, expected_0) = at(factors[element, :, j]), at(jnp.zeros_like(flat))
+            return (expected - expected_0) - h[element, j] * (box - box_0)
+
+        def terms(element: Array) -> Array:
+            return sum(
+                (term(j, control, element) for j, control in enumerate(controls)), start=jnp.zeros((), like.dtype)
+            )
+
+        return jax.vmap(terms)(jnp.arange(h.shape[0])).reshape(like.shape)
+
+    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(h, factors, weights), **how)
+    return jnp.mean(drawn, axis=0)
