@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jax_scorefn import _checks
+from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop, to_float
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.typing import Array, Capability, Objective, Params, PyTree
@@ -32,6 +33,10 @@ BAD_ORDER = "delta expands to order 1 or 2, not {given!r}."
 NEEDS = (
     "The control variate {name} needs a law that has {wanted}; {law} has {given}. Use control_variates.known with an "
     "expectation of your own."
+)
+CONSTANT_H = (
+    "A control variate with a coefficient for each parameter has an h that depends on the parameters, and its derivative in them "
+    "cannot be scaled. Use coefficient='fitted', or hold the parameters inside h fixed with jax.lax.stop_gradient."
 )
 WRONG_SHAPE = (
     "The control variate {name} has shape {given} ({what}); f has shape {wanted}: return that shape, or a scalar."
@@ -202,7 +207,8 @@ class Bound:
 
     def at(self, x: PyTree, like: Any) -> Array:
         """h(x), in the shape and dtype of f."""
-        return self._shaped(self.h(x), like, "its value")
+        value = self._shaped(self.h(x), like, "its value")
+        return guard(value, order=0, message=CONSTANT_H) if self.per_parameter else value
 
     def _shaped(self, value: Any, like: Any, what: str) -> Array:
         value = to_float(value)

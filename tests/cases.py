@@ -35,13 +35,12 @@ class Case:
             return self.objective(x, params)
         return objective(x, params)
 
-    def oracle(self):
-        """``params -> E[f]`` in float64."""
+    def oracle(self, held=False):
+        """``params -> E[f]`` in float64; with ``held``, f's own dependence on the parameters is not differentiated."""
+        f = lambda x, p: self.f(x, jax.lax.stop_gradient(p) if held else p)
         if self.support is not None:
-            return sf.testing.enumerate_expectation(lambda x, p: self.f(x, p), self.family, self.support)
-        return sf.testing.quadrature_expectation(
-            lambda x, p: self.f(x, p), self.family, self.intervals, panels=self.panels, nodes=8
-        )
+            return sf.testing.enumerate_expectation(f, self.family, self.support)
+        return sf.testing.quadrature_expectation(f, self.family, self.intervals, panels=self.panels, nodes=8)
 
 
 def objective(x, params):
@@ -185,13 +184,17 @@ def params_of(name: str, dtype: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
+HOLD_F = ("vargrad",)
+"""Estimators that drop f's own dependence on the parameters."""
+
+
 @functools.cache
-def truth(name: str) -> tuple[Any, Any]:
-    """Exact value and gradient of a case, computed in float64, as numpy."""
+def truth(name: str, held: bool = False, hessian: bool = False) -> tuple[Any, ...]:
+    """Exact value and gradient (and Hessian) of a case, computed in float64, as numpy."""
     with jax.enable_x64(True):
-        params = params_of(name, jnp.float64)
-        value, grads = jax.jit(jax.value_and_grad(CASES[name].oracle()))(params)
-        return jax.device_get(value), jax.device_get(grads)
+        params, oracle = params_of(name, jnp.float64), CASES[name].oracle(held)
+        found = jax.jit(jax.value_and_grad(oracle))(params)
+        return jax.device_get((*found, jax.jit(jax.hessian(oracle))(params)) if hessian else found)
 
 
 def loss_of(name: str, estimator: str, **options):
@@ -200,6 +203,7 @@ def loss_of(name: str, estimator: str, **options):
     options = {**(dict(case.exact_options) if estimator == "exact" else {}), **options}
 
     def loss(params, key):
-        return record.function(lambda x: case.f(x, params), case.family, params, key, **options)
+        own = jax.lax.stop_gradient(params) if estimator in HOLD_F else params
+        return record.function(lambda x: case.f(x, own), case.family, params, key, **options)
 
     return loss

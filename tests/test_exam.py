@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, loss_of, params_of, truth
+from cases import CASES, HOLD_F, loss_of, params_of, truth
 
 import jax_scorefn as sf
 from jax_scorefn import distributions
 
-SAMPLING = {"score_function": {"num_samples": 8}, "pathwise": {"num_samples": 8}}
+SAMPLING = {name: {"num_samples": 8} for name in ("score_function", "pathwise", "double_control_variate", "vargrad")}
 OPTIONS = {**SAMPLING, "exact": {}}
 REPLICATES, PRECISION = 10_000, 0.08
 
@@ -22,6 +22,15 @@ REPLICATES, PRECISION = 10_000, 0.08
 def _works(name, estimator):
     case = CASES[name]
     return not sf.ESTIMATORS[estimator].missing(case.family.at(params_of(name, jnp.float32)))
+
+
+BY_DEFAULT = {"score_function": CASES, "pathwise": CASES, "exact": CASES}
+"""Laws that an estimator meets in the default run; the long run has all. One that shares its engine with another needs few."""
+FEW = ("Normal", "Bernoulli", "Joint")
+
+
+def _marks(name, estimator):
+    return [] if name in BY_DEFAULT.get(estimator, FEW) else [pytest.mark.slow]
 
 
 PAIRS = [(name, estimator) for name in CASES for estimator in OPTIONS if _works(name, estimator)]
@@ -43,14 +52,14 @@ def _covering():
     """Every pair in one precision at least; the full cross in the slow run."""
     for i, (name, estimator) in enumerate(pair for pair in PAIRS if pair[1] in SAMPLING):
         for j, dtype in enumerate(("float32", "float64")):
-            marks = [] if j == (i % 3 == 0) else [pytest.mark.slow]
+            marks = _marks(name, estimator) if j == (i % 3 == 0) else [pytest.mark.slow]
             yield pytest.param(name, estimator, dtype, marks=marks)
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(("name", "estimator", "dtype"), list(_covering()))
 def test_value_and_gradient_are_unbiased(name, estimator, dtype):
-    exact = truth(name)
+    exact = truth(name, estimator in HOLD_F)
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)
         loss = jax.value_and_grad(loss_of(name, estimator, **OPTIONS[estimator]))
@@ -71,13 +80,9 @@ def test_exact_agrees_with_the_oracle(name, dtype):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
 
 
-BY_DEFAULT = ("Joint", "Normal")
-"""Laws of which the default run evaluates the gradient eagerly, one compilation for each operation; the long run does it for all."""
-
-
 @pytest.mark.parametrize(
     ("name", "estimator"),
-    [pair if pair[0] in BY_DEFAULT else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+    [pair if pair[0] in ("Joint", "Normal") else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
 )
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
@@ -94,7 +99,7 @@ def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize(("name", "estimator"), PAIRS)
+@pytest.mark.parametrize(("name", "estimator"), [pytest.param(*pair, marks=_marks(*pair)) for pair in PAIRS])
 def test_lowers_for_accelerators(name, estimator, platform):
     grad = jax.jit(jax.grad(loss_of(name, estimator, **OPTIONS[estimator])))
     lowered = grad.trace(params_of(name, jnp.float32), jax.random.key(0)).lower(lowering_platforms=(platform,))
@@ -131,6 +136,10 @@ def test_full_cross_of_transforms(name, estimator, transform):
     elif transform == "chunked":
         got = jax.jit(jax.grad(loss_of(name, estimator, **options, chunk_size=3)))(params, key)
     else:
+        if sf.ESTIMATORS[estimator].orders < 2:
+            with pytest.raises(TypeError, match="estimates derivatives up to order"):
+                jax.jit(jax.hessian(loss))(params, key)
+            return
         got = jax.jit(jax.hessian(loss))(params, key)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(got))
         return
@@ -153,3 +162,98 @@ def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
     sf.testing.assert_unbiased(runs, exact, precision=0.02)
     with pytest.raises(AssertionError, match="is biased"):
         sf.testing.assert_unbiased(1.1 * runs, exact, precision=0.02)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("estimator", sorted(sf.ESTIMATORS))
+def test_orders_are_those_of_the_registry(estimator):
+    """The Hessian is unbiased where the record allows it; the first derivative above the declared order raises."""
+    record, name = sf.ESTIMATORS[estimator], "Normal" if estimator == "pathwise" else "Bernoulli"
+    loss = loss_of(name, estimator, **{"num_samples": 64} if estimator in SAMPLING else {})
+    params, derivative = params_of(name, jnp.float32), loss
+    if record.orders >= 2:
+        exact = truth(name, estimator in HOLD_F, hessian=True)[2]
+        runs = sf.testing.replicate(lambda key: jax.hessian(loss)(params, key), jax.random.key(5), 4000, batch=2000)
+        sf.testing.assert_unbiased(runs, exact, precision=0.08)
+    if record.orders < 5:
+        for _ in range(int(record.orders)):
+            derivative = jax.jacrev(derivative)
+        jax.eval_shape(derivative, params, jax.random.key(0))
+        with pytest.raises(TypeError, match=f"{estimator} estimates derivatives up to order {record.orders}"):
+            jax.eval_shape(jax.jacrev(derivative), params, jax.random.key(0))
+
+
+def _proposal(name):
+    """The law of the case at other parameters."""
+    params = jax.tree.map(lambda leaf: 0.9 * leaf, params_of(name, jnp.float32))
+    return CASES[name].family.at(params)
+
+
+DELTA = sf.control_variates.delta
+VARIANTS = {
+    "optimal_constant": (None, {"baseline": sf.baselines.optimal_constant}),
+    "self_critical": (sf.Capability.MODE, {"baseline": sf.baselines.self_critical}),
+    "delta": (sf.Capability.MOMENTS, {"control_variate": DELTA()}),
+    "fitted": (sf.Capability.MOMENTS, {"control_variate": DELTA(order=1, coefficient="fitted")}),
+    "per_parameter": (sf.Capability.MOMENTS, {"control_variate": DELTA(order=1, coefficient="fitted_per_parameter")}),
+    "antithetic": (sf.Capability.FROM_UNIFORM, {"scheme": sf.schemes.antithetic}),
+    "stratified": (sf.Capability.FROM_UNIFORM, {"scheme": sf.schemes.stratified(4)}),
+    "sobol": (sf.Capability.FROM_UNIFORM, {"scheme": sf.schemes.sobol(4)}),
+    "proposal": (None, {"proposal": _proposal}),
+    "everything": (
+        sf.Capability.FROM_UNIFORM | sf.Capability.MOMENTS,
+        {
+            "num_samples": 16, "scheme": sf.schemes.antithetic, "proposal": _proposal,
+            "control_variate": [DELTA(order=1, coefficient="fitted_per_parameter"), DELTA(coefficient="fitted")],
+            "baseline": sf.baselines.optimal_constant,
+        },
+    ),
+}  # fmt: skip
+"""Options of the score function, and what a law needs for them."""
+VARIANT_PAIRS = [
+    (name, variant)
+    for name, case in CASES.items()
+    for variant, (needs, _) in VARIANTS.items()
+    if needs is None or needs in case.family.at(params_of(name, jnp.float32)).capabilities
+]
+EXAMPLES = ("Normal", "Bernoulli")
+VARIED = [
+    pytest.param(name, variant, marks=[] if name == EXAMPLES[list(VARIANTS).index(variant) % 2] else pytest.mark.slow)
+    for name, variant in VARIANT_PAIRS
+] + [pytest.param("Joint", "per_parameter", id="draws with a key of their own")]
+
+
+def _varied(name, variant, **more):
+    options = {"num_samples": 8, **VARIANTS[variant][1], **more}
+    if "proposal" in options:
+        options["proposal"] = _proposal(name)
+    return loss_of(name, "score_function", **options)
+
+
+def test_every_variant_sits_the_exam_by_default():
+    default = {param.values[1] for param in VARIED if not param.marks}
+    assert default == set(VARIANTS)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("name", "variant"), VARIED)
+def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
+    params = params_of(name, jnp.float32)
+    loss = jax.value_and_grad(_varied(name, variant))
+    runs = sf.testing.replicate(lambda key: loss(params, key), jax.random.key(11), REPLICATES, batch=REPLICATES)
+    sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION, name=f"{variant} on {name}")
+
+
+@pytest.mark.sharded
+@pytest.mark.parametrize(("name", "variant"), VARIED)
+def test_chunks_and_devices_change_no_variant(name, variant):
+    mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))
+    params = params_of(name, jnp.float32)
+    whole, *others = (
+        jax.jit(jax.grad(_varied(name, variant, **how)))(params, jax.random.key(3))
+        for how in ({}, {"chunk_size": 3}, {"sharding": sharding})
+    )
+    for other in others:
+        for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(whole), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4 * (1 + np.max(np.abs(b))))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._groups import others_mean
+from jax_scorefn._groups import group_means, others_mean, to_draws
 from jax_scorefn._surrogate import score_surrogate
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
@@ -34,7 +34,9 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     differentiates_f=True,
     cite=("titsias2022",),
 )
-def double_control_variate(f, logp, params, key, *, num_samples=64, coefficient=1.0, keep_samples=False, **how):
+def double_control_variate(
+    f, logp, params, key, *, num_samples=64, coefficient=1.0, scheme=None, keep_samples=False, **how
+):
     """E[f(x)] by the score function with leave-one-out and a Taylor term made of the other draws' slopes.
 
     From each f_i it subtracts alpha a_i . (x_i - E x), where a_i is the mean slope of f at the other draws, and puts back what
@@ -49,6 +51,7 @@ def double_control_variate(f, logp, params, key, *, num_samples=64, coefficient=
       num_samples: number S of draws, a Python int of at least 2.
       coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it by
         the gradient of the squared gradient, as the paper does, or leave it at 1.
+      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       chunk_size: draws in memory at once; None is all of them.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
@@ -77,8 +80,9 @@ def double_control_variate(f, logp, params, key, *, num_samples=64, coefficient=
     """
     law = logp.at(params)
     num_draws = _checks.positive_int("num_samples", num_samples)
-    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws)
-    source = source_of(logp.record.name, law, key, num_draws, None, None, how["sharding"])
+    source = source_of(logp.record.name, law, key, num_draws, scheme, None, how["sharding"])
+    size = source.group_size
+    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws, size)
     mean, unravel = ravel_pytree(stop(law).mean())
 
     def as_vector(x):
@@ -94,14 +98,14 @@ def double_control_variate(f, logp, params, key, *, num_samples=64, coefficient=
     values, slopes, steps, log_probs, samples = engine.map_draws(one, source.draws, num_draws, **how)
     values = jnp.where(jnp.isnan(log_probs).reshape(-1, *(1,) * (values.ndim - 1)), jnp.nan, values)
     alpha = jnp.asarray(coefficient, values.dtype)
-    slopes = others_mean(slopes)  # a_i, (S, ..., D)
+    slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
     h = alpha * jnp.einsum("s...d,sd->s...", slopes, steps)
-    subtracted = leave_one_out(values) - leave_one_out(h)
+    subtracted = leave_one_out(values, size) - leave_one_out(h, size)
     expected = alpha * jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)
     value = score_surrogate(values - h, log_probs, subtracted) + expected
 
     def info():
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - h))
+        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - h, size))
 
     return value, info
 

@@ -11,25 +11,27 @@ constant, h = 1, is the case of a baseline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
 from jax_scorefn._groups import group_means, to_draws
-from jax_scorefn._guards import guard
 from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
 from jax_scorefn.control_variates import Bound
-from jax_scorefn.estimators._source import Source
+from jax_scorefn.estimators._source import Source, again
 from jax_scorefn.typing import Array, Params
 
-CONSTANT_H = (
-    "A control variate with a coefficient for each parameter has an h that depends on the parameters, and its derivative in them "
-    "cannot be scaled. Use coefficient='fitted', or hold the parameters inside h fixed with jax.lax.stop_gradient."
-)
+
+class Term(NamedTuple):
+    """What gets a coefficient for each parameter: its column in the table, its value at each draw, and what it is (None: 1)."""
+
+    place: int
+    h: Array
+    control: Bound | None
 
 
 def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Array]:
@@ -39,7 +41,7 @@ def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Ar
     def score(made: Any) -> Array:
         def log_prob(vector: Array) -> Array:
             law = family.at(restore(vector), needs=())
-            return _checks.log_prob(law, source.score(made, law)[1])
+            return _checks.log_prob(law, source.score(again(made), law)[1])
 
         return jax.grad(log_prob)(flat)
 
@@ -55,7 +57,7 @@ def fit(table: Array, combination: Array, weights: Array | None, size: int, solv
 
 def correction(
     source: Source, family: Any, params: Params, table: Array, combination: Array, scores: Array, weights: Array | None,
-    solve_for: Sequence[int], controls: Sequence[Bound | None], how: dict[str, Any],
+    terms: Sequence[Term], how: dict[str, Any],
 ) -> Array:  # fmt: skip
     """A term of value 0 whose derivatives are those that each parameter's own coefficients add.
 
@@ -67,8 +69,7 @@ def correction(
       combination: what the score is multiplied by already, as a combination of the columns, ``(S, ..., C)``.
       scores: of each draw, ``(S, P)``.
       weights: of each draw, or None.
-      solve_for: the columns that get coefficients for each parameter.
-      controls: the control variates that these columns are of; None for the constant.
+      terms: what gets coefficients for each parameter.
       how: options of the engine.
     """
     like = jax.ShapeDtypeStruct(table.shape[1:-1], table.dtype)
@@ -76,32 +77,32 @@ def correction(
     flat, restore = flatten_floats(params)
     # (S, F, P, C): what a column contributes to the derivative in a parameter
     products = table[:, :, None, :] * scores[:, None, :, None].astype(table.dtype)
+    solve_for = [term.place for term in terms]
     factors = stop(fit(products, combination[:, :, None, :], weights, source.group_size, solve_for))
-    h = guard(table[..., list(solve_for)], order=0, message=CONSTANT_H)
+    hs = stop([term.h.reshape(table.shape[:2]) for term in terms])
 
     def one(made: Any, row: Any) -> Array:
-        h, factors, weight = row  # (F, J), (F, P, J), ()
+        hs, factors, weight = row  # J of (F,), (F, P, J), ()
 
-        def term(j: int, control: Bound | None, element: Array) -> Array:
+        def moved_by(j: int, control: Bound | None, element: Array) -> Array:
             def at(factor: Array) -> tuple[Array, Array]:
                 """The box and E h, each parameter's derivative scaled by a factor of its own."""
                 moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
                 law = family.at(moved, needs=())
-                box = magic_box(_checks.log_prob(law, source.score(made, law)[1]), weight).astype(like.dtype)
+                box = magic_box(_checks.log_prob(law, source.score(again(made), law)[1]), weight).astype(like.dtype)
                 if control is None:
                     return box, jnp.ones_like(box)
                 return box, control.expected(moved, law, like).reshape(-1)[element]
 
             # what the family closes over moves both, so that their difference has the scaled derivatives alone
             (box, expected), (box_0, expected_0) = at(factors[element, :, j]), at(jnp.zeros_like(flat))
-            return (expected - expected_0) - h[element, j] * (box - box_0)
+            return (expected - expected_0) - hs[j][element] * (box - box_0)
 
-        def terms(element: Array) -> Array:
-            return sum(
-                (term(j, control, element) for j, control in enumerate(controls)), start=jnp.zeros((), like.dtype)
-            )
+        def all_of(element: Array) -> Array:
+            moved = [moved_by(j, term.control, element) for j, term in enumerate(terms)]
+            return sum(moved, start=jnp.zeros((), like.dtype))
 
-        return jax.vmap(terms)(jnp.arange(h.shape[0])).reshape(like.shape)
+        return jax.vmap(all_of)(jnp.arange(factors.shape[0])).reshape(like.shape)
 
-    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(h, factors, weights), **how)
+    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(hs, factors, weights), **how)
     return jnp.mean(drawn, axis=0)

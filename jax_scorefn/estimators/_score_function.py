@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines, control_variates, engine
 from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, stop
-from jax_scorefn.estimators._per_parameter import correction, fit, scores_of
+from jax_scorefn.estimators._per_parameter import Term, correction, fit, scores_of
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import importance_weights, source_of
 from jax_scorefn.estimators._statistics import mean_error, ratio_error
@@ -157,11 +157,9 @@ def score_function(
         value = value + coefficient * (expected - stop(expected))
     if each or subtract.per_parameter:
         combination = jnp.concatenate([ones[..., None], (first - subtracted)[..., None], -coefficients], axis=-1)
-        solve_for = [1] * subtract.per_parameter + [2 + fitted.index(c) for c in each]
-        expectations = [None] * subtract.per_parameter + each
-        value = value + correction(
-            source, logp, params, table, combination, scores, weights, solve_for, expectations, how
-        )
+        terms = [Term(1, ones, None)] * subtract.per_parameter
+        terms += [Term(2 + j, columns[j], c) for j, c in enumerate(fitted) if c.per_parameter]
+        value = value + correction(source, logp, params, stop(table), stop(combination), scores, weights, terms, how)
 
     def info():
         error = mean_error(rest, size, weights, subtracted)

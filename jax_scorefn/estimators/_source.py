@@ -78,6 +78,15 @@ def source_of(
     return Source(num_draws, group_size, noise, proposed, possible=False)
 
 
+def again(made: Any) -> Any:
+    """The same draw once more: keys are cloned, so that JAX's checker knows that it is meant."""
+
+    def one(leaf: Any) -> Any:
+        return jax.random.clone(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+    return jax.tree.map(one, made)
+
+
 def _given(law: GivenDraws, num_samples: int | None, sharding: jax.sharding.Sharding | None) -> Source:
     if num_samples is not None and num_samples != law.num_draws:
         raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=law.num_draws, given=num_samples))

@@ -25,7 +25,7 @@ from jax_scorefn.typing import Bias, Capability
     evaluations="S",
     cite=("richter2020", "kool2019"),
 )
-def vargrad(f, logp, params, key, *, num_samples=None, keep_samples=False, **how):
+def vargrad(f, logp, params, key, *, num_samples=None, scheme=None, keep_samples=False, **how):
     """E[f(x)] by the score function with leave-one-out, with f held fixed: VarGrad where f = log p - log target.
 
     For a variational objective, f(x) = log p(x; params) - log target(x), the derivative of f itself has mean 0, and leaving it out
@@ -38,6 +38,7 @@ def vargrad(f, logp, params, key, *, num_samples=None, keep_samples=False, **how
       params: pytree with at least one float leaf.
       key: one JAX key; None is allowed where the family holds given draws.
       num_samples: number S of draws, a Python int of at least 2; None is 64, or all the draws that the family holds.
+      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       chunk_size: draws in memory at once; None is all of them.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
@@ -68,7 +69,7 @@ def vargrad(f, logp, params, key, *, num_samples=None, keep_samples=False, **how
         return stop(f(x))
 
     body = inspect.unwrap(score_function)
-    how |= {"keep_samples": keep_samples, "baseline": baselines.leave_one_out}
+    how |= {"keep_samples": keep_samples, "baseline": baselines.leave_one_out, "scheme": scheme}
     return body(held, logp, params, key, num_samples=num_samples, **how)
 
 

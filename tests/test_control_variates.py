@@ -1,0 +1,288 @@
+"""Control variates and baselines, over every outcome of their draws: exact means of value, gradient and Hessian."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from told import mean_over_bits, mean_over_groups
+
+import jax_scorefn as sf
+from jax_scorefn import baselines, control_variates
+
+KNOWN, DELTA = control_variates.known, control_variates.delta
+THETA = np.array([0.4, -0.7])
+
+
+def logits(theta):
+    return jnp.stack([theta[0] + theta[1], theta[0] * theta[1]])
+
+
+BITS = sf.family(lambda theta: sf.Bernoulli(logits=logits(theta)))
+ALL = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+def f(x, theta):
+    """Not linear, not separable, and a function of the parameters."""
+    return jnp.exp(0.7 * x[0]) + x[0] * x[1] * (1 + theta[1] ** 2) + theta[0] * x[1]
+
+
+def h(x):
+    return x[0] + 0.5 * x[1] ** 3
+
+
+def expected_h(theta):
+    p = jax.nn.sigmoid(logits(theta))
+    return p[0] + 0.5 * p[1]
+
+
+OPTIONS = {
+    "optimal constant": {"baseline": baselines.optimal_constant},
+    "self-critical": {"baseline": baselines.self_critical},
+    "a user's baseline": {"baseline": lambda v: (jnp.sum(v, keepdims=True) - v) ** 2 / 30},
+    "delta 1": {"control_variate": DELTA(order=1)},
+    "delta 2, no baseline": {"control_variate": DELTA(coefficient=0.6), "baseline": None},
+    "delta 1, fitted": {"control_variate": DELTA(order=1, coefficient="fitted")},
+    "delta 1, per parameter": {"control_variate": DELTA(order=1, coefficient="fitted_per_parameter")},
+    "known": {"control_variate": KNOWN(h, expected_h, coefficient=1.7)},
+    "known, per parameter": {"control_variate": KNOWN(h, expected_h, coefficient="fitted_per_parameter")},
+    "known, self-critical": {"control_variate": KNOWN(h, expected_h), "baseline": baselines.self_critical},
+    "three at once": {
+        "control_variate": [
+            KNOWN(h, expected_h, coefficient="fitted"), DELTA(order=1, coefficient="fitted_per_parameter"),
+            KNOWN(lambda x: 3.0, 3.0, coefficient=0.3),
+        ],
+        "baseline": baselines.optimal_constant,
+    },
+}  # fmt: skip
+DRAWS = {"three at once": 6}
+HESSIANS = ("delta 1, per parameter", "optimal constant", "known, self-critical", "three at once")
+
+
+def derivatives(order):
+    """Value, gradient and, for order 2, Hessian of ``loss(theta)``."""
+
+    def of(loss, theta):
+        found = [*jax.value_and_grad(loss)(theta)]
+        return [*found, jax.hessian(loss)(theta)] if order == 2 else found
+
+    return of
+
+
+def exact(order):
+    return derivatives(order)(sf.testing.enumerate_expectation(lambda x, p: f(x, p), BITS, ALL), jnp.asarray(THETA))
+
+
+def mean_of(options, order, num_draws, estimator=sf.score_function):
+    def estimate(scheme):
+        def loss(theta):
+            options_ = {"num_samples": num_draws, "scheme": scheme, **options}
+            return estimator(lambda x: f(x, theta), BITS, theta, jax.random.key(0), **options_)
+
+        return derivatives(order)(loss, jnp.asarray(THETA))
+
+    return mean_over_bits(estimate, jax.nn.sigmoid(logits(jnp.asarray(THETA))), num_draws)
+
+
+def assert_same(got, expected, rtol=1e-10):
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        pytest.param(name, order, marks=[] if (order == 2) == (name in HESSIANS) else [pytest.mark.slow])
+        for name in OPTIONS for order in (1, 2)
+    ],
+)  # fmt: skip
+def test_every_one_is_unbiased_to_second_order(name, order, x64):
+    draws = DRAWS.get(name, 5 if "per" in name or "fitted" in name else 4)
+    rtol = 1e-8 if name == "three at once" else 1e-10  # two columns may be nearly one there, which magnifies rounding
+    assert_same(mean_of(OPTIONS[name], order, draws), exact(order), rtol)
+    assert sf.ESTIMATORS["score_function"].bias_with(BITS, **OPTIONS[name]) is sf.Bias.NONE
+
+
+@pytest.mark.slow
+def test_third_order_with_a_coefficient_for_each_parameter(x64):
+    third = lambda loss, theta: jax.jacfwd(jax.hessian(loss))(theta)
+
+    def estimate(scheme):
+        options = {"num_samples": 4, "scheme": scheme, "baseline": baselines.optimal_constant}
+        return third(
+            lambda t: sf.score_function(lambda x: f(x, t), BITS, t, jax.random.key(0), **options), jnp.asarray(THETA)
+        )
+
+    got = mean_over_bits(estimate, jax.nn.sigmoid(logits(jnp.asarray(THETA))), 4)
+    expected = third(sf.testing.enumerate_expectation(lambda x, p: f(x, p), BITS, ALL), jnp.asarray(THETA))
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_double_control_variate_is_unbiased_to_second_order(x64):
+    for coefficient in (1.0, -0.4):
+        options = {"coefficient": coefficient}
+        got = mean_of(options, 2, 3, sf.double_control_variate)
+        assert_same(got, exact(2))
+    assert sf.ESTIMATORS["double_control_variate"].orders == float("inf")
+
+
+def test_twins_with_a_fault_are_caught(x64):
+    """The same sum over outcomes finds a coefficient that saw its own draw, and an expectation that was forgotten."""
+    truth = exact(1)
+    twins = {
+        "the draw's own value": {"baseline": lambda v: jnp.mean(v, keepdims=True)},
+        "no expectation": {"control_variate": KNOWN(h, lambda theta: 0.0)},
+        "an expectation without its derivative": {
+            "control_variate": KNOWN(h, lambda theta: jax.lax.stop_gradient(expected_h(theta)))
+        },
+    }
+    for twin, options in twins.items():
+        with pytest.raises(AssertionError):
+            assert_same(mean_of(options, 1, 4), truth, rtol=1e-3)
+            pytest.fail(twin)
+
+
+def test_values_with_a_shape_get_coefficients_of_their_own(x64):
+    both = lambda x, theta: jnp.stack([f(x, theta), 3 * x[0] - x[1]])
+    options = {"num_samples": 5, "control_variate": DELTA(order=1, coefficient="fitted_per_parameter")}
+
+    def estimate(scheme):
+        def loss(theta):
+            return sf.score_function(lambda x: both(x, theta), BITS, theta, jax.random.key(0), scheme=scheme, **options)
+
+        return loss(jnp.asarray(THETA)), jax.jacobian(loss)(jnp.asarray(THETA))
+
+    got = mean_over_bits(estimate, jax.nn.sigmoid(logits(jnp.asarray(THETA))), 5)
+    oracle = sf.testing.enumerate_expectation(lambda x, p: both(x, p), BITS, ALL)
+    assert_same(got, (oracle(jnp.asarray(THETA)), jax.jacobian(oracle)(jnp.asarray(THETA))))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"baseline": baselines.optimal_constant}], ids=["leave-one-out", "optimal constant"]
+)
+def test_groups_are_left_out_whole(options, x64):
+    """Antithetic pairs, every outcome: a baseline of the other pairs is unbiased, one of the other draws is not."""
+    family = sf.family(lambda theta: sf.Bernoulli(logits=theta))
+    theta, p = jnp.log(3.0 / 5.0), 3 / 8
+    pairs = 4 if options else 2
+
+    def gradient(scheme, **options):
+        return sf.score_function_grad(
+            lambda x: 1 + 2 * x, family, theta, jax.random.key(0), num_samples=2 * pairs, scheme=scheme, **options
+        )
+
+    of_pair = lambda u: np.array([u, 1 - u])
+    got = mean_over_groups(lambda scheme: gradient(scheme, **options), of_pair, 8, pairs)
+    np.testing.assert_allclose(got, 2 * p * (1 - p), rtol=1e-12)
+    alone = lambda v: (jnp.sum(v, keepdims=True) - v) / (len(v) - 1)
+    wrong = mean_over_groups(lambda scheme: gradient(scheme, baseline=alone), of_pair, 8, pairs)
+    assert abs(wrong / got - 1) > 0.05
+
+
+def test_delta_of_a_quadratic_leaves_nothing(x64):
+    matrix = jnp.array([[2.0, -0.5, 0.3], [-0.5, 1.0, 0.2], [0.3, 0.2, -1.0]])
+    quadratic = lambda x: x @ matrix @ x + jnp.sum(3.0 * x) - 2.0
+    params = {"loc": jnp.array([0.3, -1.0, 2.0]), "tril": jnp.array([[1.0, 0, 0], [0.4, 0.8, 0], [-0.2, 0.1, 1.5]])}
+    family = sf.family(lambda p: sf.MultivariateNormal(loc=p["loc"], scale_tril=p["tril"]))
+    mean = lambda p: (
+        p["loc"] @ matrix @ p["loc"] + jnp.trace(matrix @ p["tril"] @ p["tril"].T) + 3 * jnp.sum(p["loc"]) - 2
+    )
+
+    def run(key, coefficient=1.0):
+        options = {"num_samples": 8, "control_variate": DELTA(coefficient=coefficient)}
+        return jax.value_and_grad(lambda p: sf.score_function(quadratic, family, p, key, **options))(params)
+
+    value, grads = jax.value_and_grad(mean)(params)
+    for coefficient in (1.0, "fitted"):
+        got_value, got = run(jax.random.key(0), coefficient)
+        np.testing.assert_allclose(got_value, value, rtol=1e-7)
+        np.testing.assert_allclose(got["loc"], grads["loc"], rtol=1e-6)
+        np.testing.assert_allclose(got["tril"], jnp.tril(grads["tril"]), rtol=1e-6, atol=1e-6)
+
+
+def test_delta_in_a_joint_and_for_whole_numbers():
+    """Parts with one moment each; draws that are ints are expanded between them."""
+    family = sf.family(
+        lambda p: sf.Joint({"n": sf.Poisson(rate=jnp.exp(p["r"])), "x": sf.Normal(loc=p["m"], scale=2.0)})
+    )
+    f = lambda x: jnp.asarray(x["n"]).astype(float) * x["x"] + x["x"] ** 2
+    params = {"r": jnp.array(0.5), "m": jnp.array(-1.0)}
+    run = lambda key, **o: sf.score_function_grad(f, family, params, key, num_samples=16, **o)
+    plain, reduced = (
+        sf.testing.replicate(lambda key, o=o: run(key, **o), jax.random.key(0), 4000, batch=4000)
+        for o in ({}, {"control_variate": DELTA()})
+    )
+    exact = {"r": -np.exp(0.5), "m": np.exp(0.5) - 2}
+    sf.testing.assert_unbiased(reduced, exact, precision=0.02)
+    assert all(reduced[name].var() < 1e-6 * plain[name].var() for name in exact)
+
+
+def test_moments_and_modes_of_the_laws():
+    """Against their own draws, and against neighbours of the mode."""
+    a, b = jnp.array([0.6, 2.5]), jnp.array([1.5, 0.7])
+    laws = [
+        sf.Normal(loc=a, scale=b), sf.Laplace(loc=a, scale=b), sf.Exponential(rate=a), sf.Gamma(concentration=a, rate=b),
+        sf.Uniform(low=a - 3, high=b), sf.Beta(a=a, b=b), sf.Bernoulli(logits=a - 1), sf.Binomial(total_count=5, logits=a - 1),
+        sf.Geometric(probs=a / 3), sf.Poisson(rate=a), sf.MultivariateNormal(loc=a, covariance=jnp.array([[2.0, 0.7], [0.7, 1.0]])),
+    ]  # fmt: skip
+    for law in laws:
+        draws = jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(1), 40_000)).astype(float)
+        error = draws.std(axis=0) / 200
+        assert np.all(np.abs(draws.mean(axis=0) - law.mean()) < 5 * error), law.name
+        covariance = np.stack([law.covariance_times(unit) for unit in jnp.eye(2)])
+        np.testing.assert_allclose(np.cov(draws.T), covariance, rtol=0.1, atol=0.03, err_msg=law.name)
+        if sf.Capability.MODE in law.capabilities and law.name != "Gamma":
+            mode = law.mode()
+            step = 1 if jnp.issubdtype(mode.dtype, jnp.integer) or law.name == "Bernoulli" else 0.05
+            for unit in jnp.eye(2, dtype=mode.dtype):
+                for sign in (-1, 1):
+                    neighbour = mode + jnp.asarray(sign * step, mode.dtype) * unit
+                    assert law.log_prob(neighbour) <= law.log_prob(mode) + 1e-5, law.name
+    assert sf.Gamma(concentration=3.0, rate=2.0).mode() == 1.0
+    np.testing.assert_array_equal(sf.Categorical(logits=jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]])).mode(), [1, 0])
+    greedy = sf.Autoregressive(
+        step=lambda t, c, k: (c, t[k]), params=jnp.array([[0.0, 1.0], [2.0, 0.0]]), carry=(), length=3
+    )
+    np.testing.assert_array_equal(greedy.mode(), [1, 0, 1])
+    support = sf.family(log_prob=lambda w, x: w * x, support=jnp.arange(1.0, 4.0))
+    assert support.at(2.0).mode() == 3.0 and support.at(-2.0).mode() == 1.0
+
+
+def test_what_is_refused():
+    normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+    category = sf.family(lambda l: sf.Categorical(logits=jnp.stack([l, 0.0])))
+    uniform = sf.family(lambda w: sf.Uniform(low=0.0, high=1.0))
+    run = lambda f=jnp.sin, family=normal, n=8, **o: sf.score_function_grad(
+        f, family, 0.5, jax.random.key(0), num_samples=n, **o
+    )
+    with pytest.raises(
+        TypeError, match=r"delta\(order=2\) needs a law that has a known mean.*Categorical has .*control_variates.known"
+    ):
+        run(lambda x: x.astype(float), category, control_variate=DELTA())
+    with pytest.raises(TypeError, match="control_variate is .* it got float"):
+        run(control_variate=3.0)
+    with pytest.raises(ValueError, match="coefficient of a control variate is a number, 'fitted'"):
+        DELTA(coefficient="best")
+    with pytest.raises(ValueError, match="order 1 or 2, not 3"):
+        DELTA(order=3)
+    with pytest.raises(ValueError, match=r"has shape \(2,\) \(its value\); f has shape \(\)"):
+        run(control_variate=KNOWN(lambda x: jnp.stack([x, x]), 0.0))
+    with pytest.raises(ValueError, match="Fitting 1 coefficients .* at least 4 groups, and there are 3"):
+        run(n=3, control_variate=DELTA(coefficient="fitted"))
+    with pytest.raises(TypeError, match="self_critical needs a law that has a known mode; Uniform"):
+        run(jnp.sin, uniform, baseline=baselines.self_critical)
+    with pytest.raises(TypeError, match="h that depends on the parameters"):
+        jax.grad(lambda m: sf.score_function(
+            jnp.sin, normal, m, jax.random.key(0), num_samples=8,
+            control_variate=KNOWN(lambda x: m * x, lambda m: m**2, coefficient="fitted_per_parameter"),
+        ))(0.5)  # fmt: skip
+    unnormalized = sf.family(
+        log_prob=lambda m, x: -((x - m) ** 2), sampler=lambda k, m: m + jax.random.normal(k), normalized=False
+    )
+    with pytest.raises(ValueError, match="brings a baseline of its own"):
+        run(jnp.sin, unnormalized, baseline=baselines.batch_mean)
+    with pytest.raises(TypeError, match="expectation subtracts.*not optimal_constant"):
+        sf.expectation(
+            lambda m, key: sf.sample(key, sf.Normal(loc=m, scale=1.0)),
+            num_samples=8,
+            baseline=baselines.optimal_constant,
+        )
