@@ -12,40 +12,49 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._groups import group_means, to_draws
 from jax_scorefn.typing import Array
 
 
-def fit_on_others(columns: Array, combination: Array, solve_for: Sequence[int]) -> Array:
-    """Coefficients of some columns in the least-squares fit to a combination of the columns, for each group.
+def fit_on_others(columns: Array, combination: Array, size: int, solve_for: Sequence[int]) -> Array:
+    """Coefficients of some columns in the least-squares fit to a combination of the columns, from the other groups.
 
     Args:
-      columns: group means, shape ``(G, ..., C)``, one fit for each index in the middle.
-      combination: the y of each group as a combination of the columns, shape ``(G, ..., C)`` (its middle may be of length 1).
+      columns: shape ``(S, ..., C)``, one fit for each index in the middle.
+      combination: y as a combination of the columns, shape ``(S, ..., C)`` (its middle may be of length 1).
+      size: how many draws in a row are a group.
       solve_for: which columns are the z.
 
     Returns:
-      Coefficients, shape ``(G, ..., len(solve_for))``; 0 for a column that does not vary.
+      Coefficients for each draw, shape ``(S, ..., len(solve_for))``; 0 for a column that does not vary.
     """
-    columns, combination = stop_gradient(columns), stop_gradient(combination)
-    chosen = list(solve_for)
-    means = _others_mean(columns)
-    products = _others_mean(columns[..., :, None] * columns[..., None, :])
+    columns, combination, chosen = stop_gradient(columns), stop_gradient(combination), list(solve_for)
+    groups, combination = group_means(columns, size), group_means(combination, size)
+    means = _others_mean(groups)
+    products = _others_mean(groups[..., :, None] * groups[..., None, :])
     covariance = products - means[..., :, None] * means[..., None, :]
     target = jnp.sum(covariance[..., chosen] * combination[..., None], axis=-2)
-    variance = jnp.diagonal(covariance, axis1=-2, axis2=-1)[..., chosen]
-    # what rounding leaves of a constant column does not count as varying
-    squares = jnp.diagonal(products, axis1=-2, axis2=-1)[..., chosen]
-    varies = variance > 1000 * jnp.finfo(columns.dtype).eps * squares
+    variance = _diagonal(covariance)[..., chosen]
+
+    # What rounding leaves of a column that is constant, or that cancels within each group, does not count as varying.
+    rounding = 1000 * jnp.finfo(columns.dtype).eps
+    inside = _others_mean(group_means(columns[..., chosen] ** 2, size))
+    varies = (variance > rounding * _diagonal(products)[..., chosen]) & (variance > rounding**2 * inside)
     scale = jnp.sqrt(jnp.where(varies, variance, 1))
-    if len(chosen) == 1:
-        return jnp.where(varies, target / scale**2, 0)
-    gram = covariance[..., chosen, :][..., chosen] / (scale[..., :, None] * scale[..., None, :])
-    gram = jnp.where(varies[..., :, None] & varies[..., None, :], gram, 0)
-    ridge = jnp.finfo(columns.dtype).eps ** 0.5  # two columns that say the same share what they explain
-    own = jnp.broadcast_to(jnp.eye(len(chosen), dtype=bool), gram.shape)
-    gram = gram + jnp.where(own, jnp.where(varies, ridge, 1)[..., None].astype(gram.dtype), 0)
-    solution = jnp.linalg.solve(gram, jnp.where(varies, target / scale, 0)[..., None])[..., 0]
-    return solution / scale
+    target = jnp.where(varies, target / scale, 0)
+
+    if len(chosen) > 1:
+        gram = covariance[..., chosen, :][..., chosen] / (scale[..., :, None] * scale[..., None, :])
+        gram = jnp.where(varies[..., :, None] & varies[..., None, :], gram, 0)
+        own = jnp.broadcast_to(jnp.eye(len(chosen), dtype=bool), gram.shape)
+        ridge = jnp.finfo(columns.dtype).eps ** 0.5  # two columns that say the same share what they explain
+        gram = gram + jnp.where(own, jnp.where(varies, ridge, 1)[..., None].astype(gram.dtype), 0)
+        target = jnp.linalg.solve(gram, target[..., None])[..., 0]
+    return to_draws(target / scale, size)
+
+
+def _diagonal(x: Array) -> Array:
+    return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
 def _others_mean(x: Array) -> Array:

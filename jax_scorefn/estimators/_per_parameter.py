@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._groups import group_means, to_draws
 from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
@@ -51,8 +50,7 @@ def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Ar
 def fit(table: Array, combination: Array, weights: Array | None, size: int, solve_for: Sequence[int]) -> Array:
     """Coefficients of some columns, for each draw from the other groups, ``(S, ..., len(solve_for))``."""
     weighted = table if weights is None else table * along_draws(weights.astype(table.dtype), table)
-    fitted = fit_on_others(group_means(weighted, size), group_means(combination, size), solve_for)
-    return to_draws(fitted, size)
+    return fit_on_others(weighted, combination, size, solve_for)
 
 
 def correction(
