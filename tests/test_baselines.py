@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jax_scorefn as sf
@@ -72,6 +73,90 @@ def test_ema_carries_through_a_scan_and_starts_with_the_old_state():
     assert read[0] == 0.0 and abs(ema.value(state) - 5.5) < 0.1 and state.count == 50
 
 
+NET = baselines.learned(lambda w, context: w["a"] + w["b"] * context, optax.sgd(0.3))
+WEIGHTS = {"a": jnp.array(0.5), "b": jnp.array(-1.0)}
+
+
+def _bandit(state, context, key, num_samples=8):
+    """A cost that grows with what is known before the draw."""
+    return sf.score_function_grad(
+        lambda x: 4.0 * context + x,
+        COIN,
+        0.2,
+        key,
+        num_samples=num_samples,
+        baseline=NET.bind(state, context),
+        has_aux=True,
+    )
+
+
+def test_learned_is_trained_apart_and_by_least_squares():
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        state, context = NET.init(WEIGHTS), 0.7
+        _, info = _bandit(state, context, jax.random.key(0))
+        np.testing.assert_allclose(NET.value(state, context), 0.5 - 0.7, rtol=1e-6)
+        residual = NET.value(state, context) - info.values
+        np.testing.assert_allclose(NET.loss(state.params, info, context), np.mean(residual**2) / 2, rtol=1e-6)
+        new = NET.update(state, info, context)
+        np.testing.assert_allclose(new.params["a"], 0.5 - 0.3 * np.mean(residual), rtol=1e-5)
+        np.testing.assert_allclose(new.params["b"], -1.0 - 0.3 * 0.7 * np.mean(residual), rtol=1e-5)
+        np.testing.assert_array_equal(state.params["a"], 0.5)  # the old state is what it was
+        bound = NET.bind(state, context)
+        assert bound.bias is sf.Bias.NONE and bound.min_groups == 1
+
+
+def test_learned_is_never_differentiated_through_the_score_term():
+    def through(params):
+        state = baselines.LearnedState(params, ())
+        grads, _ = _bandit(state, 0.7, jax.random.key(0))
+        return grads
+
+    for leaf in jax.tree.leaves(jax.grad(through)(WEIGHTS)):
+        assert leaf == 0.0
+
+
+@pytest.mark.statistical
+def test_learned_takes_out_what_the_context_explains_and_adds_no_bias():
+    with jax.numpy_dtype_promotion("standard"):
+
+        def step(state, key):
+            k1, k2 = jax.random.split(key)
+            context = jax.random.uniform(k1)
+            _, info = _bandit(state, context, k2)
+            return NET.update(state, info, context), None
+
+        state, _ = jax.jit(lambda keys: jax.lax.scan(step, NET.init(WEIGHTS), keys))(
+            jax.random.split(jax.random.key(1), 2000)
+        )
+        np.testing.assert_allclose(state.params["b"], 4.0, atol=0.3)
+        np.testing.assert_allclose(state.params["a"], jax.nn.sigmoid(0.2), atol=0.2)
+
+        def run(state):
+            def one(key):
+                k1, k2 = jax.random.split(key)
+                return _bandit(state, jax.random.uniform(k1), k2, 1)[0]
+
+            return sf.testing.replicate(one, jax.random.key(2), 20_000, batch=20_000)
+
+        trained, raw = run(state), run(NET.init({"a": jnp.array(0.0), "b": jnp.array(0.0)}))
+    exact = jax.nn.sigmoid(0.2) * jax.nn.sigmoid(-0.2)
+    for runs in (trained, raw):
+        sf.testing.assert_unbiased(runs, exact, precision=0.06)
+    assert trained.var() < 0.1 * raw.var()
+
+
+def test_self_critical_is_f_at_the_greedy_choice():
+    law = sf.family(lambda l: sf.Autoregressive(step=lambda t, c, k: (c, t[k]), params=l, carry=(), length=3))
+    table = jnp.array([[0.0, 1.0], [2.0, 0.0]])
+    f = lambda x: jnp.sum(x * jnp.arange(1, 4)).astype(float)
+    run = lambda b: sf.score_function_grad(f, law, table, jax.random.key(0), num_samples=8, baseline=b)
+    greedy = f(law.at(table).mode())
+    assert greedy == 4.0
+    np.testing.assert_allclose(
+        run(baselines.self_critical), run(lambda values: jnp.full_like(values, greedy)), rtol=1e-6
+    )
+
+
 def test_what_is_refused():
     def run(n, baseline):
         return sf.score_function(jnp.square, COIN, 0.0, jax.random.key(0), num_samples=n, baseline=baseline)
@@ -82,6 +167,13 @@ def test_what_is_refused():
     for unbound in (baselines.ema(0.9), baselines.ema):
         with pytest.raises(TypeError, match=r"ema has a state.*bind\(state\)"):
             run(4, unbound)
+    for unbound in (NET, baselines.learned):
+        with pytest.raises(TypeError, match=r"learned has a state.*bind\(state, context\)"):
+            run(4, unbound)
+    with pytest.raises(ValueError, match=r"one number for each element of f, shape \(\); it returned \(2,\)"):
+        run(4, NET.bind(NET.init(WEIGHTS), jnp.ones(2)))
+    with pytest.raises(TypeError, match="learned wants a function"):
+        baselines.learned(3.0)
     with pytest.raises(TypeError, match="A baseline is"):
         run(4, 3.0)
     with pytest.raises(TypeError, match="A baseline is"):

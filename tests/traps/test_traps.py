@@ -258,6 +258,23 @@ def test_19_an_offset_in_f_moves_the_gradient_by_less_than_a_tenth_of_its_standa
     assert np.std(drowned) > 100 * 0.1 * np.std(plain)
 
 
+def test_21_the_state_of_a_baseline_goes_in_and_comes_out_for_each_of_many_particles():
+    """Pyro: mutable state, dropped with several particles. Here a hundred particles under vmap keep a hundred states."""
+    ema = baselines.ema(0.5)
+
+    def step(states, key):
+        def particle(state, offset, key):
+            _, info = sf.score_function(lambda x: offset + x, COIN, 0.0, key, baseline=ema.bind(state), has_aux=True)
+            return ema.update(state, info)
+
+        return jax.vmap(particle)(states, jnp.arange(100.0), jax.random.split(key, 100)), None
+
+    begin = jax.vmap(lambda _: ema.init())(jnp.arange(100))
+    states, _ = jax.jit(lambda keys: jax.lax.scan(step, begin, keys))(jax.random.split(jax.random.key(0), 20))
+    np.testing.assert_array_equal(states.count, 20)
+    np.testing.assert_allclose(jax.vmap(ema.value)(states), np.arange(100) + 0.5, atol=0.25)
+
+
 # Shapes and numerics
 
 
