@@ -25,7 +25,10 @@ from benchmarks.methods import BASE, METHODS
 from benchmarks.results import Results, Row, Section
 from benchmarks.words import number, power
 
-PALETTE = ("#e0662f", "#2f7fd0", "#c466b5", "#1f9e77", "#c79a16", "#8b6fd6", "#4fb3bf", "#b0546a", "#7d9a2c", "#8a8f98")
+PALETTE = (
+    "#e0662f", "#2f7fd0", "#c466b5", "#1f9e77", "#c79a16", "#8b6fd6", "#4fb3bf", "#b0546a", "#7d9a2c", "#8a8f98",
+    "#a06a3a", "#3c6e71", "#d64550", "#5b5fc7",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Figure:
 def draw(folder: Path, results: Results) -> dict[str, Figure]:
     """Every figure of a report, as PNG files in ``folder``; name -> figure."""
     figures: dict[str, Figure] = {}
-    if any(section.base and section.base.variance > 0 for section in results.sections):
+    if any(section.base and section.base.noisy for section in results.sections):
         alt = "Variance per draw of each method relative to the plain score function, for each problem"
         figures["overview"] = both(folder, "overview", alt, lambda theme: _overview(results, theme))
     for section in results.sections:
@@ -114,12 +117,12 @@ def color(method: str) -> str:
 
 
 def _overview(results: Results, theme: Theme) -> Any:
-    sections = [section for section in results.sections if section.base and section.base.variance > 0]
+    sections = [section for section in results.sections if section.base and section.base.noisy]
     figure, ax = plt.subplots(figsize=(10.5, 1.5 + 0.46 * len(sections)))
     seen: dict[str, Any] = {}
     for y, section in enumerate(sections):
         assert section.base is not None
-        rows = [row for row in section.measured if row.variance > 0 and not row.declared]
+        rows = [row for row in section.measured if row.noisy and not row.declared]
         ratios = [row.variance / section.base.variance for row in rows]
         ax.plot([min(ratios), max(ratios)], [y, y], color=theme.grid, lw=3, zorder=1, solid_capstyle="round")
         for row, ratio in zip(rows, ratios, strict=True):
@@ -212,7 +215,7 @@ def _estimates(ax: Any, rows: list[Row], theme: Theme) -> None:
 def _dots(
     ax: Any, rows: list[Row], value: Callable[[Row], float], error: Callable[[Row], float], theme: Theme
 ) -> None:  # fmt: skip
-    positive = [value(row) for row in rows if value(row) > 0]
+    positive = [value(row) for row in rows if row.noisy]
     ax.set_xscale("log")
     if positive:
         low, high = math.log10(min(positive)), math.log10(max(positive))
@@ -221,11 +224,11 @@ def _dots(
         ax.set_xlim(left, right)
     for y, row in enumerate(rows):
         x, shade = value(row), color(row.method.name)
-        if x <= 0:
+        if not row.noisy:
             ax.text(
                 0.02,
                 y,
-                "0, nothing is random",
+                "0, nothing is random" if x == 0 else "0, but for rounding",
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 color=shade,

@@ -22,13 +22,26 @@ class Finding:
 
 def findings(results: Results) -> list[Finding]:
     """What this run found, the most useful first."""
-    makers = (_bias, _baseline, _pathwise, _theory, _exact, _time, _credit, _peers, _cart_pole, _pendulum, _chess)
+    makers = (
+        _bias,
+        _baseline,
+        _pathwise,
+        _reduction,
+        _theory,
+        _exact,
+        _time,
+        _credit,
+        _peers,
+        _cart_pole,
+        _pendulum,
+        _chess,
+    )
     return [finding for make in makers if (finding := make(results)) is not None]
 
 
 def _pairs(results: Results, method: str, other: str) -> list[tuple[Section, Row, Row]]:
     pairs = [(section, section.row(method), section.row(other)) for section in results.sections]
-    return [(section, a, b) for section, a, b in pairs if a and b and a.variance > 0 and b.variance > 0]
+    return [(section, a, b) for section, a, b in pairs if a and b and a.noisy and b.noisy]
 
 
 def _title(section: Section) -> str:
@@ -91,6 +104,52 @@ def _pathwise(results: Results) -> Finding | None:
     return Finding(f"{len(wins)} of {len(pairs)}", "won by pathwise", text.strip())
 
 
+REDUCTIONS = (
+    "score-best",
+    "score-delta",
+    "double-cv",
+    "score-antithetic",
+    "score-sobol",
+    "score-strata",
+    "score-proposal",
+)
+
+
+def _reduction(results: Results) -> Finding | None:
+    """What the options of the score function bring over leave-one-out: the most for each, and the least of all."""
+    gains = [
+        (loo.variance / row.variance, section, row)
+        for section in results.sections
+        if (loo := section.row("score-loo"))
+        for row in section.measured
+        if row.method.name in REDUCTIONS and row.noisy
+    ]
+    if not gains:
+        return None
+    parts, most = [], 0.0
+    for name in ("score-sobol", "score-proposal", "score-delta"):
+        gain, section, row = max(
+            (g for g in gains if g[2].method.name == name), key=lambda g: g[0], default=(0, None, None)
+        )
+        if section and row and gain > 1:
+            parts.append(f"{row.method.label.removeprefix('score, ')} by {times(gain)} on {_title(section)}")
+            most = max(most, gain)
+    if not parts:
+        return None
+    least = min(gains, key=lambda g: g[0])
+    text = f"Less variance than leave-one-out: {listed(parts)}."
+    free = [
+        _title(s)
+        for s in results.sections
+        if (loo := s.row("score-loo")) and (d := s.row("score-delta")) and not d.noisy
+    ]
+    if free:
+        text += f" The delta method leaves nothing on {listed(free)}, where f is a quadratic."
+    if least[0] < 1:
+        text += f" None of them is always right: {least[2].method.label} has {times(1 / least[0])} times more on {_title(least[1])}."
+    return Finding(f"{times(most)}×", "less variance than leave-one-out", text)
+
+
 def _theory(results: Results) -> Finding | None:
     rows = [row for row in results.measured if row.variance_known and row.variance_error > 0]
     if not rows:
@@ -129,7 +188,7 @@ def _exact(results: Results) -> Finding | None:
 def _time(results: Results) -> Finding | None:
     ratios = []
     for section in results.sections:
-        random = [row for row in section.measured if row.work > 0 and not row.declared]
+        random = [row for row in section.measured if row.noisy and not row.declared]
         if len(random) >= 2:
             best, worst = min(random, key=lambda row: row.work), max(random, key=lambda row: row.work)
             ratios.append((worst.work / best.work, section, best, worst))

@@ -67,7 +67,7 @@ def cell(problem: Problem, setup: Setup, method: Method, settings: Settings) -> 
 
 def _clock(fresh: Callable[..., jax.Array], setup: Setup, key: jax.Array, settings: Settings) -> dict[str, float]:
     """Seconds of the first call of a fresh jit, and the median of the calls that follow."""
-    budget, most = (1.0, 400) if settings.full else (0.15, 60)
+    budget, most = (1.0, 400) if settings.full else (0.1, 60)
     first_key, *keys = jax.random.split(key, most + 1)
     begin = time.perf_counter()
     jax.block_until_ready(fresh(setup.params, first_key))
@@ -122,6 +122,7 @@ def _statistics(runs: np.ndarray, setup: Setup, method: Method, num_draws: int) 
         "variance_error": draws * variance_error,
         "variance_known": known,
         "call_variance": variance,
+        "rounding": float(reference.rounding),
         "shown_coordinate": shown,
         "shown_reference": float(reference.gradient[shown]),
         "shown": [float(f"{x:.6g}") for x in runs[:SHOWN, shown]] if method.sampled else [float(mean[shown])],

@@ -26,6 +26,7 @@ class Method:
       sampled: whether it draws (and so takes ``num_samples``); one that does not has no variance.
       evaluations: evaluations of f as a function of S and of the number of points in the support; None where the record
         says "S" (or "the number of points", for a method that does not draw).
+      only: names of the problems that it is made for; empty is every problem.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Method:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sampled: bool = True
     evaluations: Callable[[int, int], int] | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def record(self) -> sf.Record:
@@ -41,9 +43,12 @@ class Method:
 
     @property
     def bias(self) -> Bias:
-        """What is declared of the estimator and of its baseline, the worse of the two."""
-        declared = {self.record.bias, getattr(self.options.get("baseline"), "bias", Bias.NONE)}
-        return next(bias for bias in (Bias.BIASED, Bias.VANISHING, Bias.NONE) if bias in declared)
+        """What is declared of the estimator with these options."""
+        return self.record.bias_with(**self.options)
+
+    def for_problem(self, problem: str) -> bool:
+        """Whether it is a row of this problem's table at all."""
+        return not self.only or problem in self.only
 
     def bind(self, num_draws: int) -> Estimate:
         """The estimator with its options and its number of draws."""
@@ -60,6 +65,7 @@ class Method:
 NODES = 64
 """Quadrature nodes of the exact method."""
 
+SMOOTH = ("smooth-4",)
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -68,7 +74,19 @@ METHODS: dict[str, Method] = {
         Method("score-mean", "score, batch mean", "score_function", {"baseline": sf.baselines.batch_mean}),
         Method("pathwise", "pathwise", "pathwise"),
         Method("exact", "exact", "exact", {"num_nodes": NODES}, sampled=False),
+        Method("score-best", "score, best constant", "score_function", {"baseline": sf.baselines.optimal_constant}),
+        Method("score-delta", "score, delta method", "score_function", {"control_variate": sf.control_variates.delta()}),
+        Method("double-cv", "double control variate", "double_control_variate"),
+        Method("score-antithetic", "score, antithetic", "score_function", {"scheme": sf.schemes.antithetic}),
+        Method("score-sobol", "score, Sobol nets", "score_function", {"scheme": sf.schemes.sobol(8)}),
+        Method("score-strata", "score, stratified", "score_function", {"scheme": sf.schemes.stratified(128)}, only=SMOOTH),
+        Method("path-sobol", "pathwise, Sobol nets", "pathwise", {"scheme": sf.schemes.sobol(8)}, only=SMOOTH),
+        Method("vargrad", "VarGrad", "vargrad", only=("coupled-bits",)),
+        Method(
+            "score-proposal", "score, proposal", "score_function",
+            {"proposal": sf.Normal(loc=3.0, scale=1.0), "baseline": None}, only=("tail",),
+        ),
     )
-}
+}  # fmt: skip
 BASE = "score"
 """The method that the others are compared with."""

@@ -41,6 +41,11 @@ class Row:
         return self.data["reason"].split(". ")[0].rstrip(".") + "."
 
     @property
+    def noisy(self) -> bool:
+        """Whether more than rounding differs between two calls."""
+        return self.data["call_variance"] > self.data["rounding"] ** 2
+
+    @property
     def declared(self) -> bool:
         """Whether a bias is declared."""
         return self.method.bias != Bias.NONE

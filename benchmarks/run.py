@@ -58,7 +58,8 @@ def tasks(problems: Sequence[Problem], methods: Sequence[Method], settings: Sett
         points = {"steps": [int(x) for x in steps], "values": [float(f"{y:.6g}") for y in values]}
         yield {"kind": "curve", "problem": problem.name, "method": method.name} | points
 
-    todo = [("cell", cell, problem, method) for problem in problems for method in methods]
+    rows = [(problem, method) for problem in problems for method in methods if method.for_problem(problem.name)]
+    todo = [("cell", cell, problem, method) for problem, method in rows]
     todo += [
         ("curve", curve, problem, method)
         for problem in problems

@@ -1,6 +1,6 @@
 """The table of problems. A new one is a ``Problem`` in a file of its own, and a line here."""
 
-from benchmarks.problems import bandit, bernoulli, gaussian, logistic
+from benchmarks.problems import bandit, bernoulli, coupled, gaussian, logistic, smooth, tail
 from benchmarks.problems._base import Curve as Curve
 from benchmarks.problems._base import Problem as Problem
 from benchmarks.problems._base import Reference as Reference
@@ -14,7 +14,10 @@ PROBLEMS: dict[str, Problem] = {
         gaussian.WAVE,
         gaussian.WELL,
         bernoulli.ONE,
+        smooth.SMOOTH,
+        tail.TAIL,
         bernoulli.MANY,
+        coupled.COUPLED,
         logistic.START,
         logistic.END,
         bandit.BANDIT,

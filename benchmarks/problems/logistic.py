@@ -177,6 +177,6 @@ END = Problem(
     num_draws=NUM_DRAWS,
     replicates=(800, 10_000),
     batch=1,
-    full_only=("score-mean",),
+    full_only=("score-mean", "score-best", "score-delta", "double-cv"),
     setup=functools.partial(_setup, end=True),
 )

@@ -20,7 +20,7 @@ from jax_scorefn.typing import Array, Params, PyTree
 LogProb = Callable[[Params, Any], Array]
 
 
-def enumerate_expectation(f: Callable[[PyTree], Any], logp: LogProb, support: PyTree) -> Callable[[Params], Array]:
+def enumerate_expectation(f: Callable[..., Any], logp: LogProb, support: PyTree) -> Callable[[Params], Array]:
     """``params -> sum_k exp(logp(params, x_k)) f(x_k)``, for the values x_k on the leading axis of ``support``.
 
     Args:
@@ -50,7 +50,7 @@ def enumerate_expectation(f: Callable[[PyTree], Any], logp: LogProb, support: Py
 
 
 def quadrature_expectation(
-    f: Callable[[PyTree], Any],
+    f: Callable[..., Any],
     logp: LogProb,
     intervals: Sequence[tuple[float, float]] | tuple[float, float],
     *,
