@@ -37,17 +37,17 @@ bench-control: $(VENV)/.stamp-bench,rl
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed
 
-test: $(VENV)/.stamp-test,adapters,bench,rl,training
+test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-all: $(VENV)/.stamp-test,adapters,bench,rl,training
+test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training
+types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/pyright
 
 docs: $(VENV)/.stamp-docs,rl

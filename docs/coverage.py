@@ -19,9 +19,11 @@ MODULES = ["jax_scorefn"] + [
     f"jax_scorefn.{name}"
     for name in (
         "baselines",
+        "control_variates",
         "distributions",
         "policy_gradient",
         "programs",
+        "schemes",
         "testing",
         "training",
         "typing",
