@@ -47,15 +47,27 @@ def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Ar
     return score
 
 
-def fit(table: Array, combination: Array, weights: Array | None, size: int, solve_for: Sequence[int]) -> Array:
-    """Coefficients of some columns, for each draw from the other groups, ``(S, ..., len(solve_for))``."""
-    weighted = table if weights is None else table * along_draws(weights.astype(table.dtype), table)
-    return fit_on_others(weighted, combination, size, solve_for)
+def fit(
+    table: Sequence[Array], combination: Sequence[Array], weights: Array | None, size: int, solve_for: Sequence[int]
+) -> list[Array]:
+    """Coefficients of some columns, for each draw from the other groups, in the shape of a column.
+
+    Args:
+      table: the columns, each of the shape of f at all draws: f, 1, and the centred control variates.
+      combination: what the score multiplies, as a combination of the columns: one factor for each.
+      weights: of each draw, or None.
+      size: draws in a group.
+      solve_for: which columns.
+    """
+    columns = jnp.stack(table, axis=-1)
+    weighted = columns if weights is None else columns * along_draws(weights.astype(columns.dtype), columns)
+    found = fit_on_others(weighted, jnp.stack(combination, axis=-1), size, solve_for)
+    return list(jnp.moveaxis(found, -1, 0))
 
 
 def correction(
-    source: Source, family: Any, params: Params, table: Array, combination: Array, scores: Array, weights: Array | None,
-    terms: Sequence[Term], how: dict[str, Any],
+    source: Source, family: Any, params: Params, table: Sequence[Array], combination: Sequence[Array], scores: Array,
+    weights: Array | None, terms: Sequence[Term], how: dict[str, Any],
 ) -> Array:  # fmt: skip
     """A term of value 0 whose derivatives are those that each parameter's own coefficients add.
 
@@ -63,24 +75,23 @@ def correction(
       source: the draws.
       family: what makes the law out of parameters.
       params: the parameters.
-      table: for each draw and element of f its columns: f, 1, and the centred control variates, shape ``(S, ..., C)``.
-      combination: what the score is multiplied by already, as a combination of the columns, ``(S, ..., C)``.
+      table: as for :func:`fit`.
+      combination: as for :func:`fit`.
       scores: of each draw, ``(S, P)``.
       weights: of each draw, or None.
       terms: what gets coefficients for each parameter.
       how: options of the engine.
     """
-    like = jax.ShapeDtypeStruct(table.shape[1:-1], table.dtype)
-    table, combination = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (table, combination))  # (S, F, C)
+    like = jax.ShapeDtypeStruct(table[0].shape[1:], table[0].dtype)
+    table, combination = ([x.reshape(x.shape[0], -1, 1) for x in columns] for columns in (table, combination))
     flat, restore = flatten_floats(params)
-    # (S, F, P, C): what a column contributes to the derivative in a parameter
-    products = table[:, :, None, :] * scores[:, None, :, None].astype(table.dtype)
-    solve_for = [term.place for term in terms]
-    factors = stop(fit(products, combination[:, :, None, :], weights, source.group_size, solve_for))
-    hs = stop([term.h.reshape(table.shape[:2]) for term in terms])
+    products = [column * scores[:, None, :].astype(like.dtype) for column in table]  # (S, F, P)
+    factors = fit(products, combination, weights, source.group_size, [term.place for term in terms])
+    hs = [term.h.reshape(source.num_draws, -1) for term in terms]
+    hs, factors = stop((hs, factors))
 
     def one(made: Any, row: Any) -> Array:
-        hs, factors, weight = row  # J of (F,), (F, P, J), ()
+        hs, factors, weight = row  # for each term (F,) and (F, P); ()
 
         def moved_by(j: int, control: Bound | None, element: Array) -> Array:
             def at(factor: Array) -> tuple[Array, Array]:
@@ -93,14 +104,14 @@ def correction(
                 return box, control.expected(moved, law, like).reshape(-1)[element]
 
             # what the family closes over moves both, so that their difference has the scaled derivatives alone
-            (box, expected), (box_0, expected_0) = at(factors[element, :, j]), at(jnp.zeros_like(flat))
+            (box, expected), (box_0, expected_0) = at(factors[j][element]), at(jnp.zeros_like(flat))
             return (expected - expected_0) - hs[j][element] * (box - box_0)
 
         def all_of(element: Array) -> Array:
             moved = [moved_by(j, term.control, element) for j, term in enumerate(terms)]
             return sum(moved, start=jnp.zeros((), like.dtype))
 
-        return jax.vmap(all_of)(jnp.arange(factors.shape[0])).reshape(like.shape)
+        return jax.vmap(all_of)(jnp.arange(hs[0].shape[0])).reshape(like.shape)
 
     drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(hs, factors, weights), **how)
     return jnp.mean(drawn, axis=0)

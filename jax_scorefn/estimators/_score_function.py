@@ -6,6 +6,7 @@ each score is weighted by p / q.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, control_variates, engine
@@ -96,82 +97,87 @@ def score_function(
     size = source.group_size
     subtract = baselines.resolve(baseline, source.num_draws, size)
     controls = control_variates.bind(control_variate, f, law)
+    given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
+    each = subtract.per_parameter or any(c.per_parameter for c in fitted)
     if not law.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
         raise ValueError(RATIO)
-    fitted = [c for c in controls if c.is_fitted]
-    each = [c for c in fitted if c.per_parameter]
-    num_fitted, num_groups = len(fitted) + subtract.per_parameter, source.num_draws // size
-    if num_fitted and num_groups < num_fitted + 3:
-        raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
-    score = scores_of(source, logp, params) if each or subtract.per_parameter else lambda made: None
-
-    # f at each draw; what the control variates with a given coefficient leave of it; the other control variates
+    _enough_to_fit(len(fitted) + subtract.per_parameter, source.num_draws // size)
+    score = scores_of(source, logp, params) if each else lambda made: None
 
     def evaluate(x):
         value = _checks.value(f(x))
-        centred = {c: c.at(x, value) - stop(c.expected(params, law, value)) for c in controls}
-        rest = value
-        for c in controls:
-            rest = rest if c.is_fitted else rest - c.coefficient.astype(value.dtype) * centred[c]
-        return value, rest, [centred[c] for c in fitted]
+        return value, [c.at(x, value) for c in given], [c.at(x, value) for c in fitted]
 
     def one(made, _):
         x, log_prob, log_proposal = source.score(made, law)
         log_prob = _checks.log_prob(law, log_prob)
         return evaluate(x), log_prob, log_proposal, score(made), x if keep_samples else None
 
-    mapped = engine.map_draws(one, source.draws, source.num_draws, **how)
-    (values, rest, columns), log_probs, log_proposals, scores, samples = mapped
+    drawn = engine.map_draws(one, source.draws, source.num_draws, **how)
+    (values, given_h, fitted_h), log_probs, log_proposals, scores, samples = drawn
 
     # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
     impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
-    values, rest = (jnp.where(along_draws(impossible, v), jnp.nan, v) for v in (values, rest))
+    values = jnp.where(along_draws(impossible, values), jnp.nan, values)
     weights = importance_weights(log_probs, log_proposals, law.normalized, max_weight)
 
-    if not law.normalized:
-        weights = jnp.ones_like(log_probs) if weights is None else weights
-        value = self_normalized_surrogate(values, log_probs, weights)
-        return value, lambda: Info(samples, values, log_probs, weights, ratio_error(values, size, weights))
-
-    # what is subtracted: the baseline, and the control variates times what the other draws give as their coefficients
-
-    at_mode = stop(_at_mode(evaluate, law)) if subtract.uses_mode else None
-    subtracted = stop(subtract(rest, size, at_mode))
-    first, ones = stop(rest[:1]), jnp.ones_like(rest)
-    table = jnp.stack([rest - first, ones, *columns], axis=-1)
-    coefficients = jnp.zeros((*rest.shape, 0), rest.dtype)
-    if fitted:
-        combination = jnp.stack([ones, first - subtracted, *(0 * column for column in columns)], axis=-1)
-        coefficients = fit(table, combination, weights, size, range(2, 2 + len(fitted)))
-    for j, column in enumerate(columns):
-        centre = stop(subtract(column, size)) if subtract.linear else 0 * ones
-        rest, subtracted = rest - coefficients[..., j] * column, subtracted - coefficients[..., j] * centre
-    value = score_surrogate(rest, log_probs, subtracted, weights)
-
-    # what subtracting them took out of the derivative, and what each parameter has beyond that
-
-    means = dict(zip(fitted, jnp.moveaxis(jnp.mean(coefficients, axis=0), -1, 0), strict=True))
-    for c in controls:
-        expected = c.expected(params, law, value)
-        coefficient = means[c] if c.is_fitted else c.coefficient.astype(value.dtype)
-        value = value + coefficient * (expected - stop(expected))
-    if each or subtract.per_parameter:
-        combination = jnp.concatenate([ones[..., None], (first - subtracted)[..., None], -coefficients], axis=-1)
-        terms = [Term(1, ones, None)] * subtract.per_parameter
-        terms += [Term(2 + j, columns[j], c) for j, c in enumerate(fitted) if c.per_parameter]
-        value = value + correction(source, logp, params, stop(table), stop(combination), scores, weights, terms, how)
-
-    def info():
-        error = mean_error(rest, size, weights, subtracted)
+    def aux(error):
         return Info(samples, values, log_probs, jnp.ones_like(log_probs) if weights is None else weights, error)
 
-    return value, info
+    if not law.normalized:
+        shares = jnp.ones_like(log_probs) if weights is None else weights
+        value = self_normalized_surrogate(values, log_probs, shares)
+        return value, lambda: aux(ratio_error(values, size, shares))
+
+    # What is left of f: less the control variates with a given coefficient, ...
+    like = jax.ShapeDtypeStruct(values.shape[1:], values.dtype)
+    expected = {c: c.expected(params, law, like) for c in controls}
+    coefficients = {c: c.coefficient.astype(values.dtype) for c in given}
+
+    def centred(c, h):
+        return h - jnp.broadcast_to(stop(expected[c]), h.shape)
+
+    def left(value, hs):
+        for c, h in zip(given, hs, strict=True):
+            value = value - coefficients[c] * centred(c, h)
+        return value
+
+    rest = left(values, given_h)
+    # ... less a baseline, ...
+    at_mode = stop(left(*evaluate(_mode(law))[:2])) if subtract.uses_mode else None
+    subtracted = stop(subtract(rest, size, at_mode))
+    # ... less those whose coefficients the other draws give, with the same baseline.
+    columns = [centred(c, h) for c, h in zip(fitted, fitted_h, strict=True)]
+    first, ones = stop(rest[:1]), jnp.ones_like(rest)
+    table, found = [stop(column) for column in (rest - first, ones, *columns)], []
+    if fitted:
+        combination = [ones, first - subtracted, *(0 * column for column in columns)]
+        found = fit(table, combination, weights, size, range(2, 2 + len(fitted)))
+    for c, coefficient, column in zip(fitted, found, columns, strict=True):
+        coefficients[c] = jnp.mean(coefficient, axis=0)
+        centre = stop(subtract(column, size)) if subtract.linear else 0 * ones
+        rest, subtracted = rest - coefficient * column, subtracted - coefficient * centre
+
+    value = score_surrogate(rest, log_probs, subtracted, weights)
+    for c in controls:  # what that took out of the derivative comes back
+        value = value + coefficients[c] * (expected[c] - stop(expected[c]))
+    if each:
+        terms = [Term(1, ones, None)] * subtract.per_parameter
+        terms += [Term(2 + j, columns[j], c) for j, c in enumerate(fitted) if c.per_parameter]
+        combination = [ones, first - subtracted, *(-coefficient for coefficient in found)]
+        value = value + correction(source, logp, params, table, combination, scores, weights, terms, how)
+    return value, lambda: aux(mean_error(rest, size, weights, subtracted))
 
 
 score_function_grad = gradient(score_function)
 
 
-def _at_mode(evaluate, law):
+def _enough_to_fit(num_fitted, num_groups):
+    if num_fitted and num_groups < num_fitted + 3:
+        raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
+
+
+def _mode(law):
     if Capability.MODE not in law.capabilities:
         raise TypeError(NO_MODE.format(law=law.name, given=_checks.name_of(law.capabilities)))
-    return evaluate(law.mode())[1]
+    return law.mode()
