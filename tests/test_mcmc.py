@@ -27,7 +27,7 @@ def chains(key, params):
     tune, begin, run = jax.random.split(key, 3)
     (_, found), _ = blackjax.window_adaptation(blackjax.nuts, target).run(tune, jnp.array(0.5), 300)
     kernel = blackjax.nuts(target, **found)
-    states = jax.vmap(kernel.init)(jax.random.normal(begin, (CHAINS,)))
+    states = jax.vmap(kernel.init)(0.5 * jax.random.normal(begin, (CHAINS,)))
 
     def step(states, key):
         states, _ = jax.vmap(kernel.step)(jax.random.split(key, CHAINS), states)
