@@ -9,6 +9,7 @@ from scipy.stats import qmc
 
 import jax_scorefn as sf
 from jax_scorefn import baselines, engine, schemes
+from jax_scorefn.schemes._sobol import MAX_DIMENSIONS
 
 ALL = {
     "iid": (schemes.iid, 1), "antithetic": (schemes.antithetic, 2), "stratified": (schemes.stratified(8), 8),
@@ -147,6 +148,6 @@ def test_what_is_refused():
             make(2.0)
     with pytest.raises(ValueError, match="The family holds given draws, so scheme= has nothing to draw"):
         run(None, schemes.antithetic, given)
-    wide = sf.family(lambda mean: sf.Normal(loc=mean, scale=jnp.ones(schemes.MAX_DIMENSIONS + 1)))
+    wide = sf.family(lambda mean: sf.Normal(loc=mean, scale=jnp.ones(MAX_DIMENSIONS + 1)))
     with pytest.raises(ValueError, match="has direction numbers for 21201 coordinates, and this law has 21202"):
         sf.score_function(jnp.sum, wide, 0.0, jax.random.key(0), num_samples=8, scheme=schemes.sobol(2))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, control_variates, engine
+from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, stop
+from jax_scorefn.control_variates._base import bind
 from jax_scorefn.estimators._per_parameter import Term, correction, fit, scores_of
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import importance_weights, source_of
@@ -96,7 +97,7 @@ def score_function(
     source = source_of(logp.record.name, law, key, num_samples, scheme, proposal, how["sharding"])
     size = source.group_size
     subtract = baselines.resolve(baseline, source.num_draws, size)
-    controls = control_variates.bind(control_variate, f, law)
+    controls = bind(control_variate, f, law)
     given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
     each = subtract.per_parameter or any(c.per_parameter for c in fitted)
     if not law.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
