@@ -38,7 +38,13 @@ from jax_scorefn.distributions import Uniform as Uniform
 from jax_scorefn.distributions import family as family
 from jax_scorefn.estimators import ESTIMATORS as ESTIMATORS
 from jax_scorefn.estimators import Record as Record
+from jax_scorefn.estimators import arm as arm
+from jax_scorefn.estimators import arm_grad as arm_grad
+from jax_scorefn.estimators import arms as arms
+from jax_scorefn.estimators import arms_grad as arms_grad
 from jax_scorefn.estimators import black_box as black_box
+from jax_scorefn.estimators import disarm as disarm
+from jax_scorefn.estimators import disarm_grad as disarm_grad
 from jax_scorefn.estimators import double_control_variate as double_control_variate
 from jax_scorefn.estimators import double_control_variate_grad as double_control_variate_grad
 from jax_scorefn.estimators import exact as exact

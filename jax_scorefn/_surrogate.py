@@ -74,6 +74,22 @@ def _scale_tangent_jvp(primals, tangents):
     return scale_tangent(x, factor), stop_gradient(factor) * dx
 
 
+@jax.custom_jvp
+def gradient_path(x: Array, gradient: Array) -> Array:
+    """Value 0, derivative ``sum of gradient * dx`` over the axes of x, the last ones of ``gradient``: a gradient made elsewhere."""
+    return jnp.zeros(gradient.shape[: gradient.ndim - x.ndim], gradient.dtype)
+
+
+@gradient_path.defjvp
+def _gradient_path_jvp(primals, tangents):
+    (x, gradient), (dx, _) = primals, tangents
+    gradient = stop_gradient(gradient)
+    axes = tuple(range(-x.ndim, 0))
+    return gradient_path(x, gradient), jnp.sum(
+        gradient * jnp.broadcast_to(dx.astype(gradient.dtype), gradient.shape), axis=axes
+    )
+
+
 def score_surrogate(
     values: Array, log_probs: Array, baselines: Array | float = 0.0, weights: Array | None = None
 ) -> Array:

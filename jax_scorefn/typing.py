@@ -37,6 +37,10 @@ class Capability(enum.Flag):
     """``mean()`` and ``covariance_times(v)`` are known in closed form."""
     MODE = enum.auto()
     """``mode()`` is the likeliest draw."""
+    BITS = enum.auto()
+    """``bits()`` shows the law as independent coins."""
+    CHOICES = enum.auto()
+    """``choices()`` shows the law as independent choices among finitely many values."""
 
 
 class Bias(enum.StrEnum):

@@ -14,7 +14,10 @@ from cases import CASES, HOLD_F, loss_of, params_of, truth
 import jax_scorefn as sf
 from jax_scorefn import distributions
 
-SAMPLING = {name: {"num_samples": 8} for name in ("score_function", "pathwise", "double_control_variate", "vargrad")}
+SAMPLING = {
+    name: {"num_samples": 8}
+    for name in ("score_function", "pathwise", "double_control_variate", "vargrad", "arm", "disarm", "arms")
+}
 OPTIONS = {**SAMPLING, "exact": {}}
 REPLICATES, PRECISION = 10_000, 0.08
 

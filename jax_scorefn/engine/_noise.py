@@ -70,6 +70,15 @@ def noise_of(
     return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
 
 
+def uniforms(
+    shape: tuple[int, ...], dtype: Any, key: Key, num_rows: int, sharding: Sharding | None = None
+) -> Callable[[Array], Array]:
+    """``index -> rows`` of uniforms of a shape, for estimators that draw in their own way."""
+    key = jax.random.split(key, 1)[0]
+    rows = Uniforms([jax.ShapeDtypeStruct(shape, dtype)], sharding).rows(key, num_rows)
+    return lambda index: rows(index)[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Uniforms:
     """What a scheme makes its uniforms of: for each leaf of a law's noise, one array with a row for each draw."""

@@ -1,6 +1,12 @@
 """Estimators: one file each, all of one skeleton, registered in ``ESTIMATORS``."""
 
+from jax_scorefn.estimators._arm import arm as arm
+from jax_scorefn.estimators._arm import arm_grad as arm_grad
+from jax_scorefn.estimators._arms import arms as arms
+from jax_scorefn.estimators._arms import arms_grad as arms_grad
 from jax_scorefn.estimators._black_box import black_box as black_box
+from jax_scorefn.estimators._disarm import disarm as disarm
+from jax_scorefn.estimators._disarm import disarm_grad as disarm_grad
 from jax_scorefn.estimators._double_control_variate import double_control_variate as double_control_variate
 from jax_scorefn.estimators._double_control_variate import double_control_variate_grad as double_control_variate_grad
 from jax_scorefn.estimators._exact import exact as exact
