@@ -29,7 +29,7 @@ PROBLEMS = {  # family, parameters, f
     ),
     "a joint, from a network": (
         sf.family(lambda w: sf.Joint({"a": sf.Bernoulli(logits=jnp.tanh(w) * 2), "b": sf.Bernoulli(probs=jax.nn.sigmoid(w[0]))})),
-        jnp.array([0.3, -0.8]), lambda x: x["a"][0] * x["b"] + 2.0 * x["a"][1] - jnp.sin(x["b"] + x["a"][0]),
+        jnp.array([0.3, -0.8]), lambda x: 3.0 + x["a"][0] * x["b"] + 2.0 * x["a"][1] - jnp.sin(x["b"] + x["a"][0]),
     ),
     "f of the parameters": (
         sf.family(lambda l: sf.Bernoulli(logits=l)), jnp.array([0.5, -0.5]), None,
@@ -88,9 +88,10 @@ def test_the_variance_of_one_pair(estimator, t, p):
     runs = sf.testing.replicate(lambda key: run(logit, key), jax.random.key(1), 200_000, batch=200_000)
     variance = of_arm if estimator == "arm" else of_disarm
     sf.testing.assert_unbiased(runs, gradient, precision=0.01, rounding=1e-4)
-    sf.testing.assert_variance(
-        runs, variance, precision=0.02 * variance if variance < 1 else 0.02, rounding=1e-12 + 1e-4 * variance
-    )
+    if variance:
+        sf.testing.assert_variance(runs, variance, precision=0.02, rounding=1e-4 * variance)
+    else:
+        assert runs.var() < 1e-6 * of_arm  # rounding of f
 
 
 @pytest.mark.parametrize("estimator", ["arm", "disarm", "arms"])
@@ -106,7 +107,7 @@ def test_saturated_logits(estimator, logit):
     if logit == 8.0:
         exact = jax.nn.sigmoid(8.0) * jax.nn.sigmoid(-8.0)
         expected = exact * np.array([1 + jax.nn.sigmoid(-8.0), 2 + jax.nn.sigmoid(8.0)])
-        sf.testing.assert_unbiased(grads, expected, precision=0.05)
+        sf.testing.assert_unbiased(grads, expected, precision=0.06)
     else:
         assert np.all(value == 1.0) and np.all(grads == 0.0)
 
