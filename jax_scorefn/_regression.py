@@ -28,7 +28,9 @@ def fit_on_others(columns: Array, combination: Array, size: int, solve_for: Sequ
     Returns:
       Coefficients for each draw, shape ``(S, ..., len(solve_for))``; 0 for a column that does not vary.
     """
-    columns, combination, chosen = stop_gradient(columns), stop_gradient(combination), list(solve_for)
+    dtype, chosen = columns.dtype, list(solve_for)
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+    columns, combination = (stop_gradient(x).astype(wide) for x in (columns, combination))
     groups, combination = group_means(columns, size), group_means(combination, size)
     means = _others_mean(groups)
     products = _others_mean(groups[..., :, None] * groups[..., None, :])
@@ -50,7 +52,7 @@ def fit_on_others(columns: Array, combination: Array, size: int, solve_for: Sequ
         ridge = jnp.finfo(columns.dtype).eps ** 0.5  # two columns that say the same share what they explain
         gram = gram + jnp.where(own, jnp.where(varies, ridge, 1)[..., None].astype(gram.dtype), 0)
         target = jnp.linalg.solve(gram, target[..., None])[..., 0]
-    return to_draws(target / scale, size)
+    return to_draws((target / scale).astype(dtype), size)
 
 
 def _diagonal(x: Array) -> Array:

@@ -247,6 +247,63 @@ def test_moments_and_modes_of_the_laws():
     assert support.at(2.0).mode() == 3.0 and support.at(-2.0).mode() == 1.0
 
 
+@pytest.mark.parametrize("coefficient", ["fitted", "fitted_per_parameter"])
+def test_a_baseline_may_be_one_number_for_all_draws(coefficient):
+    normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+    control = DELTA(order=1, coefficient=coefficient)
+    for baseline in (baselines.self_critical, baselines.batch_mean, lambda v: 3.0):
+        options = {"num_samples": 8, "baseline": baseline, "control_variate": control}
+        assert np.isfinite(sf.score_function_grad(jnp.sin, normal, 0.5, jax.random.key(0), **options))
+
+
+@pytest.mark.statistical
+def test_the_second_pass_scores_the_draws_of_the_first_whatever_the_generator():
+    """A sampler that branches on the parameters draws something else when it is mapped over them, with keys that do not promise otherwise."""
+
+    def sampler(key, m):
+        return jax.lax.cond(m > 0, lambda k: m + jax.random.normal(k), lambda k: m - jax.random.normal(k), key)
+
+    family = sf.family(log_prob=lambda m, x: jax.scipy.stats.norm.logpdf(x - m), sampler=sampler)
+    f = lambda x: jnp.stack([3 * x + jnp.sin(3 * x), x**2])
+    options = {
+        "num_samples": 16,
+        "control_variate": KNOWN(lambda x: x, lambda m: m, coefficient="fitted_per_parameter"),
+    }
+    run = jax.jit(lambda key: jax.jacfwd(lambda m: sf.score_function(f, family, m, key, **options))(jnp.float32(0.8)))
+    runs = np.stack([run(key) for key in jax.random.split(jax.random.key(5, impl="rbg"), 2000)])
+    exact = np.array([3 + 3 * np.cos(2.4) * np.exp(-4.5), 1.6])
+    sf.testing.assert_unbiased(runs, exact, precision=0.02)
+
+
+def test_dtypes_do_not_meet_by_accident(x64):
+    """A Python float beside a float32 leaf, a float32 proposal; half precision f; a float64 law under a float32 f."""
+    family = sf.family(lambda p: sf.Normal(loc=p["m"], scale=p["s"]))
+    q = sf.Normal(loc=jnp.float32(0), scale=jnp.float32(2))
+    params = {"m": 0.5, "s": jnp.float32(1)}
+    with jax.numpy_dtype_promotion("standard"):
+        grads = sf.score_function_grad(
+            jnp.square,
+            family,
+            params,
+            jax.random.key(0),
+            num_samples=16,
+            proposal=q,
+            baseline=baselines.optimal_constant,
+        )
+        assert all(np.isfinite(leaf) for leaf in grads.values())
+    wide = sf.family(lambda m: sf.Normal(loc=m, scale=jnp.float64(1)))
+    assert (
+        sf.double_control_variate(lambda x: x.astype(jnp.float32), wide, jnp.float64(0.5), jax.random.key(0)).dtype
+        == jnp.float32
+    )
+    both = [
+        KNOWN(lambda x: x, lambda m: m, coefficient="fitted"),
+        KNOWN(jnp.cos, lambda m: jnp.cos(m) * jnp.exp(-0.5), coefficient="fitted"),
+    ]
+    half = lambda x: (x**2).astype(jnp.float16)
+    assert np.isfinite(sf.score_function_grad(half, wide, 0.5, jax.random.key(0), control_variate=both))
+
+
 def test_what_is_refused():
     normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
     category = sf.family(lambda l: sf.Categorical(logits=jnp.stack([l, 0.0])))
@@ -262,6 +319,9 @@ def test_what_is_refused():
         run(control_variate=3.0)
     with pytest.raises(ValueError, match="coefficient of a control variate is a number, 'fitted'"):
         DELTA(coefficient="best")
+    for wrong in (None, 1j, jnp.ones(2)):
+        with pytest.raises(ValueError, match="coefficient of a control variate is a number"):
+            DELTA(coefficient=wrong)
     with pytest.raises(ValueError, match="order 1 or 2, not 3"):
         DELTA(order=3)
     with pytest.raises(ValueError, match=r"has shape \(2,\) \(its value\); f has shape \(\)"):

@@ -159,3 +159,11 @@ def test_empty_and_smallest_inputs():
         sf.score_function(jnp.square, fam, 0.0, None)
     with jax.enable_x64(True):
         assert sf.Normal(loc=0, scale=jnp.float32(1)).sample(key()).dtype == jnp.float32
+
+
+@pytest.mark.statistical
+def test_half_precision_logits_of_a_sequence_make_the_law_that_is_scored():
+    logits = jnp.log(jnp.array([0.899, 0.1, 0.001])).astype(jnp.bfloat16)
+    law = sf.family(lambda p: sf.Autoregressive(step=lambda p, c, t: (c, p), params=p, carry=(), length=1))
+    rare = sf.score_function(lambda x: x[0] == 2, law, logits, jax.random.key(1), num_samples=200_000)
+    assert abs(rare - 0.001) < 5 * np.sqrt(0.001 / 200_000)

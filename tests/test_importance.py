@@ -180,6 +180,34 @@ def test_28_a_ratio_beyond_all_numbers_is_cut_before_it_is_one(log_ratio):
     assert np.isfinite(value) and np.isfinite(grad)
 
 
+def test_a_proposal_equal_to_the_law_weighs_1_whatever_rounds():
+    for make, at in ((lambda l: sf.TanhNormal(loc=l, scale=1.0), 8.0), (lambda l: sf.Normal(loc=l, scale=1.0), 1e4)):
+        _, info = sf.score_function(
+            lambda x: x, sf.family(make), at, jax.random.key(0), num_samples=200, proposal=make(at), has_aux=True
+        )
+        np.testing.assert_array_equal(info.weights, 1.0)
+
+
+@pytest.mark.statistical
+def test_a_constant_that_lacks_is_noticed_in_the_proposal_and_in_parts():
+    """The weights are ratios as soon as one of the two densities lacks its constant; and so is the score."""
+    half = sf.family(
+        log_prob=lambda m, x: -((x - m) ** 2) / 8, sampler=lambda k, m: m + 2 * jax.random.normal(k), normalized=False
+    )
+    value = lambda key: sf.score_function(lambda x: x**2, NORMAL, 0.0, key, num_samples=2000, proposal=half.at(0.0))
+    runs = sf.testing.replicate(value, jax.random.key(0), 500)
+    sf.testing.assert_unbiased(runs, 1.0, precision=0.01)
+    assert sf.ESTIMATORS["score_function"].bias_with(NORMAL, proposal=half.at(0.0)) is sf.Bias.VANISHING
+    shifted = sf.family(
+        log_prob=lambda m, x: -((x - m) ** 2) / 2 + 3 * m,
+        sampler=lambda k, m: m + jax.random.normal(k),
+        normalized=False,
+    )
+    joint = sf.family(lambda m: sf.Joint({"a": shifted.at(m)}))
+    grad = lambda key: sf.score_function_grad(lambda x: x["a"] ** 2, joint, 0.5, key, num_samples=2000, baseline=None)
+    sf.testing.assert_unbiased(sf.testing.replicate(grad, jax.random.key(0), 500), 1.0, precision=0.01)
+
+
 def test_what_is_refused():
     density = sf.family(log_prob=lambda m, x: -((x - m) ** 2))
     given = sf.family(log_prob=lambda m, x: -((x - m) ** 2), samples=jnp.arange(4.0))
@@ -193,7 +221,7 @@ def test_what_is_refused():
         run(density)
     with pytest.raises(ValueError, match="so proposal= has nothing to draw"):
         run(given, proposal=q)
-    with pytest.raises(TypeError, match="must return a distribution"):
+    with pytest.raises(TypeError, match="proposal is a distribution to draw from.*it got float"):
         run(density, proposal=3.0)
     for wrong in (0.0, -1.0, "big", jnp.float32(3.0)):
         with pytest.raises(ValueError, match="max_weight is a positive number"):
@@ -202,3 +230,9 @@ def test_what_is_refused():
         run(NORMAL, max_weight=3.0)
     with pytest.raises(TypeError, match="needs a key, not None"):
         sf.score_function(jnp.sin, density, 0.0, None, proposal=q)
+    with pytest.raises(TypeError, match=r"proposal is a distribution to draw from.*it got Family.*family.at\(params\)"):
+        run(NORMAL, proposal=NORMAL)
+    with pytest.raises(TypeError, match="proposal= needs a law that can be drawn from; Density has a log-probability"):
+        run(NORMAL, proposal=density.at(0.0))
+    with pytest.raises(ValueError, match=r"proposal Normal has shape \(\), and one of Normal has \(3,\)"):
+        sf.score_function(jnp.sum, NORMAL, jnp.zeros(3), jax.random.key(0), proposal=q)

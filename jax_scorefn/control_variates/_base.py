@@ -51,7 +51,11 @@ class ControlVariate:
 
     def __post_init__(self) -> None:
         c: Any = self.coefficient
-        if c not in (FITTED, FITTED_PER_PARAMETER) if isinstance(c, str) else jnp.shape(c) != ():
+        if isinstance(c, str):
+            good = c in (FITTED, FITTED_PER_PARAMETER)
+        else:
+            good = isinstance(c, int | float) or (getattr(c, "shape", None) == () and jnp.isrealobj(c))
+        if not good:
             raise ValueError(BAD_COEFFICIENT.format(given=_checks.describe(c)))
 
 
@@ -93,6 +97,13 @@ class Bound:
             message = WRONG_SHAPE.format(name=self.control.name, given=value.shape, what=what, wanted=like.shape)
             raise ValueError(message)
         return jnp.broadcast_to(value.astype(like.dtype), like.shape)
+
+
+def is_per_parameter(controls: Any) -> bool:
+    """Whether any of a call's control variates has a coefficient for each parameter."""
+    several = controls if isinstance(controls, Sequence) else [controls]
+    coefficients = [c.coefficient for c in several if isinstance(c, ControlVariate)]
+    return any(isinstance(c, str) and c == FITTED_PER_PARAMETER for c in coefficients)
 
 
 def bind(controls: Any, f: Objective, law: Distribution) -> list[Bound]:

@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import Grid
+from jax_scorefn.distributions._views import Bits, Choices
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_LAW = (
@@ -94,6 +96,26 @@ class ForeignLaw(Distribution):
         if getattr(self.dist, "has_enumerate_support", False) and self.dist.event_shape == ():
             found |= Capability.SUPPORT
         return found
+
+    @property
+    def normalized(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the wrapped law says."""
+        return getattr(self.dist, "normalized", True)
+
+    def mean(self) -> PyTree:
+        return self.dist.mean()
+
+    def covariance_times(self, v: PyTree) -> PyTree:
+        return self.dist.covariance_times(v)
+
+    def mode(self) -> PyTree:
+        return stop(self.dist.mode())
+
+    def bits(self) -> Bits:
+        return self.dist.bits()
+
+    def choices(self) -> Choices:
+        return self.dist.choices()
 
     def sample(self, key: Key) -> PyTree:
         if "seed" in inspect.signature(self.dist.sample).parameters:

@@ -91,7 +91,8 @@ class Autoregressive(Distribution):
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each token."""
         logits = jax.eval_shape(lambda: self._next(self.params, self.carry, jnp.asarray(self.start, jnp.int32))[1])
-        return jax.ShapeDtypeStruct((self.length,), logits.dtype)
+        wide = jnp.float32 if jnp.finfo(logits.dtype).bits < 32 else logits.dtype
+        return jax.ShapeDtypeStruct((self.length,), wide)
 
     def sample(self, key: Key) -> Array:
         like = self.uniform_like()

@@ -62,6 +62,11 @@ class Joint(Distribution):
             shared |= Capability.QUADRATURE
         return shared
 
+    @property
+    def normalized(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part has its constant."""
+        return all(part.normalized for part in self._laws()[0])
+
     def sample(self, key: Key) -> PyTree:
         laws, treedef = self._laws()
         keys = jax.random.split(key, len(laws))

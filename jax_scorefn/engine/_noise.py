@@ -41,6 +41,15 @@ class Noise:
     uniforms: PyTree = None
     key: Key | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the draw comes out the same however it is mapped: a key of another generator than threefry does not promise that."""
+        return self.key is None or _threefry_words(self.key) is not None
+
+    def again(self) -> Noise:
+        """The same noise for one more use, which JAX's checker is told of."""
+        return self if self.key is None else Noise(key=jax.random.clone(self.key))
+
     def sample(self, law: Distribution) -> PyTree:
         """The draw, differentiable where the law is reparameterized."""
         return law.from_uniform(self.uniforms) if self.key is None else law.sample(self.key)

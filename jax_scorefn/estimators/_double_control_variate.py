@@ -99,9 +99,9 @@ def double_control_variate(
     values = jnp.where(jnp.isnan(log_probs).reshape(-1, *(1,) * (values.ndim - 1)), jnp.nan, values)
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
-    h = alpha * jnp.einsum("s...d,sd->s...", slopes, steps)
+    h = alpha * jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)
     subtracted = leave_one_out(values, size) - leave_one_out(h, size)
-    expected = alpha * jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)
+    expected = alpha * (jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)).astype(values.dtype)
     value = score_surrogate(values - h, log_probs, subtracted) + expected
 
     def info():

@@ -21,8 +21,8 @@ from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
 from jax_scorefn.control_variates._base import Bound
-from jax_scorefn.estimators._source import Source, again
-from jax_scorefn.typing import Array, Params
+from jax_scorefn.estimators._source import Source
+from jax_scorefn.typing import Array, Params, PyTree
 
 
 class Term(NamedTuple):
@@ -33,14 +33,14 @@ class Term(NamedTuple):
     control: Bound | None
 
 
-def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any], Array]:
-    """``what one draw is made of -> its score``: the derivative of log p in every float parameter, as one vector."""
+def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any, PyTree], Array]:
+    """``(what a draw is made of, x) -> its score``: the derivative of log p in every float parameter, as one vector."""
     flat, restore = flatten_floats(stop(params))
 
-    def score(made: Any) -> Array:
+    def score(made: Any, x: PyTree) -> Array:
         def log_prob(vector: Array) -> Array:
             law = family.at(restore(vector), needs=())
-            return _checks.log_prob(law, source.score(again(made), law)[1])
+            return _checks.log_prob(law, source.log_prob(made, x, law))
 
         return jax.grad(log_prob)(flat)
 
@@ -67,7 +67,7 @@ def fit(
 
 def correction(
     source: Source, family: Any, params: Params, table: Sequence[Array], combination: Sequence[Array], scores: Array,
-    weights: Array | None, terms: Sequence[Term], how: dict[str, Any],
+    weights: Array | None, samples: PyTree, terms: Sequence[Term], how: dict[str, Any],
 ) -> Array:  # fmt: skip
     """A term of value 0 whose derivatives are those that each parameter's own coefficients add.
 
@@ -79,6 +79,7 @@ def correction(
       combination: as for :func:`fit`.
       scores: of each draw, ``(S, P)``.
       weights: of each draw, or None.
+      samples: the draws.
       terms: what gets coefficients for each parameter.
       how: options of the engine.
     """
@@ -91,14 +92,14 @@ def correction(
     hs, factors = stop((hs, factors))
 
     def one(made: Any, row: Any) -> Array:
-        hs, factors, weight = row  # for each term (F,) and (F, P); ()
+        hs, factors, weight, x = row  # for each term (F,) and (F, P); ()
 
         def moved_by(j: int, control: Bound | None, element: Array) -> Array:
             def at(factor: Array) -> tuple[Array, Array]:
                 """The box and E h, each parameter's derivative scaled by a factor of its own."""
                 moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
                 law = family.at(moved, needs=())
-                box = magic_box(_checks.log_prob(law, source.score(again(made), law)[1]), weight).astype(like.dtype)
+                box = magic_box(_checks.log_prob(law, source.log_prob(made, x, law)), weight).astype(like.dtype)
                 if control is None:
                     return box, jnp.ones_like(box)
                 return box, control.expected(moved, law, like).reshape(-1)[element]
@@ -113,5 +114,5 @@ def correction(
 
         return jax.vmap(all_of)(jnp.arange(hs[0].shape[0])).reshape(like.shape)
 
-    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(hs, factors, weights), **how)
+    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(hs, factors, weights, samples), **how)
     return jnp.mean(drawn, axis=0)

@@ -54,6 +54,8 @@ class Record:
         """The bias of a call: the worst of the estimator's own, the family's and what the options add."""
         declared = {self.bias, getattr(logp, "bias", Bias.NONE)}
         declared |= {getattr(option, "bias", Bias.NONE) for option in options.values()}
+        if not getattr(options.get("proposal"), "normalized", True):
+            declared.add(Bias.VANISHING)
         if options.get("max_weight") is not None:
             declared.add(Bias.BIASED)
         return next(bias for bias in (Bias.BIASED, Bias.VANISHING, Bias.NONE) if bias in declared)

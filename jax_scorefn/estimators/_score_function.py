@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
-from jax_scorefn._trees import along_draws, stop
-from jax_scorefn.control_variates._base import bind
+from jax_scorefn._trees import along_draws, flatten_floats, stop
+from jax_scorefn.control_variates._base import bind, is_per_parameter
 from jax_scorefn.estimators._per_parameter import Term, correction, fit, scores_of
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import importance_weights, source_of
@@ -93,17 +93,20 @@ def score_function(
 
     References: williams1992, foerster2018, kool2019.
     """
+    each = getattr(baseline, "per_parameter", False) or is_per_parameter(control_variate)
+    if each:  # the law is made more than once then, each time of arrays that come out of one vector
+        flat, restore = flatten_floats(params)
+        params = restore(flat)
     law = logp.at(params, needs=None if proposal is None else (Capability.LOG_PROB,))
     source = source_of(logp.record.name, law, key, num_samples, scheme, proposal, how["sharding"])
     size = source.group_size
     subtract = baselines.resolve(baseline, source.num_draws, size)
     controls = bind(control_variate, f, law)
     given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
-    each = subtract.per_parameter or any(c.per_parameter for c in fitted)
-    if not law.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
+    if not source.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
         raise ValueError(RATIO)
     _enough_to_fit(len(fitted) + subtract.per_parameter, source.num_draws // size)
-    score = scores_of(source, logp, params) if each else lambda made: None
+    score = scores_of(source, logp, params) if each else lambda made, x: None
 
     def evaluate(x):
         value = _checks.value(f(x))
@@ -112,7 +115,7 @@ def score_function(
     def one(made, _):
         x, log_prob, log_proposal = source.score(made, law)
         log_prob = _checks.log_prob(law, log_prob)
-        return evaluate(x), log_prob, log_proposal, score(made), x if keep_samples else None
+        return evaluate(x), log_prob, log_proposal, score(made, x), x if keep_samples or each else None
 
     drawn = engine.map_draws(one, source.draws, source.num_draws, **how)
     (values, given_h, fitted_h), log_probs, log_proposals, scores, samples = drawn
@@ -120,12 +123,12 @@ def score_function(
     # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
     impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
     values = jnp.where(along_draws(impossible, values), jnp.nan, values)
-    weights = importance_weights(log_probs, log_proposals, law.normalized, max_weight)
+    weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
 
     def aux(error):
         return Info(samples, values, log_probs, jnp.ones_like(log_probs) if weights is None else weights, error)
 
-    if not law.normalized:
+    if not source.normalized:
         shares = jnp.ones_like(log_probs) if weights is None else weights
         value = self_normalized_surrogate(values, log_probs, shares)
         return value, lambda: aux(ratio_error(values, size, shares))
@@ -146,7 +149,7 @@ def score_function(
     rest = left(values, given_h)
     # ... less a baseline, ...
     at_mode = stop(left(*evaluate(_mode(law))[:2])) if subtract.uses_mode else None
-    subtracted = stop(subtract(rest, size, at_mode))
+    subtracted = jnp.broadcast_to(stop(subtract(rest, size, at_mode)), rest.shape)
     # ... less those whose coefficients the other draws give, with the same baseline.
     columns = [centred(c, h) for c, h in zip(fitted, fitted_h, strict=True)]
     first, ones = stop(rest[:1]), jnp.ones_like(rest)
@@ -166,7 +169,7 @@ def score_function(
         terms = [Term(1, ones, None)] * subtract.per_parameter
         terms += [Term(2 + j, columns[j], c) for j, c in enumerate(fitted) if c.per_parameter]
         combination = [ones, first - subtracted, *(-coefficient for coefficient in found)]
-        value = value + correction(source, logp, params, table, combination, scores, weights, terms, how)
+        value = value + correction(source, logp, params, table, combination, scores, weights, samples, terms, how)
     return value, lambda: aux(mean_error(rest, size, weights, subtracted))
 
 

@@ -20,11 +20,20 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import Distribution, GivenDraws, as_law
-from jax_scorefn.typing import Array, Key, PyTree
+from jax_scorefn.distributions import Distribution, GivenDraws, as_law, is_law
+from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NO_WEIGHTS = "max_weight cuts the weights of draws from another law: it goes with proposal=, or with given draws and log_proposal=."
 BAD_MAX_WEIGHT = "max_weight is a positive number (a typical weight is 1), not {given!r}."
+NOT_A_PROPOSAL = (
+    "proposal is a distribution to draw from: one of sf.distributions, or an object with sample(key) and log_prob(x); it got "
+    "{given}. Of a family, pass the law at some parameters: family.at(params)."
+)
+NO_SAMPLER = "proposal= needs a law that can be drawn from; {law} has {given}."
+OTHER_DRAWS = (
+    "A draw of the proposal {proposal} has shape {given}, and one of {law} has {wanted}: give the proposal parameters of "
+    "that shape."
+)
 ALREADY_DRAWN = "The family holds given draws, so {option}= has nothing to draw: leave it out."
 
 
@@ -37,14 +46,18 @@ class Source:
       group_size: how many in a row depend on each other.
       draws: ``index -> what draws are made of``, for the engine.
       score: ``(what one draw is made of, law) -> (x, log p(x), log q(x))``; the last is None where p = q.
+      log_prob: ``(what one draw is made of, x, law) -> log p(x)`` of a draw that was made before, for any law of the family.
       possible: whether each draw has p > 0, so that a log-probability of -inf means that something is wrong.
+      normalized: whether the weights are known, and not just their ratios.
     """
 
     num_draws: int
     group_size: int
     draws: Callable[[Array], Any]
     score: Callable[[Any, Distribution], tuple[PyTree, Array, Array | None]]
+    log_prob: Callable[[Any, PyTree, Distribution], Array]
     possible: bool
+    normalized: bool
 
 
 def source_of(
@@ -66,25 +79,43 @@ def source_of(
         def own(noise: engine.Noise, law: Distribution) -> Any:
             return *noise.sample_and_log_prob(law), None
 
-        return Source(num_draws, group_size, noise, own, possible=True)
+        def again(noise: engine.Noise, x: PyTree, law: Distribution) -> Array:
+            # A law may score more than x, what x was rounded from. So the draw is made once more, where it comes out the same.
+            return noise.again().sample_and_log_prob(law)[1] if noise.repeatable else law.log_prob(x)
 
-    other = as_law(proposal)
+        return Source(num_draws, group_size, noise, own, again, possible=True, normalized=law.normalized)
+
+    other = _proposal(proposal, law)
     noise = engine.noise_of(other, key, num_draws, scheme, sharding)
 
     def proposed(noise: engine.Noise, law: Distribution) -> Any:
-        x, log_proposal = noise.sample_and_log_prob(other)
-        return x, law.log_prob(x), stop(_checks.log_prob(other, log_proposal))
+        x = stop(noise.sample(stop(other)))  # both laws score x as it is, rounding and all
+        return x, law.log_prob(x), stop(_checks.log_prob(other, other.log_prob(x)))
 
-    return Source(num_draws, group_size, noise, proposed, possible=False)
+    normalized = law.normalized and other.normalized
+    return Source(num_draws, group_size, noise, proposed, _of_x, possible=False, normalized=normalized)
 
 
-def again(made: Any) -> Any:
-    """The same draw once more: keys are cloned, so that JAX's checker knows that it is meant."""
+def _of_x(made: Any, x: PyTree, law: Distribution) -> Array:
+    del made
+    return law.log_prob(x)
 
-    def one(leaf: Any) -> Any:
-        return jax.random.clone(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
-    return jax.tree.map(one, made)
+def _proposal(proposal: Any, law: Distribution) -> Distribution:
+    """The law to draw from: it can be drawn from, and its draws look like those of the law in question."""
+    if not is_law(proposal):
+        raise TypeError(NOT_A_PROPOSAL.format(given=_checks.describe(proposal)))
+    other = as_law(proposal)
+    if Capability.SAMPLE not in other.capabilities:
+        raise TypeError(NO_SAMPLER.format(law=other.name, given=_checks.name_of(other.capabilities)))
+    if Capability.SAMPLE in law.capabilities:
+        drawn, wanted = (
+            jax.tree.map(lambda x: x.shape, jax.eval_shape(one.sample, jax.random.key(0))) for one in (other, law)
+        )
+        if drawn != wanted:
+            message = OTHER_DRAWS.format(proposal=other.name, given=drawn, law=law.name, wanted=wanted)
+            raise ValueError(message)
+    return other
 
 
 def _given(law: GivenDraws, num_samples: int | None, sharding: jax.sharding.Sharding | None) -> Source:
@@ -96,7 +127,7 @@ def _given(law: GivenDraws, num_samples: int | None, sharding: jax.sharding.Shar
         return x, law.log_prob(x), log_proposal
 
     table = engine.points((law.draws, law.log_proposal), sharding)
-    return Source(law.num_draws, 1, table, score, possible=False)
+    return Source(law.num_draws, 1, table, score, _of_x, possible=False, normalized=law.normalized)
 
 
 def importance_weights(
