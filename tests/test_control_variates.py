@@ -55,7 +55,10 @@ OPTIONS = {
     },
 }  # fmt: skip
 DRAWS = {"three at once": 6}
-HESSIANS = ("delta 1, per parameter", "optimal constant", "known, self-critical", "three at once")
+DEFAULT = [
+    (name, 2) for name in ("delta 1, per parameter", "optimal constant", "known, self-critical", "three at once")
+] + [(name, 1) for name in ("a user's baseline", "delta 2, no baseline", "delta 1, fitted")]
+"""Second order includes the first. The long run has all."""
 
 
 def derivatives(order):
@@ -91,7 +94,7 @@ def assert_same(got, expected, rtol=1e-10):
 @pytest.mark.parametrize(
     ("name", "order"),
     [
-        pytest.param(name, order, marks=[] if (order == 2) == (name in HESSIANS) else [pytest.mark.slow])
+        pytest.param(name, order, marks=[] if (name, order) in DEFAULT else [pytest.mark.slow])
         for name in OPTIONS for order in (1, 2)
     ],
 )  # fmt: skip
@@ -301,7 +304,9 @@ def test_dtypes_do_not_meet_by_accident(x64):
         KNOWN(jnp.cos, lambda m: jnp.cos(m) * jnp.exp(-0.5), coefficient="fitted"),
     ]
     half = lambda x: (x**2).astype(jnp.float16)
-    assert np.isfinite(sf.score_function_grad(half, wide, 0.5, jax.random.key(0), control_variate=both))
+    assert np.isfinite(
+        jax.jit(lambda key: sf.score_function_grad(half, wide, 0.5, key, control_variate=both))(jax.random.key(0))
+    )
 
 
 def test_what_is_refused():

@@ -29,11 +29,11 @@ def _works(name, estimator):
 
 BY_DEFAULT = {"score_function": CASES, "pathwise": CASES, "exact": CASES}
 """Laws that an estimator meets in the default run; the long run has all. One that shares its engine with another needs few."""
-FEW = ("Normal", "Bernoulli", "Joint")
+FEW = {"double_control_variate": ("Normal",), "vargrad": ("Joint",), "disarm": ("Bernoulli",), "arms": ("Bernoulli",)}
 
 
 def _marks(name, estimator):
-    return [] if name in BY_DEFAULT.get(estimator, FEW) else [pytest.mark.slow]
+    return [] if name in BY_DEFAULT.get(estimator, FEW.get(estimator, ())) else [pytest.mark.slow]
 
 
 PAIRS = [(name, estimator) for name in CASES for estimator in OPTIONS if _works(name, estimator)]
@@ -85,7 +85,10 @@ def test_exact_agrees_with_the_oracle(name, dtype):
 
 @pytest.mark.parametrize(
     ("name", "estimator"),
-    [pair if pair[0] in ("Joint", "Normal") else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+    [
+        pair if pair[0] in ("Joint", "Normal") and not _marks(*pair) else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in PAIRS
+    ],
 )
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
@@ -247,8 +250,22 @@ def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
     sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION, name=f"{variant} on {name}")
 
 
+SPLIT_BY_DEFAULT = ("per_parameter", "sobol", "proposal", "everything")
+
+
 @pytest.mark.sharded
-@pytest.mark.parametrize(("name", "variant"), VARIED)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(
+            *param.values,
+            marks=[]
+            if not param.marks and param.id is None and param.values[1] in SPLIT_BY_DEFAULT
+            else [pytest.mark.slow],
+        )
+        for param in VARIED[:-1]
+    ],
+)
 def test_chunks_and_devices_change_no_variant(name, variant):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))

@@ -159,7 +159,13 @@ def test_11_implicit_gradients_hold_in_expectation():
     assert_unbiased(runs, 2 * 1.7 + 1, precision=0.03)
 
 
-@pytest.mark.parametrize("name", sorted(sf.ESTIMATORS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("arm", "arms", "vargrad") else [])
+        for name in sorted(sf.ESTIMATORS)
+    ],
+)
 def test_12_every_transform_works_and_no_tracer_leaks(name):
     """Jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
     estimator = sf.ESTIMATORS[name].function
