@@ -26,8 +26,14 @@ class Counted:
         return np.sum(x**2, axis=-1)
 
 
-@pytest.mark.parametrize("chunk_size", [None, 4, 5, 12])
-@pytest.mark.parametrize("how", ["eager", "jit", "value_and_grad", "hessian"])
+@pytest.mark.parametrize(
+    ("chunk_size", "how"),
+    [
+        pytest.param(size, how, marks=[] if size in (None, 5) or how == "jit" else [pytest.mark.slow])
+        for size in (None, 4, 5, 12)
+        for how in ("eager", "jit", "value_and_grad", "hessian")
+    ],
+)
 def test_one_host_call_for_each_chunk_forwards_and_backwards_together(chunk_size, how):
     count = Counted(vectorized=True)
     box = sf.black_box(count, vectorized=True)

@@ -55,9 +55,9 @@ OPTIONS = {
     },
 }  # fmt: skip
 DRAWS = {"three at once": 6}
-DEFAULT = [
-    (name, 2) for name in ("delta 1, per parameter", "optimal constant", "known, self-critical", "three at once")
-] + [(name, 1) for name in ("a user's baseline", "delta 2, no baseline", "delta 1, fitted")]
+DEFAULT = [(name, 2) for name in ("delta 1, per parameter", "optimal constant", "three at once")] + [
+    (name, 1) for name in ("known, self-critical", "delta 2, no baseline", "delta 1, fitted")
+]
 """Second order includes the first. The long run has all."""
 
 
@@ -196,7 +196,7 @@ def test_delta_of_a_quadratic_leaves_nothing(x64):
 
     value, grads = jax.value_and_grad(mean)(params)
     for coefficient in (1.0, "fitted"):
-        got_value, got = run(jax.random.key(0), coefficient)
+        got_value, got = jax.jit(lambda key, c=coefficient: run(key, c))(jax.random.key(0))
         np.testing.assert_allclose(got_value, value, rtol=1e-7)
         np.testing.assert_allclose(got["loc"], grads["loc"], rtol=1e-6)
         np.testing.assert_allclose(got["tril"], jnp.tril(grads["tril"]), rtol=1e-6, atol=1e-6)
@@ -228,8 +228,8 @@ def test_moments_and_modes_of_the_laws():
         sf.Geometric(probs=a / 3), sf.Poisson(rate=a), sf.MultivariateNormal(loc=a, covariance=jnp.array([[2.0, 0.7], [0.7, 1.0]])),
     ]  # fmt: skip
     for law in laws:
-        draws = jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(1), 40_000)).astype(float)
-        error = draws.std(axis=0) / 200
+        draws = jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(1), 20_000)).astype(float)
+        error = draws.std(axis=0) / np.sqrt(20_000)
         assert np.all(np.abs(draws.mean(axis=0) - law.mean()) < 5 * error), law.name
         covariance = np.stack([law.covariance_times(unit) for unit in jnp.eye(2)])
         np.testing.assert_allclose(np.cov(draws.T), covariance, rtol=0.1, atol=0.03, err_msg=law.name)
@@ -256,7 +256,8 @@ def test_a_baseline_may_be_one_number_for_all_draws(coefficient):
     control = DELTA(order=1, coefficient=coefficient)
     for baseline in (baselines.self_critical, baselines.batch_mean, lambda v: 3.0):
         options = {"num_samples": 8, "baseline": baseline, "control_variate": control}
-        assert np.isfinite(sf.score_function_grad(jnp.sin, normal, 0.5, jax.random.key(0), **options))
+        run = lambda key, options=options: sf.score_function_grad(jnp.sin, normal, 0.5, key, **options)
+        assert np.isfinite(jax.jit(run)(jax.random.key(0)))
 
 
 @pytest.mark.statistical
@@ -295,10 +296,8 @@ def test_dtypes_do_not_meet_by_accident(x64):
         )
         assert all(np.isfinite(leaf) for leaf in grads.values())
     wide = sf.family(lambda m: sf.Normal(loc=m, scale=jnp.float64(1)))
-    assert (
-        sf.double_control_variate(lambda x: x.astype(jnp.float32), wide, jnp.float64(0.5), jax.random.key(0)).dtype
-        == jnp.float32
-    )
+    narrow = lambda key: sf.double_control_variate(lambda x: x.astype(jnp.float32), wide, jnp.float64(0.5), key)
+    assert jax.eval_shape(narrow, jax.random.key(0)).dtype == jnp.float32
     both = [
         KNOWN(lambda x: x, lambda m: m, coefficient="fitted"),
         KNOWN(jnp.cos, lambda m: jnp.cos(m) * jnp.exp(-0.5), coefficient="fitted"),

@@ -69,7 +69,11 @@ FIRST = ("disarm", "arms")
     ("estimator", "problem"),
     [
         pytest.param(
-            e, p, marks=[] if e in FIRST or (e == "arm" and p == "eight that interact") else [pytest.mark.slow]
+            e,
+            p,
+            marks=[]
+            if e == "disarm" or (p == "eight that interact" and e in FIRST) or (e, p) == ("arm", "f of the parameters")
+            else [pytest.mark.slow],
         )
         for e in COINS
         for p in PROBLEMS
@@ -132,7 +136,9 @@ def _count(estimator, **options):
     return sum(seen)
 
 
-@pytest.mark.parametrize("estimator", ["arm", "disarm", "arms"])
+@pytest.mark.parametrize(
+    "estimator", ["disarm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("arm", "arms"))]
+)
 def test_evaluations_are_those_of_the_registry_and_f_may_be_a_black_box(estimator):
     assert sf.ESTIMATORS[estimator].evaluations == "S" and _count(estimator, num_samples=12) == 12
     grads = sf.ESTIMATORS[estimator].function
@@ -156,10 +162,10 @@ def test_chunks_devices_and_shapes(estimator):
         loss = lambda l: function(f, ONE, l, jax.random.key(2), num_samples=24, **how)
         return loss(params), jax.jacobian(loss)(params)
 
-    whole = run()
+    whole = jax.jit(run)()
     assert whole[1].shape == (2, 2, 3)
     for how in ({"chunk_size": 1}, {"chunk_size": 5}, {"sharding": sharding}):
-        for a, b in zip(jax.tree.leaves(run(**how)), whole, strict=True):
+        for a, b in zip(jax.jit(lambda how=how: run(**how))(), whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 

@@ -250,7 +250,7 @@ def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
     sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION, name=f"{variant} on {name}")
 
 
-SPLIT_BY_DEFAULT = ("per_parameter", "sobol", "proposal", "everything")
+SPLIT_BY_DEFAULT = ("per_parameter", "sobol", "proposal")
 
 
 @pytest.mark.sharded

@@ -123,7 +123,7 @@ def energy_truth():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("form", ["proposal", "given draws"])
+@pytest.mark.parametrize("form", ["proposal", pytest.param("given draws", marks=pytest.mark.slow)])
 def test_the_constant_of_a_density_cancels(form):
     q = sf.Normal(loc=0.2, scale=1.0)
     cost = lambda x: x + jnp.cos(2 * x)

@@ -28,7 +28,11 @@ def points(scheme, key, dtype=jnp.float32, impl="threefry2x32", num=S, **how):
 
 @pytest.mark.parametrize(
     ("name", "impl"),
-    [("iid", "threefry2x32"), *((name, impl) for name in ALL if name != "iid" for impl in ("threefry2x32", "rbg"))],
+    [
+        *((name, "threefry2x32") for name in ALL),
+        ("antithetic", "rbg"),
+        *(pytest.param(name, "rbg", marks=pytest.mark.slow) for name in ("stratified", "sobol")),
+    ],
 )
 def test_each_draw_alone_is_uniform(name, impl):
     """Draw i over many keys: its mean, its variance and the correlation of its coordinates; every i."""
@@ -43,7 +47,7 @@ def test_each_draw_alone_is_uniform(name, impl):
             assert np.all(np.abs(np.mean((u[..., a] - 0.5) * (u[..., b] - 0.5), axis=0)) < 5 / 12 / np.sqrt(count))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_what_the_draws_of_a_group_are(dtype):
     with jax.enable_x64(dtype == "float64"):
         eps = jnp.finfo(dtype).eps
@@ -78,7 +82,9 @@ def test_laws_of_several_parts_share_one_net():
 
 
 @pytest.mark.sharded
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name", [name if name in ("stratified", "sobol") else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
+)
 def test_no_split_changes_a_draw(name):
     scheme = ALL[name][0]
     whole = points(scheme, 3)

@@ -230,6 +230,7 @@ def test_padding_in_answers_changes_nothing():
 # Where a penalty is put, and what its expected gradient then is
 
 
+@pytest.mark.slow
 def test_the_placement_of_a_divergence_decides_its_gradient(x64):
     """Two steps of a policy with three actions and two states, all nine trajectories."""
     theta, ref = jnp.asarray(RNG.normal(size=(4, 3))), jnp.asarray(RNG.normal(size=(4, 3)))

@@ -162,7 +162,7 @@ def test_11_implicit_gradients_hold_in_expectation():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in ("arm", "arms", "vargrad") else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name not in ("score_function", "pathwise", "exact") else [])
         for name in sorted(sf.ESTIMATORS)
     ],
 )
@@ -363,7 +363,9 @@ def test_36_chunks_are_recomputed_and_do_not_pile_up():
     assert "f32[16,40]" in text and "f32[640,40]" not in text and "f32[40,16,40]" not in text
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
+@pytest.mark.parametrize(
+    "chunk_size", [pytest.param(1, marks=pytest.mark.slow), 3, 7, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_37_any_chunk_size_with_any_remainder_gives_the_same(chunk_size):
     """NetKet #1006, #2010, #1356, #2229: the chunk must divide, or the result changes with it."""
     run = lambda c: sf.score_function_grad(jnp.square, NORMAL, 0.5, jax.random.key(0), num_samples=10, chunk_size=c)
