@@ -93,7 +93,7 @@ TABLE = {  # t, p: gradient, variance of one pair by ARM and by DisARM
 ONE = sf.family(lambda l: sf.Bernoulli(logits=l))
 
 
-@pytest.mark.parametrize("estimator", ["arm", "disarm", "arms"])
+@pytest.mark.parametrize("estimator", ["arm", "disarm", pytest.param("arms", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("t", "p"), TABLE)
 def test_the_variance_of_one_pair(estimator, t, p):
     gradient, of_arm, of_disarm = TABLE[t, p]

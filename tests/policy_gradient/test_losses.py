@@ -73,7 +73,7 @@ ESTIMATORS = [reinforce, to_go, to_go_with_a_critic, advantages, clipped, groupe
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("gamma", [0.9, 1.0])
+@pytest.mark.parametrize("gamma", [0.9, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", ESTIMATORS, ids=lambda f: f.__name__)
 def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
     mdp = process(gamma)
@@ -201,7 +201,11 @@ def test_a_long_nearly_deterministic_process(loss):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("loss", [reinforce, to_go, to_go_with_a_critic], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [reinforce, *(pytest.param(loss, marks=pytest.mark.slow) for loss in (to_go, to_go_with_a_critic))],
+    ids=lambda f: f.__name__,
+)
 def test_second_derivatives_are_unbiased(loss):
     mdp = process(0.9)
     exact = jax.hessian(lambda t: mdp.expected_return(t, horizon=HORIZON))(LOGITS)

@@ -189,6 +189,7 @@ def test_groups_of_eight_sampled_answers():
     sf.testing.assert_unbiased(runs, jax.tree.map(np.asarray, exact_gradient(params)), precision=0.05)
 
 
+@pytest.mark.slow
 def test_rloo_of_a_reward_that_depends_on_the_parameters_and_its_second_derivative(x64):
     """A penalty on the divergence from a reference, as a part of the reward: exact over all pairs, to second order."""
     sequences = np.array(list(itertools.product(range(2), repeat=2)), np.int32)
@@ -272,6 +273,7 @@ def test_the_placement_of_a_divergence_decides_its_gradient(x64):
     np.testing.assert_allclose(got["k3 in the loss"][1:], jax.grad(last)(theta)[1:], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_entropy_of_trajectories_has_its_gradient(x64):
     theta = jnp.asarray(RNG.normal(size=(4, 3)))
     paths = np.array(list(itertools.product(range(3), repeat=2)))

@@ -15,11 +15,17 @@ import jax_scorefn as sf
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+HESSIANS = ("plates", "rollout_carry", "cond_in_a_scan", "two_depths")
+BY_DEFAULT = {*HESSIANS, *sorted(CASES)[::2]}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in sorted(CASES)]
+)
 def test_value_gradient_and_hessian_are_exact(name):
     program, num_bits = CASES[name]
     params, exact = jnp.array(P), outcomes.exact(program, num_bits)
-    orders = ["value and gradient"] + [2] * (name in ("plates", "rollout_carry", "cond_in_a_scan", "two_depths"))
+    orders = ["value and gradient"] + [2] * (name in HESSIANS)
     for order in orders:
         wanted = jax.jit(outcomes.derivative(order)(exact))(params)
         got = outcomes.mean_derivative(program, params, num_bits, order)

@@ -331,6 +331,7 @@ def _with_enumeration(p, key):
     return (a + e * 2 + 1) ** 2 + jnp.cos(b * p[0]) * (e + 1) + jnp.sin(p[1]) * a
 
 
+@pytest.mark.slow
 def test_a_program_of_enumerated_choices_has_no_noise():
     def program(p, key):
         k1, k2 = jax.random.split(key)

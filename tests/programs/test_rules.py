@@ -226,7 +226,9 @@ def test_a_rule_that_says_too_little_is_seen(monkeypatch, name):
 
 
 @pytest.mark.usefixtures("x64", "foreign")
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [name if j % 3 == 0 else pytest.param(name, marks=pytest.mark.slow) for j, name in enumerate(PROGRAMS)]
+)
 def test_what_is_said_to_be_linear_is_linear(name):
     check_linear(name)
 
