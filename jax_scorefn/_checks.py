@@ -54,7 +54,6 @@ CAPABILITY_WORDS = {
     Capability.MOMENTS: "a known mean and covariance",
     Capability.MODE: "a known mode",
     Capability.BITS: "independent coins",
-    Capability.CHOICES: "independent finite choices",
 }
 BAD_VALUE = (
     "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "

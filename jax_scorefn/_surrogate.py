@@ -18,11 +18,14 @@ from jax_scorefn._trees import along_draws
 from jax_scorefn.typing import Array
 
 
+def _mapped_with(x: Array, other: Array) -> Array:
+    """X, in an array that is mapped wherever ``other`` is: where value and derivative differ in that, checkpoint of a vmap fails."""
+    return jax.lax.select(jnp.full(jnp.shape(other), True), x, other)  # the compiler takes the choice away
+
+
 @jax.custom_jvp
 def _box(s: Array, weight: Array) -> Array:
-    # The weight, in an array that is mapped wherever s is: with a value and a derivative that are mapped differently, JAX's
-    # checkpoint of a vmap fails. The compiler takes the choice away.
-    return jax.lax.select(jnp.full(s.shape, True), weight, s)
+    return _mapped_with(weight, s)
 
 
 @_box.defjvp
@@ -65,7 +68,7 @@ def magic_box(log_prob: Array, weight: Array | None = None) -> Array:
 @jax.custom_jvp
 def scale_tangent(x: Array, factor: Array) -> Array:
     """Value x, derivative ``factor`` times that of x. (x - stop(x) would be NaN where x is infinite.)"""
-    return jax.lax.select(jnp.full(x.shape, True), x, factor)
+    return _mapped_with(x, factor)
 
 
 @scale_tangent.defjvp

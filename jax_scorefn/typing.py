@@ -39,8 +39,6 @@ class Capability(enum.Flag):
     """``mode()`` is the likeliest draw."""
     BITS = enum.auto()
     """``bits()`` shows the law as independent coins."""
-    CHOICES = enum.auto()
-    """``choices()`` shows the law as independent choices among finitely many values."""
 
 
 class Bias(enum.StrEnum):

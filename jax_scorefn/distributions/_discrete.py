@@ -18,7 +18,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, float_fields, law, one_of
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE, Grid, product_grid
-from jax_scorefn.distributions._views import Bits, Choices
+from jax_scorefn.distributions._views import Bits
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -108,19 +108,12 @@ class Bernoulli(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = (
-        _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.BITS | Capability.CHOICES
-    )
+    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.BITS
 
     def bits(self) -> Bits:
         log_p, log_q = self._log_odds()
         logits = (log_p - log_q if self.probs is not None else self._fields()[0]).reshape(-1)
         return Bits(logits, lambda bits: bits.reshape(log_p.shape))
-
-    def choices(self) -> Choices:
-        log_p, log_q = self._log_odds()
-        log_probs = jnp.stack([log_q.reshape(-1), log_p.reshape(-1)], axis=1)
-        return Choices(log_probs, lambda index: index.astype(log_p.dtype).reshape(log_p.shape))
 
     def mean(self) -> Array:
         return self._success()
@@ -165,11 +158,7 @@ class Categorical(Distribution):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.CHOICES
-
-    def choices(self) -> Choices:
-        log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
-        return Choices(log_probs.reshape(-1, log_probs.shape[-1]), lambda index: index.reshape(log_probs.shape[:-1]))
+    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
 
     def _logits(self) -> Array:
         name, field = one_of(self, "logits", "probs")
@@ -258,12 +247,7 @@ class Binomial(_Odds):
     total_count: int
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS | Capability.CHOICES
-
-    def choices(self) -> Choices:
-        shape = self._fields()[0].shape
-        log_probs = self._log_prob(self._nodes(0, None)[0])
-        return Choices(log_probs.reshape(log_probs.shape[0], -1).T, lambda index: index.reshape(shape))
+    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS
 
     def _trials(self) -> int:
         if type(self.total_count) is int and self.total_count == 0:

@@ -18,7 +18,6 @@ from jax_scorefn._trees import num_leading, stop
 from jax_scorefn.distributions._adapters import as_law
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
-from jax_scorefn.distributions._views import Choices
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
 LogProb = Callable[[Params, Any], Any]
@@ -208,7 +207,7 @@ class GivenDraws(Distribution):
 class GivenSupport(Distribution):
     """A law on a finite set, normalised by summing over it."""
 
-    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE | Capability.CHOICES
+    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 
     def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
         self._log_prob, self._params = log_prob, params
@@ -223,9 +222,6 @@ class GivenSupport(Distribution):
 
     def log_prob(self, x: PyTree) -> Array:
         return self._unnormalized(x) - jax.nn.logsumexp(jax.vmap(self._unnormalized)(self.support))
-
-    def choices(self) -> Choices:
-        return Choices(self._log_probs()[None], lambda index: jax.tree.map(lambda xs: xs[index[0]], self.support))
 
     def mode(self) -> PyTree:
         likeliest = jnp.argmax(stop(self._log_probs()))

@@ -18,9 +18,8 @@ from jax_scorefn import _checks, engine
 from jax_scorefn._surrogate import gradient_path
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.schemes._base import whole_groups
 from jax_scorefn.typing import Array, Info
-
-GROUPS_OF = "{name} makes draws in groups of {size}: num_samples has to be a multiple of that, not {given}."
 
 
 def coupled_coins(
@@ -43,8 +42,7 @@ def coupled_coins(
       how: options of the engine.
     """
     num_samples = _checks.positive_int("num_samples", num_samples)
-    if num_samples % size:
-        raise ValueError(GROUPS_OF.format(name=name, size=size, given=num_samples))
+    whole_groups(name, size)(num_samples)
     _checks.key(name, key)
     logits, build = law.bits()
     held = stop(logits)

@@ -13,7 +13,7 @@ from jax_scorefn import _checks
 from jax_scorefn.typing import Array, Key
 
 NOT_A_SCHEME = "scheme is one of sf.schemes.iid, antithetic, stratified(n) and sobol(replicates), the last two called; it got {given}."
-NOT_WHOLE = "The scheme {name} makes draws in groups of {size}: num_samples has to be a multiple of that, not {given}."
+NOT_WHOLE = "{name} makes draws in groups of {size}: num_samples has to be a multiple of that, not {given}."
 
 Rows = Callable[[Array], list[Array]]
 """``index (n,) -> uniforms`` of these draws: for each leaf an array ``(n, *leaf_shape)``."""
@@ -63,8 +63,3 @@ def whole_groups(name: str, size: int) -> Callable[[int], int]:
 def below_one(dtype: Any) -> np.ndarray:
     """The largest float below 1: uniforms are in [0, 1)."""
     return np.asarray(1 - jnp.finfo(dtype).epsneg, dtype)
-
-
-def along_index(per_draw: Array, like: Array) -> Array:
-    """One thing for each draw, so that it broadcasts with the uniforms of each."""
-    return per_draw.reshape(per_draw.shape + (1,) * (like.ndim - 1))

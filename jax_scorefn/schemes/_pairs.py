@@ -6,7 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jax_scorefn.schemes._base import Rows, Scheme, along_index, below_one, whole_groups
+from jax_scorefn._trees import along_draws
+from jax_scorefn.schemes._base import Rows, Scheme, below_one, whole_groups
 from jax_scorefn.typing import Array, Key
 
 iid = Scheme("iid", lambda _: 1, lambda source, key, num_draws: source.rows(key, num_draws), "Independent draws.")
@@ -18,7 +19,7 @@ def _pairs(source: Any, key: Key, num_draws: int) -> Rows:
     def make(index: Array) -> list[Array]:
         def one(u: Array) -> Array:
             mirrored = jnp.minimum(1 - u, below_one(u.dtype))
-            return jnp.where(along_index(index % 2 == 1, u), mirrored, u)
+            return jnp.where(along_draws(index % 2 == 1, u), mirrored, u)
 
         return [one(u) for u in rows(index // 2)]
 

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
+from jax_scorefn._trees import along_draws
 from jax_scorefn.engine import uniform_of_bits
-from jax_scorefn.schemes._base import Rows, Scheme, along_index
+from jax_scorefn.schemes._base import Rows, Scheme
 from jax_scorefn.typing import Array, Key
 
 NOT_A_NET = (
@@ -72,7 +73,7 @@ def sobol(replicates: int = 8) -> Scheme:
                 point, shift = index % np.uint32(size), source.take(shifts, index // np.uint32(size))
                 net = jnp.zeros(shift.shape, jnp.uint32)
                 for bit in range(num_bits):
-                    on = along_index((point >> np.uint32(bit)) & np.uint32(1) == 1, net)
+                    on = along_draws((point >> np.uint32(bit)) & np.uint32(1) == 1, net)
                     net = net ^ jnp.where(on, columns[bit][None], np.uint32(0))
                 if word == jnp.uint64:  # the net has 32 bits; those below are the shift's alone
                     net = net.astype(word) << np.uint64(32)
