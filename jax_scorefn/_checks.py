@@ -54,6 +54,9 @@ CAPABILITY_WORDS = {
     Capability.MOMENTS: "a known mean and covariance",
     Capability.MODE: "a known mode",
     Capability.BITS: "independent coins",
+    Capability.FINITE: "a support that is finite",
+    Capability.CHOICES: "independent choices",
+    Capability.RELAXED: "draws with something between them (Bernoulli, OneHotCategorical)",
 }
 BAD_VALUE = (
     "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "

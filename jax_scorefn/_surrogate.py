@@ -86,7 +86,6 @@ def gradient_path(x: Array, gradient: Array) -> Array:
 @gradient_path.defjvp
 def _gradient_path_jvp(primals, tangents):
     (x, gradient), (dx, _) = primals, tangents
-    gradient = stop_gradient(gradient)
     axes = tuple(range(-x.ndim, 0))
     return gradient_path(x, gradient), jnp.sum(
         gradient * jnp.broadcast_to(dx.astype(gradient.dtype), gradient.shape), axis=axes

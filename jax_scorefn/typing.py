@@ -39,6 +39,12 @@ class Capability(enum.Flag):
     """``mode()`` is the likeliest draw."""
     BITS = enum.auto()
     """``bits()`` shows the law as independent coins."""
+    FINITE = enum.auto()
+    """The support is finite: ``grid()`` lists the whole of it, and asks for no ``max_value``."""
+    CHOICES = enum.auto()
+    """``choices()`` shows the law as independent choices among finitely many options."""
+    RELAXED = enum.auto()
+    """``choices().relax`` makes what lies between the draws: f can be asked there, and differentiated."""
 
 
 class Bias(enum.StrEnum):

@@ -134,6 +134,12 @@ CASES: dict[str, Case] = {
         {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
         support=counts(3, dims=2),
     ),
+    "OneHotCategorical": Case(
+        sf.OneHotCategorical,
+        _family(lambda p: sf.OneHotCategorical(logits=p["l"])),
+        {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
+        support=np.eye(3)[counts(3, dims=2)],
+    ),
     "Autoregressive": Case(
         sf.Autoregressive,
         _family(
@@ -197,10 +203,19 @@ def truth(name: str, held: bool = False, hessian: bool = False) -> tuple[Any, ..
         return jax.device_get((*found, jax.jit(jax.hessian(oracle))(params)) if hessian else found)
 
 
+def critic(scale, z):
+    """Of the noise behind a draw, for RELAX."""
+    return scale * sum(jnp.sum(jnp.tanh(leaf * leaf / 8)) for leaf in jax.tree.leaves(z))
+
+
+REQUIRED = {"relax": {"critic": critic, "tuning": 0.3}}
+"""Options without a default."""
+
+
 def loss_of(name: str, estimator: str, **options):
     """``(params, key) -> value`` of an estimator on a case, with f closing over the parameters."""
     case, record = CASES[name], sf.ESTIMATORS[estimator]
-    options = {**(dict(case.exact_options) if estimator == "exact" else {}), **options}
+    options = {**(dict(case.exact_options) if estimator == "exact" else {}), **REQUIRED.get(estimator, {}), **options}
 
     def loss(params, key):
         own = jax.lax.stop_gradient(params) if estimator in HOLD_F else params

@@ -1,5 +1,7 @@
 """The laws: densities against scipy, draws against jax.random, edges, and what is refused."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,11 @@ SCIPY = {
         np.array([0.5, -0.2], np.float32),
     ),
     "Categorical": (sf.Categorical(logits=jnp.array([0.1, 0.2, -1.0])), None, 2),
+    "OneHotCategorical": (
+        sf.OneHotCategorical(logits=jnp.array([0.1, 0.2, -1.0])),
+        None,
+        np.array([0.0, 0.0, 1.0], np.float32),
+    ),
     "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
     "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
     "Autoregressive": (
@@ -52,7 +59,7 @@ SCIPY = {
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_log_prob_is_the_textbook_one(name):
     law, reference, x = SCIPY[name]
-    if name == "Categorical":
+    if name in ("Categorical", "OneHotCategorical"):
         expected = np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())
     elif name == "TanhNormal":
         expected = scipy.stats.norm(0.2, 0.5).logpdf(np.arctanh(0.3)) - np.log(1 - 0.3**2)
@@ -121,7 +128,7 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
         "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Uniform", "Bernoulli", "Categorical",
-        "Geometric", "Autoregressive",
+        "Geometric", "Autoregressive", "OneHotCategorical",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities
@@ -273,3 +280,44 @@ def test_a_joint_may_mix_enumeration_and_quadrature(x64):
     second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x[0] * x[1] ** 2, fam, 0.3)
     truth = jax.grad(jax.grad(lambda p: (1 + p**2) * jax.nn.sigmoid(p)))(0.3)
     np.testing.assert_allclose(second, truth, rtol=1e-9)
+
+
+def test_rows_are_scored_as_rows_and_nothing_else_is():
+    law = sf.OneHotCategorical(logits=jnp.array([[0.3, 0.1, -jnp.inf], [0.0, 1.0, 2.0]]))
+    x = law.sample(jax.random.key(0))
+    same = sf.Categorical(logits=law.logits)
+    np.testing.assert_array_equal(jnp.argmax(x, axis=-1), same.sample(jax.random.key(0)))
+    np.testing.assert_allclose(law.log_prob(x), same.log_prob(jnp.argmax(x, axis=-1)))
+    for other in (0.5 * x, jnp.zeros_like(x), jnp.ones_like(x), x.at[0].set(jnp.array([0.0, 0.0, 1.0]))):
+        assert law.log_prob(other) == -np.inf
+    assert np.isnan(law.log_prob(jnp.full_like(x, jnp.nan)))
+    probs = sf.OneHotCategorical(probs=jnp.array([2.0, 1.0, 1.0]))
+    np.testing.assert_allclose(probs.mean(), [0.5, 0.25, 0.25])
+    np.testing.assert_allclose(probs.covariance_times(jnp.array([1.0, 0.0, 0.0])), [0.25, -0.125, -0.125])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if Capability.CHOICES in CASES[name].family.at(
+    params_of(name, jnp.float32)).capabilities])  # fmt: skip
+def test_a_law_of_choices_is_the_product_of_its_choices(name):
+    """Every combination of options is a draw, with the log-probability of the law; rows with a 1 make the same draw."""
+    law = CASES[name].family.at(params_of(name, jnp.float32))
+    view = law.choices()
+    sizes = [size for block in view.log_probs for size in [block.shape[1]] * block.shape[0]]
+    options = jnp.asarray(np.stack([i.reshape(-1) for i in np.indices(sizes)], axis=1), jnp.int32)
+    ends = np.cumsum([0, *(block.shape[0] for block in view.log_probs)])
+
+    def one(row):
+        blocks = [row[a:b] for a, b in itertools.pairwise(ends)]
+        scores = [
+            jnp.sum(jnp.take_along_axis(p, o[:, None], axis=1)) for p, o in zip(view.log_probs, blocks, strict=True)
+        ]
+        x = view.build(blocks)
+        hot = [jax.nn.one_hot(o, p.shape[1], dtype=p.dtype) for p, o in zip(view.log_probs, blocks, strict=True)]
+        return law.log_prob(x), sum(scores), x, x if view.relax is None else view.relax(hot)
+
+    whole, parts, built, relaxed = jax.jit(jax.vmap(one))(options)
+    np.testing.assert_allclose(whole, parts, rtol=1e-5)
+    np.testing.assert_allclose(jnp.sum(jnp.exp(whole)), 1.0, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, built, relaxed)
+    for log_p, p in zip(view.log_probs, view.probs, strict=True):
+        np.testing.assert_allclose(jnp.exp(log_p), p, rtol=1e-5)

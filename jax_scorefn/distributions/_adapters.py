@@ -94,7 +94,7 @@ class ForeignLaw(Distribution):
         if _is_reparameterized(self.dist):
             found |= Capability.REPARAMETERIZED
         if getattr(self.dist, "has_enumerate_support", False) and self.dist.event_shape == ():
-            found |= Capability.SUPPORT
+            found |= Capability.SUPPORT | Capability.FINITE
         return found
 
     @property

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jax_scorefn._trees import is_float
 from jax_scorefn.distributions._base import Distribution, law
-from jax_scorefn.distributions._discrete import Categorical
+from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, combinations
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
@@ -50,7 +50,12 @@ class Autoregressive(Distribution):
     start: Any = 0
     end_token: int | None = None
     capabilities: ClassVar[Capability] = (
-        Capability.LOG_PROB | Capability.SAMPLE | Capability.FROM_UNIFORM | Capability.SUPPORT | Capability.MODE
+        Capability.LOG_PROB
+        | Capability.SAMPLE
+        | Capability.FROM_UNIFORM
+        | Capability.SUPPORT
+        | Capability.FINITE
+        | Capability.MODE
     )
 
     def _next(self, params: Any, carry: PyTree, token: Array) -> tuple[PyTree, Array]:

@@ -22,7 +22,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._views import Bits
+from jax_scorefn.distributions._views import Bits, Choices
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 T = TypeVar("T")
@@ -109,6 +109,10 @@ class Distribution:
 
     def bits(self) -> Bits:
         """The law as independent coins."""
+        raise NotImplementedError
+
+    def choices(self) -> Choices:
+        """The law as independent choices among finitely many options."""
         raise NotImplementedError
 
 

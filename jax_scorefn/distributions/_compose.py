@@ -11,7 +11,7 @@ import jax
 from jax_scorefn.distributions._adapters import as_law, is_law
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import Grid, joint_grid
-from jax_scorefn.distributions._views import Bits, joint_bits
+from jax_scorefn.distributions._views import Bits, Choices, joint_bits, joint_choices
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 
@@ -116,6 +116,10 @@ class Joint(Distribution):
     def bits(self) -> Bits:
         laws, treedef = self._laws()
         return joint_bits([part.bits() for part in laws], treedef.unflatten)
+
+    def choices(self) -> Choices:
+        laws, treedef = self._laws()
+        return joint_choices([part.choices() for part in laws], treedef.unflatten)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""

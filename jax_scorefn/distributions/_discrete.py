@@ -1,4 +1,4 @@
-"""Laws on whole numbers and categories: Bernoulli, Categorical, Binomial, Geometric, Poisson.
+"""Laws on whole numbers: Bernoulli, Binomial, Geometric, Poisson.
 
 Log-probabilities are computed in log space from logits, so that a logit of -25 keeps its derivative and infinite logits
 give log-probabilities of 0 and -inf instead of NaN.
@@ -17,8 +17,8 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, float_fields, law, one_of
-from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE, Grid, product_grid
-from jax_scorefn.distributions._views import Bits
+from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
+from jax_scorefn.distributions._views import Bits, Choices, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -26,10 +26,11 @@ DISCRETE_DRAW = (
     "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
 )
-_COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
+COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
+FINITE_CHOICES = Capability.FINITE | Capability.CHOICES
 
 
-def _held(law: Distribution, parameter: Array) -> Array:
+def held(law: Distribution, parameter: Array) -> Array:
     """The parameter of a draw, which raises when it is differentiated."""
     return guard(parameter, order=0, message=DISCRETE_DRAW.format(law=law.name))
 
@@ -51,14 +52,14 @@ class _Odds(Elementwise):
 
     def _probs(self) -> Array:
         """The success probability that a draw is made with."""
-        return _held(self, self._success())
+        return held(self, self._success())
 
     def _log_odds(self) -> tuple[Array, Array]:
         """Log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
         (field,) = self._fields()
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
-        return _safe_log(field), jnp.where(field == 1, -jnp.inf, jnp.log1p(-jnp.where(field == 1, 0, field)))
+        return safe_log(field), jnp.where(field == 1, -jnp.inf, jnp.log1p(-jnp.where(field == 1, 0, field)))
 
     def _known(self, nodes: Array) -> dict[str, Array]:
         """Probabilities of a grid. At p = 0 and 1 the safe logarithm's derivative would be wrong there; the plain one's is NaN."""
@@ -76,17 +77,17 @@ class _Odds(Elementwise):
         return self._log_prob_given(x, *(jnp.broadcast_to(p, x.shape) for p in self._log_odds()))
 
 
-def _safe_log(p: Array) -> Array:
+def safe_log(p: Array) -> Array:
     """Log p, which at p = 0 is -inf with a derivative of 0: nothing of probability 0 is drawn. NaN, and less than 0, are NaN."""
     return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
 
 
-def _impossible(x: Array) -> Array | float:
+def impossible(x: Array) -> Array | float:
     """Minus infinity for a value that the law does not have, NaN for a value that is NaN."""
     return jnp.where(jnp.isnan(x), x, -jnp.inf) if jnp.issubdtype(x.dtype, jnp.floating) else -jnp.inf
 
 
-def _is_whole(x: Array) -> Array:
+def is_whole(x: Array) -> Array:
     return jnp.full(x.shape, True) if jnp.issubdtype(x.dtype, jnp.integer) else x == jnp.floor(x)
 
 
@@ -108,7 +109,21 @@ class Bernoulli(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.BITS
+    capabilities: ClassVar[Capability] = (
+        COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.BITS | Capability.RELAXED
+    )
+
+    def choices(self) -> Choices:
+        (field,) = self._fields()
+        log_p, log_q = self._log_odds()
+        p, q = (jax.nn.sigmoid(field), jax.nn.sigmoid(-field)) if self.probs is None else (field, 1 - field)
+        return Choices(
+            [jnp.stack([log_q, log_p], axis=-1).reshape(-1, 2)],
+            [jnp.stack([q, p], axis=-1).reshape(-1, 2)],
+            lambda options: options[0].reshape(field.shape).astype(field.dtype),
+            lambda numbers: (numbers[0][:, 1] - numbers[0][:, 0]).reshape(field.shape),
+            lambda rows: rows[0][:, 1].reshape(field.shape),
+        )
 
     def bits(self) -> Bits:
         log_p, log_q = self._log_odds()
@@ -134,102 +149,13 @@ class Bernoulli(_Odds):
         return (u < self._probs()).astype(u.dtype)
 
     def _log_prob_given(self, x, log_p, log_q):
-        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, _impossible(x)))
+        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, impossible(x)))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
         (field,) = self._fields()
         known = {} if self.probs is None else {"probs": jnp.stack([1 - field, field])}
         return column(np.array([0, 1]), field), known
-
-
-@law()
-class Categorical(Distribution):
-    """Independent choices among K categories, numbered from 0.
-
-    Args:
-      logits: unnormalised log-probabilities, shape ``(..., K)``; -inf forbids a category; or
-      probs: unnormalised probabilities; one of the two is given, not both.
-
-    A draw is int32 of shape ``(...)``, by inversion: one uniform for each choice finds its place among the cumulative
-    probabilities (``jax.random.categorical`` takes K for the same law, so its draws are others). The law is that of the
-    probabilities to within the resolution of a uniform, 2^-23 in float32.
-    """
-
-    logits: Any = None
-    probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM
-
-    def _logits(self) -> Array:
-        name, field = one_of(self, "logits", "probs")
-        (field,) = float_fields(self, **{name: field})
-        if field.ndim == 0:
-            raise ValueError(f"Categorical wants {name} with a last axis of K categories; it got a scalar.")
-        if field.shape[-1] == 0:
-            raise ValueError(f"Categorical wants at least one category; its {name} have shape {field.shape}.")
-        if name == "probs":
-            field = _safe_log(field)
-        return field
-
-    def uniform_like(self) -> jax.ShapeDtypeStruct:
-        """One uniform for each choice."""
-        logits = self._logits()
-        return jax.ShapeDtypeStruct(logits.shape[:-1], logits.dtype)
-
-    def mode(self) -> Array:
-        return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
-
-    def sample(self, key: Key) -> Array:
-        like = self.uniform_like()
-        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
-
-    def from_uniform(self, u: Array) -> Array:
-        probs = jax.nn.softmax(_held(self, self._logits()), axis=-1)
-        # A rounded sum may rise or fall by an ulp where nothing is added. Here it stays level, so where it rises p > 0.
-        cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
-        total = cdf[..., -1]
-        # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold is there, and has p > 0.
-        threshold = jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
-        return jnp.sum(cdf <= threshold[..., None], axis=-1, dtype=jnp.int32)
-
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        """One draw and the log-probability of each choice."""
-        x = stop(self).sample(key)
-        return x, self._log_prob_of_each(x)
-
-    def _log_prob_of_each(self, x: Array) -> Array:
-        log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
-        log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
-        inside = (x >= 0) & (x < log_probs.shape[-1]) & _is_whole(x)
-        index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
-        if _in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
-            chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
-            picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
-        else:
-            picked = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
-        return jnp.where(inside, picked, _impossible(x))
-
-    def log_prob(self, x: Array) -> Array:
-        """Sum over the choices of the log-probability of the category: a float scalar."""
-        x = jnp.asarray(x)
-        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(x, self._logits().shape[:-1])))
-
-    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
-        """Every combination of categories."""
-        del num_nodes, max_value
-        logits = self._logits()
-        categories = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-        log_probs = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
-        nodes = jnp.broadcast_to(categories.reshape((-1,) + (1,) * (logits.ndim - 1)), log_probs.shape)
-        probs = None
-        if self.probs is not None:  # as they were given: exp(log p) has no derivative at p = 0
-            (given,) = float_fields(self, probs=self.probs)
-            probs = jnp.moveaxis(given / jnp.sum(given, axis=-1, keepdims=True), -1, 0)
-        return product_grid(self.name, nodes, log_probs, max_points, probs=probs)
-
-
-def _in_explicit_mesh() -> bool:
-    return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
 @law(static=("total_count",))
@@ -247,7 +173,7 @@ class Binomial(_Odds):
     total_count: int
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.MOMENTS
 
     def _trials(self) -> int:
         if type(self.total_count) is int and self.total_count == 0:
@@ -271,15 +197,23 @@ class Binomial(_Odds):
 
     def _log_prob_given(self, x, log_p, log_q):
         n = self._trials()
-        valid = (x >= 0) & (x <= n) & _is_whole(x)
+        valid = (x >= 0) & (x <= n) & is_whole(x)
         k = jnp.where(valid, x, 0).astype(log_p.dtype)
         ways = gammaln(jnp.asarray(n + 1, k.dtype)) - gammaln(k + 1) - gammaln(n - k + 1)
-        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), _impossible(x))
+        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
         nodes = column(np.arange(self._trials() + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
+
+    def choices(self) -> Choices:
+        nodes, known = self._nodes(0, None)
+        shape = nodes.shape[1:]
+        log_probs, probs = (
+            None if p is None else jnp.moveaxis(p, 0, -1) for p in (self._log_prob(nodes), known.get("probs"))
+        )
+        return numbered(log_probs, probs, lambda option: option.reshape(shape))
 
 
 @law()
@@ -295,7 +229,7 @@ class Geometric(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = _COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS
 
     def mean(self) -> Array:
         return 1 / self._success()
@@ -315,9 +249,9 @@ class Geometric(_Odds):
         return (jnp.floor(jnp.log(u) / jnp.log1p(-self._probs())) + 1).astype(jnp.int32)
 
     def _log_prob_given(self, x, log_p, log_q):
-        valid = (x >= 1) & _is_whole(x)
+        valid = (x >= 1) & is_whole(x)
         k = jnp.where(valid, x, 1).astype(log_p.dtype)
-        return jnp.where(valid, log_p + _times(k - 1, log_q), _impossible(x))
+        return jnp.where(valid, log_p + _times(k - 1, log_q), impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
@@ -338,7 +272,7 @@ class Poisson(Elementwise):
     """
 
     rate: Any
-    capabilities: ClassVar[Capability] = _COUNT | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
@@ -353,13 +287,13 @@ class Poisson(Elementwise):
         return jnp.floor(stop(self._fields()[0])).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
-        return jax.random.poisson(key, _held(self, self._fields()[0]), dtype=jnp.int32)
+        return jax.random.poisson(key, held(self, self._fields()[0]), dtype=jnp.int32)
 
     def _log_prob(self, x):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        valid = (x >= 0) & _is_whole(x)
+        valid = (x >= 0) & is_whole(x)
         k = jnp.where(valid, x, 0).astype(rate.dtype)
-        return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), _impossible(x))
+        return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), impossible(x))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes

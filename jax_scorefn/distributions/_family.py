@@ -18,6 +18,7 @@ from jax_scorefn._trees import num_leading, stop
 from jax_scorefn.distributions._adapters import as_law
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.distributions._views import Choices, numbered
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
 LogProb = Callable[[Params, Any], Any]
@@ -207,7 +208,14 @@ class GivenDraws(Distribution):
 class GivenSupport(Distribution):
     """A law on a finite set, normalised by summing over it."""
 
-    capabilities = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
+    capabilities = (
+        Capability.LOG_PROB
+        | Capability.SAMPLE
+        | Capability.SUPPORT
+        | Capability.FINITE
+        | Capability.MODE
+        | Capability.CHOICES
+    )
 
     def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
         self._log_prob, self._params = log_prob, params
@@ -226,6 +234,10 @@ class GivenSupport(Distribution):
     def mode(self) -> PyTree:
         likeliest = jnp.argmax(stop(self._log_probs()))
         return jax.tree.map(lambda xs: xs[likeliest], self.support)
+
+    def choices(self) -> Choices:
+        """One choice among the values."""
+        return numbered(self._log_probs(), None, lambda option: jax.tree.map(lambda xs: xs[option[0]], self.support))
 
     def sample(self, key: Key) -> PyTree:
         return self.sample_and_log_prob(key)[0]

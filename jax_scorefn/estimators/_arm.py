@@ -5,7 +5,8 @@ grad_phi E_{b ~ Bernoulli(sigma(phi))}[f(b)]  =  E_{u ~ U(0, 1)^D}[ ( f(1[u > si
 
 from __future__ import annotations
 
-from jax_scorefn.estimators._coins import antithetic_pair, coupled_coins
+from jax_scorefn._trees import stop
+from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 
@@ -47,15 +48,18 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
 
     References: yin2019.
     """
-
-    def weigh(u, logits, bits, values):
-        del logits, bits
-        return (values[0] - values[1])[..., None] * (u - 0.5).reshape((1,) * (values.ndim - 1) + u.shape)
-
     law = logp.at(params)
-    return coupled_coins(
-        "arm", 2, antithetic_pair, weigh, lambda size: (size,), f, law, key, num_samples, keep_samples, how
-    )
+    logits, build = law.bits()
+
+    def draw(u):
+        return antithetic_pair(u, stop(logits))
+
+    def weigh(u, bits, values):
+        del bits
+        return outer(values[0] - values[1], u - 0.5)
+
+    coupling = Coupling("arm", 2, logits.shape, logits, draw, build, weigh)
+    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
 
 
 arm_grad = gradient(arm)

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn.estimators._coins import coupled_coins
+from jax_scorefn._trees import stop
+from jax_scorefn.estimators._coupled import Coupling, estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 
@@ -61,25 +62,29 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
     if n < 2:
         raise ValueError(f"arms wants groups of at least 2 settings; it got group_size={group_size}.")
 
-    def draw(u, logits):
+    law = logp.at(params)
+    logits, build = law.bits()
+    held = stop(logits)
+    log_r = jax.nn.log_sigmoid(-jnp.abs(held))
+
+    def draw(u):
         exponentials = -jnp.log1p(-u)  # (n, D); a Dirichlet is exponentials over their sum
         total = jnp.sum(exponentials, axis=0, keepdims=True)
         log_rest = jnp.log(total - exponentials) - jnp.log(total)  # log(1 - w)
-        rarer = (n - 1) * log_rest < jax.nn.log_sigmoid(-jnp.abs(logits))[None]
-        return jnp.where((logits > 0)[None], ~rarer, rarer).astype(u.dtype)
+        rarer = (n - 1) * log_rest < log_r[None]
+        return jnp.where((held > 0)[None], ~rarer, rarer).astype(u.dtype)
 
-    def weigh(u, logits, bits, values):
+    def weigh(u, bits, values):
         del u
-        log_r = jax.nn.log_sigmoid(-jnp.abs(logits))
         r = jnp.exp(log_r)
         both = jnp.maximum(0, 2 * jnp.exp(log_r / (n - 1)) - 1) ** (n - 1)
         rho = (jnp.where(both > 0, both, 0) / jnp.where(r > 0, r, 1) - r) / (1 - r)
         deviations = values - jnp.mean(values, axis=0, keepdims=True)  # (n, ...)
-        centred = bits - jax.nn.sigmoid(logits)[None]
-        return jnp.tensordot(deviations.astype(bits.dtype), centred / (1 - rho)[None], axes=(0, 0)) / (n - 1)
+        centred = (bits - jax.nn.sigmoid(held)[None]) / (1 - rho)[None]
+        return jnp.tensordot(deviations.astype(bits.dtype), centred, axes=(0, 0)) / (n - 1)
 
-    law = logp.at(params)
-    return coupled_coins("arms", n, draw, weigh, lambda size: (n, size), f, law, key, num_samples, keep_samples, how)
+    coupling = Coupling("arms", n, (n, *logits.shape), logits, draw, build, weigh)
+    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
 
 
 arms_grad = gradient(arms)

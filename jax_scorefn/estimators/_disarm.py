@@ -10,7 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn.estimators._coins import antithetic_pair, coupled_coins
+from jax_scorefn._trees import stop
+from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 
@@ -52,17 +53,21 @@ def disarm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
 
     References: dong2020, yin2020.
     """
-
-    def weigh(u, logits, bits, values):
-        del u
-        first, second = bits
-        sign = jnp.where(first == second, 0, 1 - 2 * second) * jax.nn.sigmoid(jnp.abs(logits)) / 2
-        return (values[0] - values[1])[..., None] * sign.reshape((1,) * (values.ndim - 1) + sign.shape)
-
     law = logp.at(params)
-    return coupled_coins(
-        "disarm", 2, antithetic_pair, weigh, lambda size: (size,), f, law, key, num_samples, keep_samples, how
-    )
+    logits, build = law.bits()
+    held = stop(logits)
+
+    def draw(u):
+        return antithetic_pair(u, held)
+
+    def weigh(u, bits, values):
+        del u
+        b, b_ = bits
+        signs = jnp.where(b == b_, 0, 1 - 2 * b_)
+        return outer(values[0] - values[1], signs * jax.nn.sigmoid(jnp.abs(held)) / 2)
+
+    coupling = Coupling("disarm", 2, logits.shape, logits, draw, build, weigh)
+    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
 
 
 disarm_grad = gradient(disarm)

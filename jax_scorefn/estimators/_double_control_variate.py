@@ -49,8 +49,8 @@ def double_control_variate(
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int of at least 2.
-      coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it by
-        the gradient of the squared gradient, as the paper does, or leave it at 1.
+      coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it with
+        :func:`tuned_grad`, as the paper does, or leave it at 1.
       scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       chunk_size: draws in memory at once; None is all of them.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
@@ -99,13 +99,14 @@ def double_control_variate(
     values = jnp.where(jnp.isnan(log_probs).reshape(-1, *(1,) * (values.ndim - 1)), jnp.nan, values)
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
-    h = alpha * jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)
-    subtracted = leave_one_out(values, size) - leave_one_out(h, size)
-    expected = alpha * (jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)).astype(values.dtype)
-    value = score_surrogate(values - h, log_probs, subtracted) + expected
+    h = jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)
+    expected = (jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)).astype(values.dtype)
+    # linear in alpha, which stands outside of what the surrogate holds fixed: it can be tuned
+    plain, taylor = (score_surrogate(x, log_probs, leave_one_out(x, size)) for x in (values, h))
+    value = plain - alpha * (taylor - expected)
 
     def info():
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - h, size))
+        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - alpha * h, size))
 
     return value, info
 

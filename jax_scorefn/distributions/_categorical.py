@@ -1,0 +1,193 @@
+"""Independent choices among K categories: Categorical, whose draws are numbers, and OneHotCategorical, whose draws are rows."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._base import Distribution, float_fields, law, one_of
+from jax_scorefn.distributions._discrete import COUNT, FINITE_CHOICES, held, impossible, is_whole, safe_log
+from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.distributions._views import Choices, numbered
+from jax_scorefn.typing import Array, Capability, Key
+
+
+@law()
+class Categorical(Distribution):
+    """Independent choices among K categories, numbered from 0.
+
+    Args:
+      logits: unnormalised log-probabilities, shape ``(..., K)``; -inf forbids a category; or
+      probs: unnormalised probabilities; one of the two is given, not both.
+
+    A draw is int32 of shape ``(...)``, by inversion: one uniform for each choice finds its place among the cumulative
+    probabilities (``jax.random.categorical`` takes K for the same law, so its draws are others). The law is that of the
+    probabilities to within the resolution of a uniform, 2^-23 in float32.
+    """
+
+    logits: Any = None
+    probs: Any = None
+    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM
+
+    def _logits(self) -> Array:
+        return _logits_of(self)
+
+    def choices(self) -> Choices:
+        logits = self._logits()
+        return numbered(
+            jax.nn.log_softmax(logits, axis=-1), _given_probs(self), lambda option: option.reshape(logits.shape[:-1])
+        )
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each choice."""
+        logits = self._logits()
+        return jax.ShapeDtypeStruct(logits.shape[:-1], logits.dtype)
+
+    def mode(self) -> Array:
+        return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
+
+    def sample(self, key: Key) -> Array:
+        like = self.uniform_like()
+        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
+
+    def from_uniform(self, u: Array) -> Array:
+        probs = jax.nn.softmax(held(self, self._logits()), axis=-1)
+        # A rounded sum may rise or fall by an ulp where nothing is added. Here it stays level, so where it rises p > 0.
+        cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
+        total = cdf[..., -1]
+        # Strictly below the total, whatever u rounds to: so the first k with cdf[k] > threshold is there, and has p > 0.
+        threshold = jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
+        return jnp.sum(cdf <= threshold[..., None], axis=-1, dtype=jnp.int32)
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        """One draw and the log-probability of each choice."""
+        x = stop(self).sample(key)
+        return x, self._log_prob_of_each(x)
+
+    def _log_prob_of_each(self, x: Array) -> Array:
+        log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
+        log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
+        inside = (x >= 0) & (x < log_probs.shape[-1]) & is_whole(x)
+        index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
+        if _in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
+            chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
+            picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
+        else:
+            picked = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+        return jnp.where(inside, picked, impossible(x))
+
+    def log_prob(self, x: Array) -> Array:
+        """Sum over the choices of the log-probability of the category: a float scalar."""
+        x = jnp.asarray(x)
+        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(x, self._logits().shape[:-1])))
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        """Every combination of categories."""
+        del num_nodes, max_value
+        logits = self._logits()
+        categories = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+        log_probs = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
+        nodes = jnp.broadcast_to(categories.reshape((-1,) + (1,) * (logits.ndim - 1)), log_probs.shape)
+        probs = _given_probs(self)
+        probs = None if probs is None else jnp.moveaxis(probs, -1, 0)
+        return product_grid(self.name, nodes, log_probs, max_points, probs=probs)
+
+
+@law()
+class OneHotCategorical(Distribution):
+    """Independent choices among K categories, each drawn as a row of K numbers with a single 1.
+
+    Args:
+      logits: unnormalised log-probabilities, shape ``(..., K)``; -inf forbids a category; or
+      probs: unnormalised probabilities; one of the two is given, not both.
+
+    A draw has the shape and float dtype of the parameter; it is that of ``Categorical`` for the same key, as rows. An f of
+    rows can be asked between the draws as well, which is what relaxations and their control variates do.
+    """
+
+    logits: Any = None
+    probs: Any = None
+    capabilities: ClassVar[Capability] = (
+        COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.RELAXED
+    )
+
+    @property
+    def _number(self) -> Categorical:
+        return Categorical(logits=self.logits, probs=self.probs)
+
+    def _row(self, number: Array) -> Array:
+        logits = _logits_of(self)
+        return jax.nn.one_hot(number, logits.shape[-1], dtype=logits.dtype)
+
+    def choices(self) -> Choices:
+        view, shape = self._number.choices(), _logits_of(self).shape
+        return view._replace(
+            build=lambda options: self._row(options[0]).reshape(shape), relax=lambda rows: rows[0].reshape(shape)
+        )
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each choice."""
+        return self._number.uniform_like()
+
+    def mean(self) -> Array:
+        given = _given_probs(self)
+        return jax.nn.softmax(_logits_of(self), axis=-1) if given is None else given
+
+    def covariance_times(self, v: Array) -> Array:
+        p = self.mean()
+        return p * (v - jnp.sum(p * v, axis=-1, keepdims=True))
+
+    def mode(self) -> Array:
+        return self._row(self._number.mode())
+
+    def sample(self, key: Key) -> Array:
+        return self._row(self._number.sample(key))
+
+    def from_uniform(self, u: Array) -> Array:
+        return self._row(self._number.from_uniform(u))
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        """One draw and the log-probability of each choice."""
+        number, log_probs = self._number.sample_and_log_probs(key)
+        return self._row(number), log_probs
+
+    def log_prob(self, x: Array) -> Array:
+        """Sum over the choices of the log-probability of the category that is 1: a float scalar."""
+        x = jnp.broadcast_to(jnp.asarray(x), _logits_of(self).shape)
+        is_row = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x == 1, axis=-1) == 1)
+        log_probs = self._number._log_prob_of_each(jnp.argmax(x == 1, axis=-1))
+        nan = jnp.any(jnp.isnan(x), axis=-1) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.zeros_like(is_row)
+        outside = jnp.where(nan, jnp.nan, -jnp.inf).astype(log_probs.dtype)
+        return jnp.sum(jnp.where(is_row, log_probs, outside))
+
+    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
+        """Every combination of categories."""
+        grid = self._number.grid(num_nodes=num_nodes, max_value=max_value, max_points=max_points)
+        return grid._replace(points=self._row(grid.points))
+
+
+def _logits_of(law: Any) -> Array:
+    """The logits of independent choices, categories on the last axis."""
+    name, field = one_of(law, "logits", "probs")
+    (field,) = float_fields(law, **{name: field})
+    if field.ndim == 0:
+        raise ValueError(f"{law.name} wants {name} with a last axis of K categories; it got a scalar.")
+    if field.shape[-1] == 0:
+        raise ValueError(f"{law.name} wants at least one category; its {name} have shape {field.shape}.")
+    return safe_log(field) if name == "probs" else field
+
+
+def _given_probs(law: Any) -> Array | None:
+    """Probabilities as they were given, normalised: exp(log p) has no derivative at p = 0. None for logits."""
+    if law.probs is None:
+        return None
+    (given,) = float_fields(law, probs=law.probs)
+    return given / jnp.sum(given, axis=-1, keepdims=True)
+
+
+def _in_explicit_mesh() -> bool:
+    return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types

@@ -1,0 +1,99 @@
+"""Estimators whose draws are coupled have one frame: groups of draws made of uniforms, f at each, and a gradient made by hand.
+
+    value  =  mean over groups of  sum_i w_i f(x_i)          gradient  =  mean over groups of  weigh(u, x_1 .. x_n, f_1 .. f_n)
+
+The gradient, in a vector that the law hands out (logits, log-probabilities), goes into the value's derivative, so the chain rule
+takes it on to whatever computes that vector. It is of first order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, engine
+from jax_scorefn._surrogate import gradient_path
+from jax_scorefn._trees import along_draws, stop
+from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.schemes._base import whole_groups
+from jax_scorefn.typing import Array, Info, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Coupling:
+    """How the draws of a group are made and what gradient they make.
+
+    Attributes:
+      name: of the estimator.
+      size: draws in a group.
+      noise: shape of the uniforms of a group.
+      parameter: the vector ``(D,)`` in which the gradient is.
+      draw: ``uniforms -> settings`` of the group, on a leading axis.
+      build: ``setting -> draw``.
+      weigh: ``(uniforms, settings, values (size, ...)) -> gradient (..., D)`` of one group.
+      share: ``settings -> (size,)``, the weight of each draw in the value, summing to 1; None is the mean.
+    """
+
+    name: str
+    size: int
+    noise: tuple[int, ...]
+    parameter: Array
+    draw: Callable[[Array], PyTree]
+    build: Callable[[PyTree], PyTree]
+    weigh: Callable[[Array, PyTree, Array], Array]
+    share: Callable[[PyTree], Array] | None = None
+
+
+def estimate(
+    coupling: Coupling, f: Any, law: Any, key: Any, num_samples: int, *, keep_samples: bool, **how: Any
+) -> Any:
+    """Value, with the gradient of coupled draws, and Info."""
+    size = coupling.size
+    num_samples = _checks.positive_int("num_samples", num_samples)
+    whole_groups(coupling.name, size)(num_samples)
+    _checks.key(coupling.name, key)
+    num_groups = num_samples // size
+    rows = engine.uniforms(coupling.noise, coupling.parameter.dtype, key, num_groups, how["sharding"])
+    held = stop(law)
+
+    def one_group(u: Array, _: None) -> Any:
+        settings = coupling.draw(u)
+        draws = jax.vmap(coupling.build)(settings)
+        values = jax.vmap(lambda x: _checks.value(f(x)))(draws)
+        gradient = coupling.weigh(u, settings, stop(values))
+        share = None if coupling.share is None else coupling.share(settings)
+        return values, gradient, share, (draws, jax.vmap(held.log_prob)(draws)) if keep_samples else None
+
+    values, gradients, shares, kept = engine.map_draws(one_group, rows, num_groups, **how)
+    means = jnp.mean(values, axis=1)
+    if shares is not None:  # f is measured from its value at the first draw, so a large constant in it cancels
+        first = values[:, :1]
+        weighted = jax.vmap(along_draws)(shares.astype(values.dtype), values) * (values - first)
+        means = first[:, 0] + jnp.sum(weighted, axis=1)
+    value = jnp.mean(means, axis=0) + gradient_path(coupling.parameter, jnp.mean(gradients, axis=0))
+
+    def info() -> Info:
+        flat = lambda leaf: leaf.reshape(num_samples, *leaf.shape[2:])
+        samples, log_probs = jax.tree.map(flat, kept)
+        weights = jnp.ones_like(log_probs) if shares is None else size * flat(shares)
+        return Info(samples, flat(values), log_probs, weights, mean_error(means))
+
+    return value, info
+
+
+def outer(difference: Array, direction: Array) -> Array:
+    """A gradient ``(..., D)`` from one number for each element of f and one for each coordinate."""
+    return difference[..., None] * direction.reshape((1,) * difference.ndim + direction.shape)
+
+
+def antithetic_pair(u: Array, logits: Array) -> Array:
+    """Coins of these logits made of 1 - u and of u, stacked: b = 1[u > sigma(-phi)], b' = 1[u < sigma(phi)].
+
+    Each comparison is with the small tail, so a saturated logit keeps its digits.
+    """
+    u = u + jnp.finfo(u.dtype).eps / 2  # the middle of each cell of the uniform's grid: as far from 1 as from 0
+    return jnp.stack([u > jax.nn.sigmoid(-logits), u < jax.nn.sigmoid(logits)]).astype(u.dtype)

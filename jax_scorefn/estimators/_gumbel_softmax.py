@@ -1,0 +1,72 @@
+"""Gumbel-softmax, also called Concrete: f of a soft draw                (Jang, Gu and Poole 2017; Maddison, Mnih and Teh 2017)
+
+x~  =  softmax((log p + g) / lambda),   g Gumbel            value f(x~), gradient along x~
+straight through:   value f(x), x the one-hot row at the largest entry of x~; gradient as if x were x~
+"""
+
+from __future__ import annotations
+
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._relaxed import on_path, path_estimate, perturbed, softened
+from jax_scorefn.typing import Bias, Capability
+
+
+@estimator(
+    needs=(Capability.RELAXED,),
+    bias=Bias.BIASED,
+    orders=1,
+    evaluations="S",
+    differentiates_f=True,
+    cite=("jang2017", "maddison2017"),
+)
+def gumbel_softmax(
+    f, logp, params, key, *, num_samples=64, temperature=0.5, straight_through=False, keep_samples=False, **how
+):
+    """E[f(x)] with soft draws in place of discrete ones. *Biased*, the value as well as the gradient.
+
+    Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft law. How far
+    that is from the wanted one depends on f between the draws, where it may be anything. Measure it, or use an unbiased estimator.
+
+    Args:
+      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws.
+      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws, a Python int.
+      temperature: lambda > 0, a number or a traced scalar: small is less biased, and noisier.
+      straight_through: ask f at the hard draw, and differentiate it as if the draw were the soft one. The value is then unbiased,
+        and f is never asked for anything but draws.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`.
+
+    Returns:
+      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical), an f that is a black
+        box, and for what ``pathwise`` refuses.
+
+    Bias: of value and gradient (of the gradient alone with ``straight_through=True``), and it does not go away with more
+    draws; a second derivative raises. Cost: S evaluations of f and one backward pass.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+      >>> grads = jax.vmap(lambda key: sf.gumbel_softmax_grad(lambda b: jnp.sum((b - 0.45) ** 2), bits, jnp.zeros(1), key))
+      >>> g = grads(jax.random.split(jax.random.key(0), 1000))
+      >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0250)")
+      0.0211 +- 0.0005  (exact 0.0250)
+
+    References: jang2017, maddison2017.
+    """
+
+    def soften(log_probs, hot, uniforms):
+        soft = softened(perturbed(log_probs, uniforms[0]), temperature)
+        return on_path(hot, soft) if straight_through else soft
+
+    law = logp.at(params)
+    return path_estimate("gumbel_softmax", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)
+
+
+gumbel_softmax_grad = gradient(gumbel_softmax)

@@ -1,0 +1,129 @@
+"""Draws and what lies between them, of one and the same noise.
+
+    z        =  log p + g,   g Gumbel                     argmax z is a draw b; softmax(z / lambda) is soft
+    z given b:   z_b = -log(-log v_b),   z_j = -log( -log v_j / p_j - log v_b )                   (Tucker et al. 2017)
+
+All of these are differentiable in log p, with the noise held. Options of probability 0 get z = -inf, and derivatives of 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, engine
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._views import Choices
+from jax_scorefn.estimators._choices import in_blocks, one_hot
+from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.typing import Array, Info
+
+
+def exponentials(u: Array) -> Array:
+    """Standard exponentials from uniforms in [0, 1), never 0 and never infinite."""
+    return -jnp.log(u + jnp.finfo(u.dtype).eps / 2)
+
+
+def gumbels(u: Array) -> Array:
+    """Standard Gumbels from uniforms in [0, 1)."""
+    return -jnp.log(exponentials(u))
+
+
+def perturbed(log_probs: Array, u: Array) -> Array:
+    """z, whose largest entry in each row is a draw."""
+    return log_probs + gumbels(u)
+
+
+def perturbed_given(log_probs: Array, hot: Array, v: Array) -> Array:
+    """Z given the draw, whose rows are ``hot``."""
+    log_e = jnp.log(exponentials(v))
+    top = jnp.sum(jnp.where(hot > 0, log_e, 0), axis=-1, keepdims=True)
+    possible = log_probs > -jnp.inf
+    others = jnp.logaddexp(log_e - jnp.where(possible, log_probs, 0), jnp.broadcast_to(top, log_e.shape))
+    return jnp.where(hot > 0, -top, jnp.where(possible, -others, -jnp.inf))
+
+
+def softened(z: Array, temperature: Array | float) -> Array:
+    """softmax(z / temperature)."""
+    return jax.nn.softmax(z / jnp.asarray(temperature, z.dtype), axis=-1)
+
+
+def on_path(value: Array, path: Array) -> Array:
+    """The value of one, the derivative of the other."""
+    return value + (path - stop(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+    """A law's choices with uniforms for them.
+
+    Attributes:
+      choices: the law's.
+      copies: number of uniforms for each option, for the noise and for what is drawn given the choice.
+    """
+
+    choices: Choices
+    copies: int
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [(self.copies, *block.shape) for block in self.choices.log_probs]
+
+    def rows(self, key: Any, num_draws: int, how: dict[str, Any]) -> Callable[[Array], Array]:
+        """``index -> uniforms``, all that a draw needs in a row."""
+        size, _ = in_blocks(self._shapes)
+        return engine.uniforms((size,), self.choices.log_probs[0].dtype, key, num_draws, how["sharding"])
+
+    def split(self, row: Array) -> list[Array]:
+        """Uniforms ``(copies, n, K)`` for each block."""
+        return in_blocks(self._shapes)[1](row)
+
+    def hot(self, uniforms: Sequence[Array]) -> list[Array]:
+        """The draw, as rows with a 1."""
+        pairs = zip(self.choices.log_probs, uniforms, strict=True)
+        return [one_hot(jnp.argmax(perturbed(stop(p), u[0]), axis=-1), p) for p, u in pairs]
+
+
+def path_estimate(
+    name: str,
+    soften: Callable[[Array, Array, Array], Array],
+    copies: int,
+    f: Any,
+    law: Any,
+    key: Any,
+    num_samples: int,
+    *,
+    keep_samples: bool,
+    **how: Any,
+) -> Any:
+    """Value and Info of an estimator that differentiates f along a path through what lies between the draws.
+
+    ``soften(log_probs (n, K), hot (n, K), uniforms (copies, n, K))`` is where f is asked, with its path.
+    """
+    num_draws = _checks.positive_int("num_samples", num_samples)
+    _checks.key(name, key)
+    relaxation = Relaxation(law.choices(), copies)
+    held = stop(law)
+
+    def one(row: Array, _: None) -> Any:
+        uniforms = relaxation.split(row)
+        hot = relaxation.hot(uniforms)
+        x = relaxation.choices.relax(  # pyright: ignore[reportOptionalCall]
+            [soften(p, h, u) for p, h, u in zip(relaxation.choices.log_probs, hot, uniforms, strict=True)]
+        )
+        value = _checks.value(f(x))
+        if not keep_samples:
+            return value, None
+        return value, (x, held.log_prob(relaxation.choices.relax(hot)))  # pyright: ignore[reportOptionalCall]
+
+    values, kept = engine.map_draws(one, relaxation.rows(key, num_draws, how), num_draws, **how)
+
+    def info() -> Info:
+        samples, log_probs = kept
+        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values))
+
+    return jnp.mean(values, axis=0), info

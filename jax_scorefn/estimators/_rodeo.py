@@ -1,0 +1,153 @@
+"""RODEO: control variates from a discrete Stein operator                                            (Shi et al. 2022)
+
+    (A h)(x)  =  sum_d  E_{y_d ~ q_d}[ h(y_d, x_{-d}) ] - h(x)                  mean 0 under q, whatever h is
+    h_k(y)    =  H( mean_{j != k} f(x_j),  mean_{j != k} grad f(x_j) . (y - E x) )     made of the other draws
+
+    grad  =  mean_k [ ( f(x_k) - 1/(K-1) sum_{j != k} ( f(x_j) + (A h_j)(x_j) ) ) grad log q(x_k)  +  (A h~_k grad log q)(x_k) ]
+
+H returns both h and h~. f is asked and differentiated at the K draws alone: its values elsewhere are guessed by H.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, baselines, engine
+from jax_scorefn._groups import others_mean
+from jax_scorefn._surrogate import gradient_path, magic_box
+from jax_scorefn._trees import along_draws, stop
+from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot, pick
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.typing import Array, Bias, Capability, Info
+
+
+class RodeoTuning(NamedTuple):
+    """What ``rodeo`` is tuned by without a surrogate of one's own: h = alpha s, h~ = beta s, s the linear guess of f less its mean.
+
+    Attributes:
+      alpha: coefficient in the baseline.
+      beta: coefficient beside the score.
+    """
+
+    alpha: Array | float = 1.0
+    beta: Array | float = 0.5
+
+
+def _linear(tuning, mean, step):
+    del mean
+    return jnp.asarray(tuning.alpha, step.dtype) * step, jnp.asarray(tuning.beta, step.dtype) * step
+
+
+@estimator(
+    needs=(Capability.CHOICES, Capability.RELAXED),
+    bias=Bias.NONE,
+    orders=1,
+    evaluations="S, and S gradients of f",
+    differentiates_f=True,
+    cite=("shi2022",),
+)
+def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, keep_samples=False, **how):
+    """E[f(x)] for discrete draws by leave-one-out, with control variates from neighbours of the draws.
+
+    A neighbour differs from a draw in one choice. f is not asked there: the other draws' values and slopes say what it may be. It
+    spends no evaluation more than leave-one-out; slopes come with the backward pass that a variational autoencoder needs in any case.
+
+    Args:
+      f: function of one draw that returns a real array of fixed shape and can be differentiated between the draws.
+      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws, a Python int of at least 2.
+      surrogate: H: ``(tuning, mean of f, step) -> (h, h~)``, elementwise in arrays of the shape of f; None is linear in the step.
+      tuning: pytree that H is made of; None is :class:`RodeoTuning` of the linear H. Train it with :func:`tuned_grad`.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`.
+
+    Returns:
+      The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError, ValueError: when traced, for a law with nothing between its draws, fewer than 2 draws, an f that is a black box,
+        and for what ``score_function`` refuses.
+
+    Bias: none to first order, for every surrogate and tuning; a second derivative raises. Cost: S evaluations and S gradients of f;
+    S N evaluations of H for N options of all choices.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+      >>> f = lambda b: jnp.exp(jnp.mean(b))
+      >>> def spread(estimator):
+      ...     keys = jax.random.split(jax.random.key(0), 1000)
+      ...     return jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=2))(keys).std()
+      >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.rodeo_grad):.4f}")
+      0.0919 -> 0.0077
+
+    References: shi2022.
+    """
+    if surrogate is None:
+        surrogate, tuning = _linear, RodeoTuning() if tuning is None else tuning
+    law = logp.at(params)
+    num_draws = _checks.positive_int("num_samples", num_samples)
+    _checks.key("rodeo", key)
+    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws)
+    choices = law.choices()
+    held, held_law = stop(choices.log_probs), stop(law)
+    probs = in_a_row(stop(choices.probs))
+    _, as_blocks = in_blocks([block.shape for block in held])
+    num_uniforms, split = in_blocks([block.shape[:1] for block in held])
+
+    def one(u, _):
+        hot = [one_hot(pick(block, part), block) for block, part in zip(held, split(u), strict=True)]
+        row = in_a_row(hot)
+        at = lambda v: _checks.value(f(choices.relax(as_blocks(v))))
+        slope = stop(jax.jacrev(at)(row))  # (..., N)
+        x = choices.relax(hot)
+        return at(row), slope, row, (x, held_law.log_prob(x)) if keep_samples else None
+
+    rows = engine.uniforms((num_uniforms,), held[0].dtype, key, num_draws, how["sharding"])
+    values, slopes, hots, kept = engine.map_draws(one, rows, num_draws, **how)
+    stopped = stop(values)
+    others = leave_one_out(stopped, 1)
+    slopes = others_mean(slopes)
+
+    def per_choice(numbers):
+        """Sum over the options of each choice, put at every option of it: ``(..., N)`` -> ``(..., N)``."""
+        blocks = jax.vmap(as_blocks)(numbers.reshape(-1, numbers.shape[-1]))
+        spread = [jnp.broadcast_to(jnp.sum(b, axis=-1, keepdims=True), b.shape) for b in blocks]
+        return jax.vmap(in_a_row)(spread).reshape(numbers.shape)
+
+    def stein(mean, slope, hot):
+        """(A h)(x) and the gradient of (A h~ grad log q)(x) in the log-probabilities, for one draw x."""
+        hot, p = (row.reshape((1,) * (slope.ndim - 1) + row.shape) for row in (hot, probs))
+        here = jnp.sum(slope * (hot - p), axis=-1)
+        there = here[..., None] + slope - per_choice(slope * hot)  # the step to each neighbour
+        h, h_ = surrogate(tuning, mean, here)
+        n, n_ = surrogate(tuning, jnp.broadcast_to(mean[..., None], there.shape), there)
+        # a neighbour's log q has this draw's options but for the one choice that it changes
+        changed = p * n_
+        common = jnp.sum(p * (n_ - h_[..., None]), axis=-1, keepdims=True)
+        return jnp.sum(p * (n - h[..., None]), axis=-1), hot * (common - per_choice(changed)) + changed
+
+    of_baseline, of_score = jax.vmap(stein)(others, slopes, hots)
+    # Not stopped: in the first derivative it cancels, and what H is tuned by is differentiated through it.
+    baseline = others + leave_one_out(of_baseline.astype(values.dtype), 1)
+    log_probs = in_a_row(choices.log_probs)
+    scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
+    boxes = along_draws(magic_box(scored).astype(values.dtype), values)
+    terms = (values - baseline) * boxes + baseline
+    value = jnp.mean(terms, axis=0) + gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
+
+    def info():
+        samples, scores = kept
+        return Info(samples, values, scores, jnp.ones_like(scores), mean_error(values))
+
+    return value, info
+
+
+rodeo_grad = gradient(rodeo)

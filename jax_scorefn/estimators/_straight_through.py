@@ -1,0 +1,68 @@
+"""Straight-through: the gradient passes a draw as if the draw were its mean               (Bengio, Leonard and Courville 2013)
+
+value f(x),    gradient  f'(x) . grad p
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._relaxed import on_path, path_estimate
+from jax_scorefn.typing import Bias, Capability
+
+
+@estimator(
+    needs=(Capability.RELAXED,),
+    bias=Bias.BIASED,
+    orders=1,
+    evaluations="S",
+    differentiates_f=True,
+    cite=("bengio2013",),
+)
+def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+    """E[f(x)] with the gradient of f at the draw, passed on to the mean of the draw. *Biased* in the gradient.
+
+    The oldest and simplest of its kind. Unbiased where f is linear in each coordinate, given the others; :func:`reinmax` is of second
+    order, for the same cost.
+
+    Args:
+      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws.
+      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws, a Python int.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`.
+
+    Returns:
+      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical), an f that is a black
+        box, and for what ``pathwise`` refuses.
+
+    Bias: of the gradient, and it does not go away with more draws; the value has none. A second derivative
+    raises. Cost: S evaluations of f and one backward pass.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+      >>> grads = jax.vmap(lambda key: sf.straight_through_grad(lambda b: jnp.sum(b**3), bits, jnp.zeros(1), key))
+      >>> g = grads(jax.random.split(jax.random.key(0), 1000))
+      >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.250)")
+      0.373 +- 0.001  (exact 0.250)
+
+    References: bengio2013.
+    """
+
+    def soften(log_probs, hot, uniforms):
+        del uniforms
+        return on_path(hot, jnp.exp(log_probs))
+
+    law = logp.at(params)
+    return path_estimate("straight_through", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)
+
+
+straight_through_grad = gradient(straight_through)

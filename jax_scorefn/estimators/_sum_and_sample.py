@@ -1,0 +1,124 @@
+"""Sum the k likeliest outcomes, sample the rest                                        (Liu et al. 2019)
+
+    E[f(x)]  =  sum_{x in C} p(x) f(x)  +  m E[f(x) | x not in C],        m = sum_{x not in C} p(x)
+
+C holds the k likeliest outcomes and stays as it is when the parameters move. The sum is differentiated as it stands, the
+conditional expectation by the score function with leave-one-out, so every order is unbiased.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn import _checks, baselines, engine
+from jax_scorefn._surrogate import score_surrogate
+from jax_scorefn._trees import along_draws, stop
+from jax_scorefn.estimators._choices import pick
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._statistics import mean_error
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
+
+NOTHING_LEFT = (
+    "sum_and_sample was asked to sum {summed} outcomes of {law}, which has {points}, and then nothing is left to sample: take fewer, "
+    "or use exact, which sums them all."
+)
+
+
+@estimator(
+    needs=(Capability.LOG_PROB, Capability.FINITE),
+    bias=Bias.NONE,
+    orders=EVERY_ORDER,
+    evaluations="k + S",
+    cite=("liu2019",),
+)
+def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_points=2**16, keep_samples=False, **how):
+    """E[f(x)] over a finite support: the likeliest outcomes are summed, and draws are spent on the rest alone.
+
+    As good as ``exact`` where a few outcomes hold nearly all of the probability, and never worse than sampling: what is drawn counts
+    by the probability m that is left.
+
+    Args:
+      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      logp: a :func:`family` whose laws have a finite support.
+      params: pytree with at least one float leaf.
+      key: one JAX key.
+      num_samples: number S of draws from what is not summed, a Python int. With one draw there is no baseline.
+      num_summed: number k of outcomes that are summed, a Python int below the number of outcomes.
+      max_points: most outcomes that may be listed.
+      chunk_size: draws in memory at once; None is all of them.
+      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
+      has_aux: also return an :class:`Info`: first the outcomes that were summed, then the draws; their weights sum to 1.
+
+    Returns:
+      The sum, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+
+    Raises:
+      TypeError: when traced, for a law whose support is not finite.
+      ValueError: for more than ``max_points`` outcomes, or if all are to be summed.
+
+    Bias: none, at every order. Cost: k + S evaluations of f, and a probability for each outcome.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
+      >>> logits = jnp.array([4.0, 0.0, 0.0, 0.0])
+      >>> def spread(estimator, **options):
+      ...     grads = jax.vmap(lambda key: estimator(lambda x: x, die, logits, key, **options))
+      ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
+      >>> print(f"{spread(sf.score_function_grad, num_samples=4):.4f} -> {spread(sf.sum_and_sample_grad, num_samples=3):.4f}")
+      0.2164 -> 0.0226
+
+    References: liu2019.
+    """
+    law = logp.at(params)
+    num_draws = _checks.positive_int("num_samples", num_samples)
+    k = _checks.positive_int("num_summed", num_summed)
+    _checks.key("sum_and_sample", key)
+    grid = law.grid(max_points=_checks.positive_int("max_points", max_points))
+    num_points = grid.log_probs.shape[0]
+    if k >= num_points:
+        raise ValueError(NOTHING_LEFT.format(summed=k, law=law.name, points=num_points))
+
+    held = stop(grid.log_probs)
+    summed = jax.lax.top_k(held, k)[1]
+    is_summed = jnp.zeros(num_points, bool).at[summed].set(True)
+    left = jnp.where(is_summed, -jnp.inf, held)
+    mass = jnp.sum(jnp.where(is_summed, 0, grid.weights))
+    anything = stop(mass) > 0  # all the probability may be in what is summed
+    log_mass = jnp.log(jnp.where(anything, mass, 1))
+    left = jnp.where(anything, left, 0)
+    value_at = lambda x: _checks.value(f(x))
+    top = engine.map_draws(
+        lambda x, _: value_at(x),
+        engine.points(jax.tree.map(lambda x: x[summed], grid.points), how["sharding"]),
+        k,
+        **how,
+    )
+
+    def one(u, _):
+        index = pick(left[None], u)[0]
+        x = jax.tree.map(lambda points: points[index], grid.points)
+        return value_at(x), grid.log_probs[index] - log_mass, index
+
+    rows = engine.uniforms((1,), held.dtype, key, num_draws, how["sharding"])
+    values, log_probs, index = engine.map_draws(one, rows, num_draws, **how)
+    centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
+    rest = values - centre
+    baseline = baselines.resolve("auto", num_draws)(rest, 1)
+    share = mass.astype(values.dtype)
+    sampled = jnp.where(anything, share * score_surrogate(rest, log_probs, baseline), 0)
+    probs = along_draws(grid.weights[summed].astype(values.dtype), top)
+    value = centre[0] + jnp.sum(probs * (top - centre), axis=0) + sampled
+
+    def info():
+        both = jnp.concatenate([summed.astype(index.dtype), index])
+        weights = jnp.concatenate([grid.weights[summed], jnp.full(num_draws, mass / num_draws)])
+        error = jnp.where(anything, share * mean_error(values), 0)
+        everything = jnp.concatenate([top, values])
+        return Info(jax.tree.map(lambda x: x[both], grid.points), everything, held[both], weights, error)
+
+    return value, info
+
+
+sum_and_sample_grad = gradient(sum_and_sample)
