@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import REQUIRED
 
 import jax_scorefn as sf
 
@@ -116,7 +117,7 @@ def test_works_under_checkify_and_debug_nans():
     error.throw()
     with jax.debug_nans(True):
         for name, estimator in sf.ESTIMATORS.items():
-            options = {} if name == "exact" else {"num_samples": 4}
+            options = {} if name == "exact" else {"num_samples": 4, **REQUIRED.get(name, {})}
             normal, coin = sf.family(lambda m: sf.Normal(loc=m, scale=1.0)), sf.family(lambda m: sf.Bernoulli(logits=m))
             fam = coin if estimator.missing(normal.at(0.0)) else normal
             grad = jax.jit(

@@ -60,6 +60,7 @@ def controlled_estimate(
 
     drawn = engine.map_draws(one, relaxation.rows(key, num_draws, how), num_draws, **how)
     values, unconditional, conditional, log_probs, kept = drawn
+    values = jnp.where(along_draws(jnp.isnan(log_probs), values), jnp.nan, values)
     rest = values - conditional
     # Not stopped: in the first derivative it cancels, and what the critic is tuned by is differentiated through it.
     baseline = baselines.resolve("auto", num_draws)(rest, 1)

@@ -58,7 +58,7 @@ def estimate(
     _checks.key(coupling.name, key)
     num_groups = num_samples // size
     rows = engine.uniforms(coupling.noise, coupling.parameter.dtype, key, num_groups, how["sharding"])
-    held = stop(law)
+    held, held_parameter = stop(law), stop(coupling.parameter)
 
     def one_group(u: Array, _: None) -> Any:
         settings = coupling.draw(u)
@@ -69,6 +69,9 @@ def estimate(
         return values, gradient, share, (draws, jax.vmap(held.log_prob)(draws)) if keep_samples else None
 
     values, gradients, shares, kept = engine.map_draws(one_group, rows, num_groups, **how)
+    # NaN falls on neither side of a uniform, and would make draws of nothing without a word.
+    lost = jnp.any(jnp.isnan(held_parameter))
+    values, gradients = (jnp.where(lost, jnp.nan, x) for x in (values, gradients))
     means = jnp.mean(values, axis=1)
     if shares is not None:  # f is measured from its value at the first draw, so a large constant in it cancels
         first = values[:, :1]

@@ -114,7 +114,7 @@ class _Nodes:
             jnp.where(side[None] & (total > -jnp.inf)[..., None], jnp.exp(log_probs[:, None] - total[..., None]), 0)
             for side, total in zip((self.right, self.left), sides, strict=True)
         ]
-        self.slopes = jnp.where(jnp.isnan(shares[0]), 0, shares[0]) - jnp.where(jnp.isnan(shares[1]), 0, shares[1])
+        self.slopes = shares[0] - shares[1]
 
     def option(self, bits):
         """Where coins ``(2, n, K - 1)`` lead, from the root down."""

@@ -7,9 +7,14 @@ in the frame of ``_controlled``: any function of the noisy logits z, trained to 
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from jax_scorefn.estimators._controlled import controlled_estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
+
+FORBIDDEN = -100.0
+"""What a critic sees for an option of probability 0, in place of -inf."""
 
 
 @estimator(
@@ -32,7 +37,8 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
       params: pytree with at least one float leaf.
       key: one JAX key.
       critic: ``(tuning, z) -> `` a differentiable guess of f, of f's shape. z has the structure of a draw, with noisy logits for bits
-        (a bit is 1 where it is positive) and a last axis of K noisy logits for choices among K (the draw is the largest).
+        (a bit is 1 where it is positive) and a last axis of K noisy logits for choices among K (the draw is the largest; an option of
+        probability 0 has -100).
       tuning: pytree that the critic is made of: weights of a network, a temperature. Train it with :func:`tuned_grad`.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
       chunk_size: draws in memory at once; None is all of them.
@@ -65,7 +71,7 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
     law = logp.at(params)
 
     def c(choices, z):
-        return critic(tuning, choices.logits(z))
+        return critic(tuning, choices.logits([jnp.where(block > -jnp.inf, block, FORBIDDEN) for block in z]))
 
     return controlled_estimate("relax", c, f, law, key, num_samples, keep_samples=keep_samples, **how)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, engine
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._views import Choices
-from jax_scorefn.estimators._choices import in_blocks, one_hot
+from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, Info
 
@@ -109,6 +109,9 @@ def path_estimate(
     relaxation = Relaxation(law.choices(), copies)
     held = stop(law)
 
+    # NaN is the largest of no row, and would make draws of nothing without a word.
+    lost = jnp.any(jnp.isnan(stop(in_a_row(relaxation.choices.log_probs))))
+
     def one(row: Array, _: None) -> Any:
         uniforms = relaxation.split(row)
         hot = relaxation.hot(uniforms)
@@ -116,6 +119,7 @@ def path_estimate(
             [soften(p, h, u) for p, h, u in zip(relaxation.choices.log_probs, hot, uniforms, strict=True)]
         )
         value = _checks.value(f(x))
+        value = value * jnp.where(lost, jnp.nan, 1).astype(value.dtype)
         if not keep_samples:
             return value, None
         return value, (x, held.log_prob(relaxation.choices.relax(hot)))  # pyright: ignore[reportOptionalCall]

@@ -112,6 +112,9 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
 
     rows = engine.uniforms((num_uniforms,), held[0].dtype, key, num_draws, how["sharding"])
     values, slopes, hots, kept = engine.map_draws(one, rows, num_draws, **how)
+    log_probs = in_a_row(choices.log_probs)
+    scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
+    values = jnp.where(along_draws(jnp.isnan(scored), values), jnp.nan, values)
     stopped = stop(values)
     others = leave_one_out(stopped, 1)
     slopes = others_mean(slopes)
@@ -137,8 +140,6 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     of_baseline, of_score = jax.vmap(stein)(others, slopes, hots)
     # Not stopped: in the first derivative it cancels, and what H is tuned by is differentiated through it.
     baseline = others + leave_one_out(of_baseline.astype(values.dtype), 1)
-    log_probs = in_a_row(choices.log_probs)
-    scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
     boxes = along_draws(magic_box(scored).astype(values.dtype), values)
     terms = (values - baseline) * boxes + baseline
     value = jnp.mean(terms, axis=0) + gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
