@@ -185,7 +185,11 @@ def test_the_variance_of_a_set(size):
 
 @pytest.mark.parametrize(
     "method",
-    [m if m in ("disarm", "rebar", "unordered_set of 4") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+    [
+        m if m in ("disarm", "rebar", "unordered_set of 4") else pytest.param(m, marks=pytest.mark.slow)
+        for m in METHODS
+        if m != "rebar of one"
+    ],
 )
 @pytest.mark.parametrize("logit", [8.0, 40.0, np.inf])
 def test_saturated_coins(method, logit):
@@ -199,7 +203,7 @@ def test_saturated_coins(method, logit):
     if logit == 8.0:
         exact = jax.nn.sigmoid(8.0) * jax.nn.sigmoid(-8.0)
         expected = exact * np.array([1 + jax.nn.sigmoid(-8.0), 2 + jax.nn.sigmoid(8.0)])
-        sf.testing.assert_unbiased(grads, expected, precision=0.3 if method == "rebar of one" else 0.1)
+        sf.testing.assert_unbiased(grads, expected, precision=0.1)
     else:
         np.testing.assert_allclose(value, 1.0, atol=1e-6)
         np.testing.assert_allclose(grads, 0.0, atol=1e-6)
@@ -252,7 +256,7 @@ def test_an_offset_in_f_does_not_drown_the_gradient(method):
     assert np.all(np.abs(plain - offset).mean(axis=0) < 0.1 * plain.std(axis=0))
 
 
-S = 12
+S = 24
 EVALUATIONS = {
     "S": S, "3 S": 3 * S, "k + S": S + 1, "S, and 2 S of the critic": S, "S, and S gradients of f": S,
     "S times the number of options of all choices": 6 * S,
