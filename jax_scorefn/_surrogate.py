@@ -80,7 +80,9 @@ def _scale_tangent_jvp(primals, tangents):
 @jax.custom_jvp
 def gradient_path(x: Array, gradient: Array) -> Array:
     """Value 0, derivative ``sum of gradient * dx`` over the axes of x, the last ones of ``gradient``: a gradient made elsewhere."""
-    return jnp.zeros(gradient.shape[: gradient.ndim - x.ndim], gradient.dtype)
+    spread = jnp.broadcast_to(x.astype(gradient.dtype), gradient.shape)
+    mapped = jnp.sum(_mapped_with(gradient, spread), axis=tuple(range(-x.ndim, 0)))
+    return _mapped_with(jnp.zeros_like(mapped), mapped)
 
 
 @gradient_path.defjvp

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jax_scorefn as sf
-from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
+from jax_scorefn._surrogate import gradient_path, score_surrogate, self_normalized_surrogate
 
 BITS = np.array([0.0, 1.0])
 
@@ -189,3 +189,13 @@ def test_magic_box_under_a_checkpointed_vmap_in_a_loop():
     mapped = jax.jit(jax.grad(lambda p: jnp.sum(jax.lax.map(jax.checkpoint(
         lambda c: jax.vmap(lambda x: jnp.sum(sf.magic_box(jnp.stack([x * p, x]))))(c + jnp.arange(3.0))), jnp.zeros(2)))))  # fmt: skip
     np.testing.assert_allclose(mapped(0.5), 6.0)
+
+
+def test_gradient_path_under_a_checkpointed_vmap_in_a_loop():
+    """Its value is 0 whatever it is given, and mapped wherever one of the two is."""
+    for each, exact in ((gradient_path, 6.0), (lambda p, s: gradient_path(p * s, jnp.float32(2.0)), 12.0)):
+        chunk = jax.checkpoint(
+            lambda p, each=each: jnp.sum(jax.vmap(lambda s: each(p, s))(jnp.arange(3.0))), prevent_cse=False
+        )
+        looped = lambda p, chunk=chunk: jnp.sum(jax.lax.map(lambda c: chunk(p + c), jnp.zeros(2)))
+        assert jax.jit(jax.value_and_grad(looped))(0.5) == (0.0, exact)
