@@ -35,6 +35,8 @@ class Record:
       differentiates_f: whether it takes derivatives of f in the draw.
       cite: keys of the bibliography.
       function: the estimator.
+      estimates: what its value is an estimate of: "E[f]", or "a bound" on the log-evidence of a target exp(f). Only estimators of the
+        same thing are proposed in place of each other.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Record:
     differentiates_f: bool
     cite: tuple[str, ...]
     function: Callable[..., Any]
+    estimates: str = "E[f]"
 
     def missing(self, law: Distribution) -> tuple[Capability, ...]:
         """The needs that a law does not meet; empty if the estimator can be used."""
@@ -75,7 +78,8 @@ class _CheckedFamily:
     def at(self, params: Params, needs: tuple[Capability, ...] | None = None) -> Distribution:
         """The law, which has what the estimator needs (or just these, where the draws come from elsewhere)."""
         law = self.family.at(params)
-        able = [name for name, record in ESTIMATORS.items() if not record.missing(law)]
+        alike = [record for record in ESTIMATORS.values() if record.estimates == self.record.estimates]
+        able = [record.name for record in alike if not record.missing(law)]
         instead = f"Estimators that work with it: {', '.join(able)}." if able else _checks.NO_ESTIMATOR
         _checks.capabilities(self.record.name, law, self.record.needs if needs is None else needs, instead)
         return limit_orders(self.record, law)  # the family may close over what is differentiated
@@ -95,6 +99,7 @@ def estimator(
     cite: tuple[str, ...],
     differentiates_f: bool = False,
     needs_key: bool = True,
+    estimates: str = "E[f]",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a body ``(f, logp, params, key, *, options, **how) -> (value, () -> Info)`` as an estimator.
 
@@ -118,7 +123,7 @@ def estimator(
             value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
             return (value, stop(info())) if has_aux else value
 
-        record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public)
+        record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         signature = _public_signature(body)
         known = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
         public.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
