@@ -58,6 +58,8 @@ from jax_scorefn.estimators import gumbel_rao as gumbel_rao
 from jax_scorefn.estimators import gumbel_rao_grad as gumbel_rao_grad
 from jax_scorefn.estimators import gumbel_softmax as gumbel_softmax
 from jax_scorefn.estimators import gumbel_softmax_grad as gumbel_softmax_grad
+from jax_scorefn.estimators import iwae as iwae
+from jax_scorefn.estimators import iwae_grad as iwae_grad
 from jax_scorefn.estimators import pathwise as pathwise
 from jax_scorefn.estimators import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators import rao_blackwell as rao_blackwell
@@ -72,6 +74,8 @@ from jax_scorefn.estimators import rodeo as rodeo
 from jax_scorefn.estimators import rodeo_grad as rodeo_grad
 from jax_scorefn.estimators import score_function as score_function
 from jax_scorefn.estimators import score_function_grad as score_function_grad
+from jax_scorefn.estimators import sticking_the_landing as sticking_the_landing
+from jax_scorefn.estimators import sticking_the_landing_grad as sticking_the_landing_grad
 from jax_scorefn.estimators import straight_through as straight_through
 from jax_scorefn.estimators import straight_through_grad as straight_through_grad
 from jax_scorefn.estimators import sum_and_sample as sum_and_sample

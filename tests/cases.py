@@ -192,6 +192,8 @@ def params_of(name: str, dtype: Any) -> Any:
 
 HOLD_F = ("vargrad",)
 """Estimators that drop f's own dependence on the parameters."""
+LOG_TARGET = ("sticking_the_landing", "iwae")
+"""Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them too."""
 
 
 @functools.cache
@@ -218,7 +220,9 @@ def loss_of(name: str, estimator: str, **options):
     options = {**(dict(case.exact_options) if estimator == "exact" else {}), **REQUIRED.get(estimator, {}), **options}
 
     def loss(params, key):
-        own = jax.lax.stop_gradient(params) if estimator in HOLD_F else params
-        return record.function(lambda x: case.f(x, own), case.family, params, key, **options)
+        held = jax.lax.stop_gradient(params)
+        own = held if estimator in HOLD_F else params
+        log_q = lambda x: case.family(held, x) if estimator in LOG_TARGET else 0.0
+        return record.function(lambda x: case.f(x, own) + log_q(x), case.family, params, key, **options)
 
     return loss

@@ -17,6 +17,8 @@ from jax_scorefn.estimators._gumbel_rao import gumbel_rao as gumbel_rao
 from jax_scorefn.estimators._gumbel_rao import gumbel_rao_grad as gumbel_rao_grad
 from jax_scorefn.estimators._gumbel_softmax import gumbel_softmax as gumbel_softmax
 from jax_scorefn.estimators._gumbel_softmax import gumbel_softmax_grad as gumbel_softmax_grad
+from jax_scorefn.estimators._iwae import iwae as iwae
+from jax_scorefn.estimators._iwae import iwae_grad as iwae_grad
 from jax_scorefn.estimators._pathwise import pathwise as pathwise
 from jax_scorefn.estimators._pathwise import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators._rao_blackwell import rao_blackwell as rao_blackwell
@@ -35,6 +37,8 @@ from jax_scorefn.estimators._rodeo import rodeo as rodeo
 from jax_scorefn.estimators._rodeo import rodeo_grad as rodeo_grad
 from jax_scorefn.estimators._score_function import score_function as score_function
 from jax_scorefn.estimators._score_function import score_function_grad as score_function_grad
+from jax_scorefn.estimators._sticking_the_landing import sticking_the_landing as sticking_the_landing
+from jax_scorefn.estimators._sticking_the_landing import sticking_the_landing_grad as sticking_the_landing_grad
 from jax_scorefn.estimators._straight_through import straight_through as straight_through
 from jax_scorefn.estimators._straight_through import straight_through_grad as straight_through_grad
 from jax_scorefn.estimators._sum_and_sample import sum_and_sample as sum_and_sample

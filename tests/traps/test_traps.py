@@ -153,6 +153,9 @@ def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
         np.testing.assert_allclose(got, G, atol=1e-7)
 
 
+# 10, for bounds of K particles: tests/test_bounds.py sums over all tuples, with twins whose weights are not stopped.
+
+
 def test_11_implicit_gradients_hold_in_expectation():
     """Jax #27349: gamma draws fail finite differences at a fixed key; what must hold is the mean."""
     fam = sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
