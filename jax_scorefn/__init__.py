@@ -36,6 +36,7 @@ from jax_scorefn.distributions import OneHotCategorical as OneHotCategorical
 from jax_scorefn.distributions import Poisson as Poisson
 from jax_scorefn.distributions import TanhNormal as TanhNormal
 from jax_scorefn.distributions import Uniform as Uniform
+from jax_scorefn.distributions import Weibull as Weibull
 from jax_scorefn.distributions import family as family
 from jax_scorefn.estimators import ESTIMATORS as ESTIMATORS
 from jax_scorefn.estimators import RebarTuning as RebarTuning

@@ -100,6 +100,15 @@ CASES: dict[str, Case] = {
     "Exponential": Case(
         sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200
     ),
+    "Weibull": Case(
+        sf.Weibull,
+        _family(lambda p: sf.Weibull(concentration=p["a"], scale=p["scale"])),
+        {"a": 1.2, "scale": 1.2},
+        intervals=(0.0, 20.0),
+        panels=800,
+        exact_options=(("num_nodes", 128),),
+        exact_rtol=1e-4,
+    ),
     "Gamma": Case(
         sf.Gamma,
         _family(lambda p: sf.Gamma(concentration=p["a"], rate=p["rate"])),

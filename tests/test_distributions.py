@@ -23,6 +23,7 @@ SCIPY = {
     "Normal": (sf.Normal(loc=0.3, scale=0.7), scipy.stats.norm(0.3, 0.7).logpdf, 1.1),
     "Laplace": (sf.Laplace(loc=0.3, scale=0.7), scipy.stats.laplace(0.3, 0.7).logpdf, -1.1),
     "Exponential": (sf.Exponential(rate=2.0), scipy.stats.expon(scale=0.5).logpdf, 1.1),
+    "Weibull": (sf.Weibull(concentration=1.7, scale=0.8), scipy.stats.weibull_min(1.7, scale=0.8).logpdf, 1.1),
     "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5).logpdf, 1.1),
     "Beta": (sf.Beta(a=2.5, b=0.7), scipy.stats.beta(2.5, 0.7).logpdf, 0.4),
     "Uniform": (sf.Uniform(low=-1.0, high=3.0), scipy.stats.uniform(-1, 4).logpdf, 0.4),
@@ -81,6 +82,7 @@ JAX_RANDOM = {
     "TanhNormal": lambda p, k: jnp.tanh(p["loc"] + p["scale"] * jax.random.normal(k, (), p["loc"].dtype)),
     "Laplace": lambda p, k: p["loc"] + p["scale"] * jax.random.laplace(k, (), p["loc"].dtype),
     "Exponential": lambda p, k: jax.random.exponential(k, (), p["rate"].dtype) / p["rate"],
+    "Weibull": lambda p, k: jax.random.weibull_min(k, p["scale"], p["a"], (), p["a"].dtype),
     "Uniform": lambda p, k: jax.random.uniform(k, (), p["w"].dtype, minval=-1.0, maxval=2.0),
     "Bernoulli": lambda p, k: jax.random.bernoulli(k, jax.nn.sigmoid(p["l"])).astype(p["l"].dtype),
     "Binomial": lambda p, k: jax.random.binomial(
@@ -127,8 +129,8 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
-        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Uniform", "Bernoulli", "Categorical",
-        "Geometric", "Autoregressive", "OneHotCategorical",
+        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Weibull", "Uniform", "Bernoulli",
+        "Categorical", "Geometric", "Autoregressive", "OneHotCategorical",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities
@@ -188,7 +190,7 @@ def test_impossible_values_have_log_probability_minus_infinity():
     for law, x in (
         (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
         (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1),
-        (sf.Exponential(rate=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
+        (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
     ):  # fmt: skip
         assert law.log_prob(jnp.asarray(x)) == -np.inf, type(law).__name__
 
@@ -209,10 +211,10 @@ def test_infinite_and_missing_categories_are_scored_and_never_nan():
 
 
 def test_draws_that_round_to_an_end_keep_a_finite_right_score():
-    """Gamma with concentration .01 underflows, Beta(.05, .05) rounds to 1, tanh saturates: scores stay finite and mean 0."""
+    """Gamma and Weibull of concentration .01 underflow, Beta(.05, .05) rounds to 1, tanh saturates: scores stay finite, mean 0."""
     for build, p in (
         (lambda a: sf.Gamma(concentration=a, rate=1.0), 0.01), (lambda a: sf.Beta(a=a, b=0.05), 0.05),
-        (lambda m: sf.TanhNormal(loc=m, scale=1.0), 12.0),
+        (lambda m: sf.TanhNormal(loc=m, scale=1.0), 12.0), (lambda a: sf.Weibull(concentration=a, scale=1.0), 0.01),
     ):  # fmt: skip
         score = lambda key, build=build, p=p: jax.grad(lambda q: build(q).sample_and_log_prob(key)[1])(p)
         runs = sf.testing.replicate(score, jax.random.key(0), 20_000, batch=20_000)

@@ -11,6 +11,7 @@ from jax_scorefn.distributions._continuous import Exponential as Exponential
 from jax_scorefn.distributions._continuous import Gamma as Gamma
 from jax_scorefn.distributions._continuous import Laplace as Laplace
 from jax_scorefn.distributions._continuous import Uniform as Uniform
+from jax_scorefn.distributions._continuous import Weibull as Weibull
 from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli
 from jax_scorefn.distributions._discrete import Binomial as Binomial
 from jax_scorefn.distributions._discrete import Geometric as Geometric

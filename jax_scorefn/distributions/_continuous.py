@@ -1,7 +1,7 @@
-"""Laws on the line, the half-line and an interval: Laplace, Exponential, Gamma, Uniform, Beta.
+"""Laws on the line, the half-line and an interval: Laplace, Exponential, Weibull, Gamma, Uniform, Beta.
 
-Gamma and Beta are drawn and scored through the logarithm of the draw, which is exact where the draw itself would round to
-0 or 1; their derivative along the path is the implicit one that ``jax.random.loggamma`` brings.
+Weibull, Gamma and Beta are scored through the logarithm of the draw, which is exact where the draw itself would round to
+0 or 1; the derivative of Gamma and Beta along the path is the implicit one that ``jax.random.loggamma`` brings.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ def _laguerre(num_nodes: int, like: Array) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
         return column(nodes, like), column(np.log(weights), like)
+
+
+def _trapezoid_of_log(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes for log t and the logarithms of their weights, for the same integral: no log t in the integrand can hurt there.
+
+    Equal steps over the span at which what is cut off, exp(-span), is about what the steps leave, exp(-pi^2 / step).
+    """
+    span = np.pi * np.sqrt(num_nodes)
+    nodes, step = np.linspace(-span, np.log(span), max(2, num_nodes), retstep=True)
+    return column(nodes, like), column(nodes - np.exp(nodes) + np.log(step), like)
 
 
 def _legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
@@ -132,6 +142,79 @@ class Exponential(Elementwise):
         (rate,) = self._fields()
         t, log_weights = _laguerre(num_nodes, rate)
         return t / rate[None], {"rule": jnp.exp(log_weights)}
+
+
+@law()
+class Weibull(Elementwise):
+    """Independent Weibull laws, density proportional to x^(concentration - 1) exp(-(x / scale)^concentration).
+
+    Args:
+      concentration: positive, any shape; 1 makes an exponential law of rate 1 / scale, 2 a Rayleigh law.
+      scale: positive; broadcasts with ``concentration``.
+
+    A draw is ``scale * E ** (1 / concentration)`` of an exponential E, that of ``jax.random.weibull_min(key, scale, concentration)``.
+    """
+
+    concentration: Any
+    scale: Any
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
+
+    def _fields(self):
+        return float_fields(self, concentration=self.concentration, scale=self.scale)
+
+    def mean(self) -> Array:
+        a, scale = self._fields()
+        return scale * jnp.exp(gammaln(1 + 1 / a))
+
+    def _variance(self):
+        a, scale = self._fields()
+        once, twice = gammaln(1 + 1 / a), gammaln(1 + 2 / a)
+        return scale**2 * jnp.exp(2 * once) * jnp.expm1(twice - 2 * once)
+
+    def mode(self) -> Array:
+        a, scale = stop(self._fields())
+        return scale * jnp.power(jnp.maximum(1 - 1 / a, 0), 1 / a)
+
+    def sample(self, key: Key) -> Array:
+        a, scale = self._fields()
+        return jax.random.weibull_min(key, scale, a, scale.shape, scale.dtype)
+
+    def from_uniform(self, u: Array) -> Array:
+        a, scale = self._fields()
+        return jnp.power(-jnp.log1p(-u), 1.0 / a) * scale
+
+    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+        x, log_probs = self._scored(u)
+        return x, jnp.sum(log_probs)
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        like = self.uniform_like()
+        return self._scored(jax.random.uniform(key, like.shape, like.dtype))
+
+    def _scored(self, u: Array) -> tuple[Array, Array]:
+        a, scale = stop(self._fields())
+        inside = jnp.where(
+            u == 0, np.asarray(jnp.finfo(u.dtype).eps / 2, u.dtype), u
+        )  # what rounds to 0, by its middle
+        log_x = jnp.log(-jnp.log1p(-inside)) / a + jnp.log(scale)
+        return stop(stop(self).from_uniform(u)), self._log_prob_of_log(log_x)
+
+    def _log_prob_of_log(self, log_x: Array) -> Array:
+        a, scale = (jnp.broadcast_to(p, log_x.shape) for p in self._fields())
+        log_z = log_x - jnp.log(scale)
+        return jnp.log(a) - jnp.log(scale) + (a - 1) * log_z - jnp.exp(a * log_z)
+
+    def _log_prob(self, x):
+        a, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        inside = self._log_prob_of_log(jnp.log(jnp.where(x <= 0, 1, x)))
+        at_zero = jnp.where(a > 1, -jnp.inf, jnp.where(a < 1, jnp.inf, -jnp.log(scale)))
+        return jnp.where(x < 0, -jnp.inf, jnp.where(x == 0, at_zero, inside))
+
+    def _nodes(self, num_nodes, max_value):
+        del max_value
+        a, scale = self._fields()
+        log_t, log_weights = _trapezoid_of_log(num_nodes, a)
+        return scale[None] * jnp.exp(log_t / a[None]), {"rule": jnp.exp(log_weights)}
 
 
 @law()
