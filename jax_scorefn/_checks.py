@@ -57,6 +57,7 @@ CAPABILITY_WORDS = {
     Capability.FINITE: "a support that is finite",
     Capability.CHOICES: "independent choices",
     Capability.RELAXED: "draws with something between them (Bernoulli, OneHotCategorical)",
+    Capability.WEAK_DERIVATIVE: "a weak derivative",
 }
 BAD_VALUE = (
     "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,11 @@ def to_float(x: Any) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
+def widest(arrays: Sequence[Array]) -> Any:
+    """The float dtype that holds them all, whatever is set about promotion."""
+    return max((array.dtype for array in arrays), key=lambda dtype: jnp.finfo(dtype).bits)
+
+
 def along_draws(per_draw: Array, like: Array) -> Array:
     """Reshape one number per draw, shape ``(S,)``, so that it multiplies ``like`` of shape ``(S, ...)``."""
     return per_draw.reshape(per_draw.shape + (1,) * (like.ndim - 1))
@@ -51,7 +56,7 @@ def flatten_floats(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
     leaves, treedef = jax.tree.flatten(tree)
     places = [j for j, leaf in enumerate(leaves) if is_float(leaf)]
     arrays = [jnp.asarray(leaves[j]) for j in places]
-    dtype = max((array.dtype for array in arrays), key=lambda dtype: jnp.finfo(dtype).bits)
+    dtype = widest(arrays)
     flat = jnp.concatenate([array.astype(dtype).reshape(-1) for array in arrays])
 
     def restore(vector: Array) -> PyTree:

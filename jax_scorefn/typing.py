@@ -45,6 +45,8 @@ class Capability(enum.Flag):
     """``choices()`` shows the law as independent choices among finitely many options."""
     RELAXED = enum.auto()
     """``choices().relax`` makes what lies between the draws: f can be asked there, and differentiated."""
+    WEAK_DERIVATIVE = enum.auto()
+    """``weak_derivative()`` gives, for each scalar parameter, two laws whose difference is the derivative in it."""
 
 
 class Bias(enum.StrEnum):

@@ -20,7 +20,7 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import Grid
-from jax_scorefn.distributions._views import Bits
+from jax_scorefn.distributions._views import Bits, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_LAW = (
@@ -113,6 +113,9 @@ class ForeignLaw(Distribution):
 
     def bits(self) -> Bits:
         return self.dist.bits()
+
+    def weak_derivative(self) -> WeakDerivative:
+        return self.dist.weak_derivative()
 
     def sample(self, key: Key) -> PyTree:
         if "seed" in inspect.signature(self.dist.sample).parameters:

@@ -22,7 +22,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._views import Bits, Choices
+from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 T = TypeVar("T")
@@ -113,6 +113,10 @@ class Distribution:
 
     def choices(self) -> Choices:
         """The law as independent choices among finitely many options."""
+        raise NotImplementedError
+
+    def weak_derivative(self) -> WeakDerivative:
+        """The law as scalar parameters, each with two laws whose difference is the derivative in it."""
         raise NotImplementedError
 
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Distribution, float_fields, law, one_of
 from jax_scorefn.distributions._discrete import COUNT, FINITE_CHOICES, held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._views import Choices, numbered
+from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
 
@@ -31,7 +32,7 @@ class Categorical(Distribution):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM
+    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.WEAK_DERIVATIVE
 
     def _logits(self) -> Array:
         return _logits_of(self)
@@ -41,6 +42,11 @@ class Categorical(Distribution):
         return numbered(
             jax.nn.log_softmax(logits, axis=-1), _given_probs(self), lambda option: option.reshape(logits.shape[:-1])
         )
+
+    def weak_derivative(self) -> WeakDerivative:
+        logits = self._logits()
+        given = logits if self.probs is None else float_fields(self, probs=self.probs)[0]
+        return _weak.categorical(logits, given, in_logits=self.probs is None)
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each choice."""

@@ -11,7 +11,14 @@ import jax
 from jax_scorefn.distributions._adapters import as_law, is_law
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import Grid, joint_grid
-from jax_scorefn.distributions._views import Bits, Choices, joint_bits, joint_choices
+from jax_scorefn.distributions._views import (
+    Bits,
+    Choices,
+    WeakDerivative,
+    joint_bits,
+    joint_choices,
+    joint_weak_derivative,
+)
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 
@@ -120,6 +127,9 @@ class Joint(Distribution):
     def choices(self) -> Choices:
         laws, treedef = self._laws()
         return joint_choices([part.choices() for part in laws], treedef.unflatten)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return joint_weak_derivative([part.weak_derivative() for part in self._laws()[0]])
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""

@@ -15,7 +15,10 @@ from jax.scipy.special import betaln, gammaln
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import Elementwise, column, float_fields, law, spread
+from jax_scorefn.distributions import _weak
+from jax_scorefn.distributions._base import Elementwise, float_fields, law, spread
+from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
+from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 _SMOOTH = (
@@ -27,29 +30,6 @@ UNIFORM_ENDS = (
     "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the "
     "parameters into f."
 )
-
-
-def _laguerre(num_nodes: int, like: Array) -> tuple[Array, Array]:
-    """Nodes and the logarithms of the weights for the integral of exp(-t) over the half-line."""
-    with np.errstate(all="ignore"):
-        nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
-        return column(nodes, like), column(np.log(weights), like)
-
-
-def _trapezoid_of_log(num_nodes: int, like: Array) -> tuple[Array, Array]:
-    """Nodes for log t and the logarithms of their weights, for the same integral: no log t in the integrand can hurt there.
-
-    Equal steps over the span at which what is cut off, exp(-span), is about what the steps leave, exp(-pi^2 / step).
-    """
-    span = np.pi * np.sqrt(num_nodes)
-    nodes, step = np.linspace(-span, np.log(span), max(2, num_nodes), retstep=True)
-    return column(nodes, like), column(nodes - np.exp(nodes) + np.log(step), like)
-
-
-def _legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
-    """Nodes and weights for the integral over [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
-    return column((nodes + 1) / 2, like), column(weights / 2, like)
 
 
 @law()
@@ -65,7 +45,9 @@ class Laplace(Elementwise):
 
     loc: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
+    capabilities: ClassVar[Capability] = (
+        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
+    )
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
@@ -78,6 +60,9 @@ class Laplace(Elementwise):
 
     def mode(self) -> Array:
         return stop(self.mean())
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.laplace(*self._fields())
 
     def sample(self, key: Key) -> Array:
         loc, scale = self._fields()
@@ -95,7 +80,7 @@ class Laplace(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         loc, scale = self._fields()
-        t, log_weights = _laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
+        t, log_weights = laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
         z = jnp.concatenate([t, -t])
         return loc[None] + scale[None] * z, {"rule": jnp.exp(jnp.concatenate([log_weights, log_weights])) / 2}
 
@@ -111,7 +96,9 @@ class Exponential(Elementwise):
     """
 
     rate: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
+    capabilities: ClassVar[Capability] = (
+        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
+    )
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
@@ -124,6 +111,9 @@ class Exponential(Elementwise):
 
     def mode(self) -> Array:
         return jnp.zeros_like(self._fields()[0])
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.exponential(*self._fields())
 
     def sample(self, key: Key) -> Array:
         (rate,) = self._fields()
@@ -140,7 +130,7 @@ class Exponential(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         (rate,) = self._fields()
-        t, log_weights = _laguerre(num_nodes, rate)
+        t, log_weights = laguerre(num_nodes, rate)
         return t / rate[None], {"rule": jnp.exp(log_weights)}
 
 
@@ -157,7 +147,9 @@ class Weibull(Elementwise):
 
     concentration: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE
+    capabilities: ClassVar[Capability] = (
+        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
+    )
 
     def _fields(self):
         return float_fields(self, concentration=self.concentration, scale=self.scale)
@@ -174,6 +166,9 @@ class Weibull(Elementwise):
     def mode(self) -> Array:
         a, scale = stop(self._fields())
         return scale * jnp.power(jnp.maximum(1 - 1 / a, 0), 1 / a)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.weibull(*self._fields())
 
     def sample(self, key: Key) -> Array:
         a, scale = self._fields()
@@ -213,7 +208,7 @@ class Weibull(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, scale = self._fields()
-        log_t, log_weights = _trapezoid_of_log(num_nodes, a)
+        log_t, log_weights = trapezoid_of_log(num_nodes, a)
         return scale[None] * jnp.exp(log_t / a[None]), {"rule": jnp.exp(log_weights)}
 
 
@@ -231,7 +226,7 @@ class Gamma(Elementwise):
 
     concentration: Any
     rate: Any
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.MODE
+    capabilities: ClassVar[Capability] = _SMOOTH | Capability.MODE | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
         return float_fields(self, concentration=self.concentration, rate=self.rate)
@@ -247,6 +242,9 @@ class Gamma(Elementwise):
     def mode(self) -> Array:
         concentration, rate = stop(self._fields())
         return jnp.maximum(concentration - 1, 0) / rate
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.gamma(*self._fields())
 
     def _sample_log(self, key: Key) -> Array:
         concentration, rate = self._fields()
@@ -270,7 +268,7 @@ class Gamma(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, rate = self._fields()
-        t, log_weights = _laguerre(num_nodes, rate)
+        t, log_weights = laguerre(num_nodes, rate)
         return t / rate[None], {"rule": jnp.exp(log_weights + (a[None] - 1) * jnp.log(t) - gammaln(a)[None])}
 
 
@@ -318,7 +316,7 @@ class Uniform(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         low, high = self._fields()
-        t, weights = _legendre(num_nodes, low)
+        t, weights = legendre(num_nodes, low)
         return low[None] + (high - low)[None] * t, {"rule": weights}
 
 
@@ -374,6 +372,6 @@ class Beta(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, b = self._fields()
-        t, weights = _legendre(num_nodes, a)
+        t, weights = legendre(num_nodes, a)
         log_density = (a[None] - 1) * jnp.log(t) + (b[None] - 1) * jnp.log1p(-t) - betaln(a, b)[None]
         return t, {"rule": weights * jnp.exp(log_density)}

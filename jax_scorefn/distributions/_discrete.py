@@ -16,9 +16,10 @@ from jax.scipy.special import gammaln
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, float_fields, law, one_of
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
-from jax_scorefn.distributions._views import Bits, Choices, numbered
+from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -110,7 +111,13 @@ class Bernoulli(_Odds):
     logits: Any = None
     probs: Any = None
     capabilities: ClassVar[Capability] = (
-        COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.BITS | Capability.RELAXED
+        COUNT
+        | FINITE_CHOICES
+        | Capability.FROM_UNIFORM
+        | Capability.MOMENTS
+        | Capability.BITS
+        | Capability.RELAXED
+        | Capability.WEAK_DERIVATIVE
     )
 
     def choices(self) -> Choices:
@@ -140,6 +147,9 @@ class Bernoulli(_Odds):
     def mode(self) -> Array:
         p = stop(self._success())
         return jnp.where(jnp.isnan(p), p, (p > 0.5).astype(p.dtype))
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
 
     def sample(self, key: Key) -> Array:
         probs = self._probs()
@@ -173,7 +183,7 @@ class Binomial(_Odds):
     total_count: int
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
 
     def _trials(self) -> int:
         if type(self.total_count) is int and self.total_count == 0:
@@ -190,6 +200,9 @@ class Binomial(_Odds):
     def mode(self) -> Array:
         n = self._trials()
         return jnp.minimum(jnp.floor((n + 1) * stop(self._success())), n).astype(jnp.int32)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
 
     def sample(self, key: Key) -> Array:
         n, probs = self._trials(), self._probs()
@@ -229,7 +242,9 @@ class Geometric(_Odds):
 
     logits: Any = None
     probs: Any = None
-    capabilities: ClassVar[Capability] = COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = (
+        COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
+    )
 
     def mean(self) -> Array:
         return 1 / self._success()
@@ -240,6 +255,9 @@ class Geometric(_Odds):
 
     def mode(self) -> Array:
         return jnp.ones(self._success().shape, jnp.int32)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.geometric(*self._fields(), in_logits=self.probs is None)
 
     def sample(self, key: Key) -> Array:
         return jax.random.geometric(key, self._probs(), dtype=jnp.int32)
@@ -272,7 +290,7 @@ class Poisson(Elementwise):
     """
 
     rate: Any
-    capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS
+    capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
@@ -285,6 +303,9 @@ class Poisson(Elementwise):
 
     def mode(self) -> Array:
         return jnp.floor(stop(self._fields()[0])).astype(jnp.int32)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.poisson(*self._fields())
 
     def sample(self, key: Key) -> Array:
         return jax.random.poisson(key, held(self, self._fields()[0]), dtype=jnp.int32)

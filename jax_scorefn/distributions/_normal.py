@@ -10,16 +10,18 @@ import numpy as np
 
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
     Distribution,
     Elementwise,
-    column,
     float_fields,
     law,
     one_of,
     spread,
 )
 from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.distributions._quadratures import hermite
+from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 _CONTINUOUS = (
@@ -36,13 +38,6 @@ def standard_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
     v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
     return jax.lax.erf_inv(v) * np.asarray(np.sqrt(2), u.dtype)
-
-
-def hermite(num_nodes: int, like: Array) -> tuple[Array, Array]:
-    """Gauss-Hermite nodes and weights of N(0, 1), for each coordinate of ``like``."""
-    with np.errstate(all="ignore"):
-        nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
-    return column(nodes, like), column(weights / np.sqrt(2 * np.pi), like)
 
 
 @law()
@@ -65,7 +60,7 @@ class Normal(Elementwise):
 
     loc: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _CENTRED
+    capabilities: ClassVar[Capability] = _CENTRED | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
@@ -78,6 +73,9 @@ class Normal(Elementwise):
 
     def mode(self) -> Array:
         return stop(self.mean())
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.normal(*self._fields())
 
     def sample(self, key: Key) -> Array:
         loc, scale = self._fields()
@@ -183,7 +181,7 @@ class TanhNormal(Elementwise):
 
     loc: Any
     scale: Any
-    capabilities: ClassVar[Capability] = _CONTINUOUS
+    capabilities: ClassVar[Capability] = _CONTINUOUS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
@@ -191,6 +189,9 @@ class TanhNormal(Elementwise):
     @property
     def _normal(self) -> Normal:
         return Normal(loc=self.loc, scale=self.scale)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.normal(*self._fields(), squash=jnp.tanh)
 
     def sample(self, key: Key) -> Array:
         return jnp.tanh(self._normal.sample(key))

@@ -1,17 +1,23 @@
-"""A law of independent coins or choices, looked at as such, whatever the shape of its draws.
+"""A law seen in another way, whatever the shape of its draws: as coins, as choices, or as a list of scalar parameters.
 
-The logits and log-probabilities carry the derivative, so an estimator for coins serves any network that computes their logits.
+What is seen carries the derivative, so an estimator made for such a view serves any network that computes it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jax_scorefn.typing import Array, PyTree
+from jax_scorefn._trees import stop, widest
+from jax_scorefn.typing import Array, Key, PyTree
+
+Pairs: TypeAlias = list[tuple[Array, Array]]
+"""Draws of the positive and of the negative part, for each kind of parameter."""
 
 
 class Bits(NamedTuple):
@@ -87,3 +93,73 @@ def joint_choices(parts: Sequence[Choices], combine: Callable[[list[PyTree]], Py
         each("logits"),
         each("relax") if all(part.relax is not None for part in parts) else None,
     )
+
+
+class WeakDerivative(NamedTuple):
+    """A law of P scalar parameters, each of which moves one coordinate of the draw.
+
+    The derivative of E[f(x)] in parameter c is ``constant[c]`` times the difference of two expectations of f: of a draw whose
+    coordinate c is replaced by a positive part, and by a negative part.
+
+    Attributes:
+      parameter: shape ``(P,)``, differentiable.
+      constant: shape ``(P,)``, at least 0, held fixed.
+      leaf: which leaf of the draw each parameter moves, ``(P,)`` ints of numpy.
+      place: which coordinate of that leaf, counted through the flattened leaf.
+      num_leaves: leaves of a draw.
+      pairs: ``key -> (positive (P,), negative (P,))``, coupled draws of the two parts, independent of other coordinates.
+    """
+
+    parameter: Array
+    constant: Array
+    leaf: np.ndarray
+    place: np.ndarray
+    num_leaves: int
+    pairs: Callable[[Key], tuple[Array, Array]]
+
+
+def joint_weak_derivative(parts: Sequence[WeakDerivative]) -> WeakDerivative:
+    """The parameters of all the parts in a row."""
+    starts = [0, *itertools.accumulate(part.num_leaves for part in parts)]
+
+    def pairs(key: Key) -> tuple[Array, Array]:
+        keys = jax.random.split(key, len(parts))
+        drawn = [part.pairs(keys[j]) for j, part in enumerate(parts)]
+        return _row([x for x, _ in drawn]), _row([x for _, x in drawn])
+
+    return WeakDerivative(
+        _row([part.parameter for part in parts]),
+        _row([part.constant for part in parts]),
+        np.concatenate([part.leaf + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        np.concatenate([part.place for part in parts]),
+        starts[-1],
+        pairs,
+    )
+
+
+def of_coordinates(
+    parameters: Sequence[Array],
+    constants: Sequence[Array],
+    pairs: Callable[[Key], Pairs],
+    place: np.ndarray | None = None,
+) -> WeakDerivative:
+    """The view of a law of independent coordinates.
+
+    Args:
+      parameters: the kinds of parameters; of each kind one for each coordinate, in the shape of a draw.
+      constants: of each kind.
+      pairs: ``key -> pairs``, one for each kind.
+      place: the coordinate that each parameter moves, where that is not its own place.
+    """
+    place = np.tile(np.arange(parameters[0].size), len(parameters)) if place is None else place
+
+    def flat(key: Key) -> tuple[Array, Array]:
+        drawn = pairs(key)
+        return _row([x for x, _ in drawn]), _row([x for _, x in drawn])
+
+    return WeakDerivative(_row(parameters), stop(_row(constants)), np.zeros_like(place), place, 1, flat)
+
+
+def _row(arrays: Sequence[Array]) -> Array:
+    dtype = widest(arrays)
+    return jnp.concatenate([array.astype(dtype).reshape(-1) for array in arrays])

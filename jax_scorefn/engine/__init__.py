@@ -5,6 +5,7 @@ from jax_scorefn.engine._map import map_draws as map_draws
 from jax_scorefn.engine._map import map_index as map_index
 from jax_scorefn.engine._map import points as points
 from jax_scorefn.engine._noise import Noise as Noise
+from jax_scorefn.engine._noise import noise_and_key_of as noise_and_key_of
 from jax_scorefn.engine._noise import noise_of as noise_of
 from jax_scorefn.engine._noise import uniform_of_bits as uniform_of_bits
 from jax_scorefn.engine._noise import uniforms as uniforms

@@ -72,11 +72,25 @@ def noise_of(
     elif jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
         jax.random.bits(key, (1,))  # neither fold_in nor the counter is a use of the key to JAX's checker; this is
     if Capability.FROM_UNIFORM not in law.capabilities or (scheme is None and _threefry_words(key) is None):
-        return lambda index: Noise(key=jax.vmap(lambda i: jax.random.fold_in(key, i))(index))
+        return lambda index: Noise(key=_keys(key, index))
     leaves, treedef = jax.tree.flatten(law.uniform_like())
     source = Uniforms(leaves, sharding)
     rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_draws)
     return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
+
+
+def noise_and_key_of(
+    law: Distribution, key: Key, num_draws: int, sharding: Sharding | None = None
+) -> Callable[[Array], tuple[Noise, Key]]:
+    """``index -> (Noise, key)``: beside what a draw is made of, a key for what else an estimator draws with it."""
+    first, second = jax.random.split(key)
+    noise = noise_of(law, first, num_draws, None, sharding)
+    return lambda index: (noise(index), _keys(second, index))
+
+
+def _keys(key: Key, index: Array) -> Key:
+    """A key for each draw."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
 def uniforms(

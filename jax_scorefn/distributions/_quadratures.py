@@ -1,0 +1,44 @@
+"""Rules of quadrature: nodes and weights for each coordinate, sum_i w_i g(t_i) = integral of g against a density.
+
+hermite             N(0, 1)
+laguerre            exp(-t) on the half-line, for g smooth in t
+trapezoid_of_log    the same, for g smooth in log t
+legendre            1 on [0, 1]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jax_scorefn.distributions._base import column
+from jax_scorefn.typing import Array
+
+
+def hermite(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes and weights of N(0, 1), for each coordinate of ``like``."""
+    with np.errstate(all="ignore"):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    return column(nodes, like), column(weights / np.sqrt(2 * np.pi), like)
+
+
+def laguerre(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes and the logarithms of the weights for the integral of exp(-t) over the half-line."""
+    with np.errstate(all="ignore"):
+        nodes, weights = np.polynomial.laguerre.laggauss(num_nodes)
+        return column(nodes, like), column(np.log(weights), like)
+
+
+def trapezoid_of_log(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes for log t and the logarithms of their weights, for the same integral: no log t in the integrand can hurt there.
+
+    Equal steps over the span at which what is cut off, exp(-span), is about what the steps leave, exp(-pi^2 / step).
+    """
+    span = np.pi * np.sqrt(num_nodes)
+    nodes, step = np.linspace(-span, np.log(span), max(2, num_nodes), retstep=True)
+    return column(nodes, like), column(nodes - np.exp(nodes) + np.log(step), like)
+
+
+def legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes and weights for the integral over [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
+    return column((nodes + 1) / 2, like), column(weights / 2, like)

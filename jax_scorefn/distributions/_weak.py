@@ -1,0 +1,168 @@
+"""Weak derivatives: that of a law in a parameter is a constant times the difference of two laws.
+
+    d/dtheta E_p[f(x)]  =  c ( E_{p+}[f(x)] - E_{p-}[f(x)] )                  (Rosca et al. 2019; Mohamed et al. 2020, section 6)
+
+    ===================  ==========================  ==================================  ==================================
+    law, parameter       c                           draw of p+                          draw of p-
+    ===================  ==========================  ==================================  ==================================
+    Bernoulli, p         1                           1                                   0
+    Categorical, l_k     p_k (1 - p_k)               k                                   a category that is not k
+    Binomial, p          n                           1 + B                               B ~ Bin(n - 1, p)
+    Geometric, p         1 / p                       K                                   K + K'
+    Poisson, rate        1                           1 + x                               x
+    Normal, mu           1 / (sigma sqrt(2 pi))      mu + sigma W                        mu - sigma W,   W Rayleigh
+    Normal, sigma        1 / sigma                   mu + sigma s M,   M Maxwell         mu + sigma s M U
+    Laplace, mu          1 / (2 b)                   mu + b E                            mu - b E
+    Laplace, b           1 / b                       mu + s b (E + E')                   mu + s b E
+    Exponential, rate    1 / rate                    E / rate                            (E + E') / rate
+    Gamma, rate          a / rate                    G ~ Gamma(a) / rate                 G + E / rate
+    Weibull, scale       a / scale                   scale (E + E')^(1/a)                scale E^(1/a)
+    ===================  ==========================  ==================================  ==================================
+
+    E, E' exponential, U uniform, s = +-1, and K, K' draws of the law itself.
+
+Each pair is coupled: both are made of the same numbers, so that f differs little between them. A constant in logits has the factor
+dp/dl = sigma(l) sigma(-l), in this form, which keeps its digits where p has rounded to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn._guards import guard
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
+from jax_scorefn.typing import Array, Key
+
+SHAPE = (
+    "The concentration of a {law} law carries a derivative, and its weak derivative is known in the {other} alone. Use "
+    "score_function (or pathwise, where f is smooth), or stop the concentration with jax.lax.stop_gradient."
+)
+
+
+def bernoulli(field: Array, *, in_logits: bool) -> WeakDerivative:
+    ones = jnp.ones_like(field)
+    return of_coordinates([field], [_slope(field, in_logits)], lambda key: [(ones, 0 * ones)])
+
+
+def binomial(field: Array, *, in_logits: bool, trials: int) -> WeakDerivative:
+    p = _success(field, in_logits)
+
+    def pairs(key: Key) -> Pairs:
+        fewer = jax.random.binomial(key, jnp.asarray(max(0, trials - 1), p.dtype), p, dtype=p.dtype)
+        return [(1 + fewer, fewer)]
+
+    return of_coordinates([field], [trials * _slope(field, in_logits)], pairs)
+
+
+def geometric(field: Array, *, in_logits: bool) -> WeakDerivative:
+    p = _success(field, in_logits)
+
+    def pairs(key: Key) -> Pairs:
+        first, second = jax.random.geometric(key, p, (2, *p.shape), jnp.int32).astype(p.dtype)
+        return [(first, first + second)]
+
+    return of_coordinates([field], [jax.nn.sigmoid(-field) if in_logits else 1 / p], pairs)
+
+
+def poisson(rate: Array) -> WeakDerivative:
+    def pairs(key: Key) -> Pairs:
+        x = jax.random.poisson(key, stop(rate), dtype=jnp.int32).astype(rate.dtype)
+        return [(1 + x, x)]
+
+    return of_coordinates([rate], [jnp.ones_like(rate)], pairs)
+
+
+def categorical(logits: Array, given: Array, *, in_logits: bool) -> WeakDerivative:
+    """In logits, or in unnormalised probabilities q = ``given``: there c is (1 - p_k) / sum(q), right at q_k = 0 too."""
+    held, size = stop(logits), logits.shape[-1]
+    categories = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), held.shape)
+    probs = jax.nn.softmax(held, axis=-1)
+    likeliest = categories == _largest(held)
+    # 1 - p_k, whose digits are those of the others where p_k is near 1
+    rest = jnp.where(likeliest, jnp.sum(jnp.where(likeliest, 0, probs), axis=-1, keepdims=True), 1 - probs)
+
+    def pairs(key: Key) -> Pairs:
+        # The largest of l_j + Gumbel_j is a draw of p; the largest but k, a draw of p given that it is not k.
+        noisy = held + jax.random.gumbel(key, held.shape, held.dtype)
+        first = _largest(noisy)
+        second = _largest(jnp.where(categories == first, -jnp.inf, noisy))
+        other = jnp.where(categories == first, second, first)
+        return [(categories.astype(held.dtype), other.astype(held.dtype))]
+
+    factor = probs if in_logits else 1 / jnp.sum(given, axis=-1, keepdims=True)
+    return of_coordinates([given], [factor * rest], pairs, np.repeat(np.arange(logits.size // size), size))
+
+
+def normal(loc: Array, scale: Array, *, squash: Callable[[Array], Array] = lambda x: x) -> WeakDerivative:
+    mean, deviation = stop((loc, scale))
+    like = loc.shape, loc.dtype
+
+    def pairs(key: Key) -> Pairs:
+        keys = jax.random.split(key, 4)
+        w = deviation * jax.random.weibull_min(keys[0], np.sqrt(2).astype(loc.dtype), 2.0, *like)
+        m = deviation * jax.random.rademacher(keys[1], *like) * jax.random.maxwell(keys[2], *like)
+        inner = m * jax.random.uniform(keys[3], *like)
+        return [(squash(mean + w), squash(mean - w)), (squash(mean + m), squash(mean + inner))]
+
+    return of_coordinates([loc, scale], [1 / (deviation * np.sqrt(2 * np.pi).astype(loc.dtype)), 1 / deviation], pairs)
+
+
+def laplace(loc: Array, scale: Array) -> WeakDerivative:
+    centre, width = stop((loc, scale))
+    like = loc.shape, loc.dtype
+
+    def pairs(key: Key) -> Pairs:
+        keys = jax.random.split(key)
+        away, e, more = jax.random.exponential(keys[0], (3, *loc.shape), loc.dtype)
+        side = width * jax.random.rademacher(keys[1], *like)
+        return [(centre + width * away, centre - width * away), (centre + side * (e + more), centre + side * e)]
+
+    return of_coordinates([loc, scale], [1 / (2 * width), 1 / width], pairs)
+
+
+def exponential(rate: Array) -> WeakDerivative:
+    def pairs(key: Key) -> Pairs:
+        e, more = jax.random.exponential(key, (2, *rate.shape), rate.dtype)
+        return [(e / stop(rate), (e + more) / stop(rate))]
+
+    return of_coordinates([rate], [1 / rate], pairs)
+
+
+def gamma(concentration: Array, rate: Array) -> WeakDerivative:
+    a = guard(concentration, order=0, message=SHAPE.format(law="Gamma", other="rate"))
+
+    def pairs(key: Key) -> Pairs:
+        keys = jax.random.split(key)
+        x = jnp.exp(jax.random.loggamma(keys[0], stop(a), dtype=rate.dtype)) / stop(rate)
+        return [(x, x + jax.random.exponential(keys[1], rate.shape, rate.dtype) / stop(rate))]
+
+    return of_coordinates([rate], [a / rate], pairs)
+
+
+def weibull(concentration: Array, scale: Array) -> WeakDerivative:
+    a = guard(concentration, order=0, message=SHAPE.format(law="Weibull", other="scale"))
+
+    def pairs(key: Key) -> Pairs:
+        e, more = jax.random.exponential(key, (2, *scale.shape), scale.dtype)
+        return [tuple(stop(scale) * jnp.power(t, 1 / stop(a)) for t in (e + more, e))]
+
+    return of_coordinates([scale], [a / scale], pairs)
+
+
+def _largest(x: Array) -> Array:
+    """Where the largest is, along the last axis, which is kept."""
+    return jnp.argmax(x, axis=-1, keepdims=True).astype(jnp.int32)
+
+
+def _success(field: Array, in_logits: bool) -> Array:
+    return jax.nn.sigmoid(stop(field)) if in_logits else stop(field)
+
+
+def _slope(field: Array, in_logits: bool) -> Array:
+    """The derivative of p in the field."""
+    return jax.nn.sigmoid(field) * jax.nn.sigmoid(-field) if in_logits else jnp.ones_like(field)
