@@ -61,6 +61,8 @@ from jax_scorefn.estimators import gumbel_softmax as gumbel_softmax
 from jax_scorefn.estimators import gumbel_softmax_grad as gumbel_softmax_grad
 from jax_scorefn.estimators import iwae as iwae
 from jax_scorefn.estimators import iwae_grad as iwae_grad
+from jax_scorefn.estimators import measure_valued as measure_valued
+from jax_scorefn.estimators import measure_valued_grad as measure_valued_grad
 from jax_scorefn.estimators import pathwise as pathwise
 from jax_scorefn.estimators import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators import rao_blackwell as rao_blackwell

@@ -28,6 +28,8 @@ class Case:
     exact_options: tuple[tuple[str, int], ...] = ()
     exact_rtol: float = 2e-5
     objective: Callable[[Any, Any], Any] | None = None
+    shape: tuple[str, ...] = ()
+    """Parameters in which the law has no weak derivative."""
 
     def f(self, x, params):
         """Smooth in x, different in each coordinate, and dependent on the parameters."""
@@ -35,12 +37,22 @@ class Case:
             return self.objective(x, params)
         return objective(x, params)
 
-    def oracle(self, held=False):
-        """``params -> E[f]`` in float64; with ``held``, f's own dependence on the parameters is not differentiated."""
-        f = lambda x, p: self.f(x, jax.lax.stop_gradient(p) if held else p)
+    def family_for(self, estimator):
+        """The family, whose shapes are not differentiated if the estimator cannot."""
+        if estimator not in HOLD_SHAPE or not self.shape:
+            return self.family
+        hold = lambda p: {name: jax.lax.stop_gradient(leaf) if name in self.shape else leaf for name, leaf in p.items()}
+        return sf.family(lambda p: self.family.at(hold(p)))
+
+    def oracle(self, estimator=None):
+        """``params -> E[f]`` in float64, with the derivatives that an estimator can see."""
+        f, family = (
+            lambda x, p: self.f(x, jax.lax.stop_gradient(p) if estimator in HOLD_F else p),
+            self.family_for(estimator),
+        )
         if self.support is not None:
-            return sf.testing.enumerate_expectation(f, self.family, self.support)
-        return sf.testing.quadrature_expectation(f, self.family, self.intervals, panels=self.panels, nodes=8)
+            return sf.testing.enumerate_expectation(f, family, self.support)
+        return sf.testing.quadrature_expectation(f, family, self.intervals, panels=self.panels, nodes=8)
 
 
 def objective(x, params):
@@ -108,6 +120,7 @@ CASES: dict[str, Case] = {
         panels=800,
         exact_options=(("num_nodes", 128),),
         exact_rtol=1e-4,
+        shape=("a",),
     ),
     "Gamma": Case(
         sf.Gamma,
@@ -117,6 +130,7 @@ CASES: dict[str, Case] = {
         panels=400,
         exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
+        shape=("a",),
     ),
     "Uniform": Case(
         sf.Uniform,
@@ -203,13 +217,21 @@ HOLD_F = ("vargrad",)
 """Estimators that drop f's own dependence on the parameters."""
 LOG_TARGET = ("sticking_the_landing", "iwae")
 """Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them too."""
+HOLD_SHAPE = ("measure_valued",)
+"""Estimators that raise where a law's shape is differentiated."""
+
+
+def truth(name: str, estimator: str | None = None, hessian: bool = False) -> tuple[Any, ...]:
+    """Exact value and gradient (and Hessian) of a case, of which an estimator may see less than all."""
+    sees_less = estimator in HOLD_F or (estimator in HOLD_SHAPE and CASES[name].shape)
+    return _truth(name, estimator if sees_less else None, hessian)
 
 
 @functools.cache
-def truth(name: str, held: bool = False, hessian: bool = False) -> tuple[Any, ...]:
-    """Exact value and gradient (and Hessian) of a case, computed in float64, as numpy."""
+def _truth(name: str, estimator: str | None, hessian: bool) -> tuple[Any, ...]:
+    """In float64, as numpy."""
     with jax.enable_x64(True):
-        params, oracle = params_of(name, jnp.float64), CASES[name].oracle(held)
+        params, oracle = params_of(name, jnp.float64), CASES[name].oracle(estimator)
         found = jax.jit(jax.value_and_grad(oracle))(params)
         return jax.device_get((*found, jax.jit(jax.hessian(oracle))(params)) if hessian else found)
 
@@ -232,6 +254,7 @@ def loss_of(name: str, estimator: str, **options):
         held = jax.lax.stop_gradient(params)
         own = held if estimator in HOLD_F else params
         log_q = lambda x: case.family(held, x) if estimator in LOG_TARGET else 0.0
-        return record.function(lambda x: case.f(x, own) + log_q(x), case.family, params, key, **options)
+        family = case.family_for(estimator)
+        return record.function(lambda x: case.f(x, own) + log_q(x), family, params, key, **options)
 
     return loss

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, HOLD_F, loss_of, params_of, truth
+from cases import CASES, loss_of, params_of, truth
 
 import jax_scorefn as sf
 from jax_scorefn import distributions
@@ -19,7 +19,7 @@ SAMPLING = {
     for name in (
         "score_function", "pathwise", "double_control_variate", "vargrad", "arm", "disarm", "arms", "rao_blackwell", "sum_and_sample",
         "unordered_set", "disarm_categorical", "rebar", "relax", "rodeo", "gumbel_softmax", "straight_through", "gumbel_rao", "reinmax",
-        "sticking_the_landing",
+        "sticking_the_landing", "measure_valued",
     )
 } | {"iwae": {"num_samples": 8, "num_particles": 1}}  # fmt: skip
 BIASED = {name for name, record in sf.ESTIMATORS.items() if record.bias is sf.Bias.BIASED}
@@ -39,6 +39,7 @@ FEW = {
     "rao_blackwell": ("Categorical",), "sum_and_sample": ("Binomial",), "unordered_set": ("Autoregressive",),
     "disarm_categorical": ("OneHotCategorical",), "rebar": ("OneHotCategorical",), "relax": ("Binomial",), "rodeo": ("OneHotCategorical",),
     "sticking_the_landing": ("TanhNormal",), "iwae": ("Categorical",),
+    "measure_valued": ("Normal",),
 }  # fmt: skip
 
 
@@ -73,13 +74,15 @@ def _covering():
 @pytest.mark.statistical
 @pytest.mark.parametrize(("name", "estimator", "dtype"), list(_covering()))
 def test_value_and_gradient_are_unbiased(name, estimator, dtype):
-    exact = truth(name, estimator in HOLD_F)
+    exact = truth(name, estimator)
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)
         loss = jax.value_and_grad(loss_of(name, estimator, **OPTIONS[estimator]))
         runs = sf.testing.replicate(lambda key: loss(params, key), jax.random.key(7), REPLICATES, batch=REPLICATES)
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(runs))
-        sf.testing.assert_unbiased(runs, exact, precision=PRECISION, name=f"{estimator} on {name}")
+        # An estimate may have no variance, and then it has more digits than the oracle.
+        rounding = max(64 * float(jnp.finfo(dtype).eps), 1e-12)
+        sf.testing.assert_unbiased(runs, exact, precision=PRECISION, rounding=rounding, name=f"{estimator} on {name}")
 
 
 @pytest.mark.slow
@@ -208,7 +211,7 @@ def test_orders_are_those_of_the_registry(estimator):
     loss = loss_of(name, estimator, **{"num_samples": 64} if estimator in SAMPLING else {})
     params, derivative = params_of(name, jnp.float32), loss
     if record.orders >= 2:
-        exact = truth(name, estimator in HOLD_F, hessian=True)[2]
+        exact = truth(name, estimator, hessian=True)[2]
         runs = sf.testing.replicate(lambda key: jax.hessian(loss)(params, key), jax.random.key(5), 4000, batch=2000)
         sf.testing.assert_unbiased(runs, exact, precision=0.08)
     if record.orders < 5:

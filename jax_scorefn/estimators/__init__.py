@@ -19,6 +19,8 @@ from jax_scorefn.estimators._gumbel_softmax import gumbel_softmax as gumbel_soft
 from jax_scorefn.estimators._gumbel_softmax import gumbel_softmax_grad as gumbel_softmax_grad
 from jax_scorefn.estimators._iwae import iwae as iwae
 from jax_scorefn.estimators._iwae import iwae_grad as iwae_grad
+from jax_scorefn.estimators._measure_valued import measure_valued as measure_valued
+from jax_scorefn.estimators._measure_valued import measure_valued_grad as measure_valued_grad
 from jax_scorefn.estimators._pathwise import pathwise as pathwise
 from jax_scorefn.estimators._pathwise import pathwise_grad as pathwise_grad
 from jax_scorefn.estimators._rao_blackwell import rao_blackwell as rao_blackwell
