@@ -64,8 +64,8 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
       TypeError, ValueError: when traced, for a law without a weak derivative, a concentration of Gamma or Weibull that is
         differentiated, more ``coordinates`` than there are parameters, and for what ``score_function`` refuses.
 
-    Bias: none to first order; a second derivative raises. Cost: S (1 + 2 P) evaluations of f, or S (1 + 2 k); memory of the variants
-    of ``chunk_size`` draws, and P numbers for each draw.
+    Bias: none to first order; a second derivative raises. Cost: S (1 + 2 P) evaluations of f, or S (1 + 2 k), and a :func:`black_box`
+    is called twice for each chunk; memory of the variants of ``chunk_size`` draws, and P numbers for each draw.
 
     Example:
       >>> import jax, jax_scorefn as sf
