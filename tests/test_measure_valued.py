@@ -174,11 +174,11 @@ def test_a_step_of_normal_draws_whose_means_a_network_makes():
     f = lambda x: jnp.all(x > 0.0)  # a bool
     w = jnp.array([0.3, -0.8, 0.5, 0.7])
     run = jax.value_and_grad(lambda w, key: sf.measure_valued(f, family, w, key, num_samples=8))
-    runs = replicate(lambda key: run(w, key), jax.random.key(4), 20_000, batch=20_000)
+    runs = replicate(lambda key: run(w, key), jax.random.key(4), 10_000, batch=10_000)
     exact = jax.value_and_grad(lambda w: jnp.prod(jax.scipy.stats.norm.cdf(network(w) * jnp.exp(-w[0]))))(w)
-    assert_unbiased(runs, exact, precision=0.01)
+    assert_unbiased(runs, exact, precision=0.015)
     with pytest.raises(AssertionError, match="is biased"):
-        assert_unbiased(1.1 * runs[1], exact[1], precision=0.011)
+        assert_unbiased(1.1 * runs[1], exact[1], precision=0.018)
 
 
 # Known variances
