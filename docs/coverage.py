@@ -20,6 +20,7 @@ MODULES = ["jax_scorefn"] + [
     for name in (
         "baselines",
         "control_variates",
+        "diagnostics",
         "distributions",
         "policy_gradient",
         "programs",

@@ -11,6 +11,7 @@ An estimator is a function whose value estimates E[f(x)] and whose derivatives e
 
 from jax_scorefn import baselines as baselines
 from jax_scorefn import control_variates as control_variates
+from jax_scorefn import diagnostics as diagnostics
 from jax_scorefn import distributions as distributions
 from jax_scorefn import policy_gradient as policy_gradient
 from jax_scorefn import programs as programs
@@ -18,6 +19,7 @@ from jax_scorefn import schemes as schemes
 from jax_scorefn import testing as testing
 from jax_scorefn import training as training
 from jax_scorefn._surrogate import magic_box as magic_box
+from jax_scorefn.diagnostics import audit as audit
 from jax_scorefn.distributions import Autoregressive as Autoregressive
 from jax_scorefn.distributions import Bernoulli as Bernoulli
 from jax_scorefn.distributions import Beta as Beta

@@ -223,10 +223,8 @@ class Binomial(_Odds):
     def choices(self) -> Choices:
         nodes, known = self._nodes(0, None)
         shape = nodes.shape[1:]
-        log_probs, probs = (
-            None if p is None else jnp.moveaxis(p, 0, -1) for p in (self._log_prob(nodes), known.get("probs"))
-        )
-        return numbered(log_probs, probs, lambda option: option.reshape(shape))
+        probs = jnp.moveaxis(known["probs"], 0, -1) if known else None
+        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), probs, lambda option: option.reshape(shape))
 
 
 @law()

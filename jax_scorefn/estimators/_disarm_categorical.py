@@ -57,7 +57,7 @@ def disarm_categorical(f, logp, params, key, *, num_samples=64, tree="stick", ke
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
-      >>> f, logits = lambda x: jnp.mean((x - 1.0) ** 2), jnp.tile(jnp.array([2.0, 1.0, 0.0, 0.0]), (10, 1))
+      >>> f, logits = lambda x: jnp.mean((x - 1) ** 2), jnp.tile(jnp.array([2.0, 1.0, 0.0, 0.0]), (10, 1))
       >>> def spread(estimator):
       ...     grads = jax.vmap(lambda key: estimator(f, die, logits, key, num_samples=2))
       ...     return grads(jax.random.split(jax.random.key(0), 1000)).std(axis=0).mean()

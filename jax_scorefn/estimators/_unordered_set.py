@@ -67,7 +67,7 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
-      >>> f = lambda x: (x - 2.0) ** 2
+      >>> f = lambda x: (x - 2) ** 2
       >>> def spread(estimator, **options):
       ...     grads = jax.vmap(lambda key: estimator(f, die, jnp.zeros(6), key, num_samples=4, **options))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()

@@ -1,0 +1,124 @@
+"""What an audit holds estimators against: an exact gradient where there is one, else a long run on keys of its own.
+
+Exact is a sum over a finite support, or a quadrature whose answers with n and with 2 n nodes agree to within the error that is to be
+resolved: fixed nodes cannot know where an f jumps, and then they do not agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn._trees import is_float
+from jax_scorefn.diagnostics._moments import gradient_moments
+from jax_scorefn.distributions import Distribution, Family
+from jax_scorefn.estimators import exact, score_function
+from jax_scorefn.typing import Capability, Key, Params, PyTree
+
+NODES = (32, 64)
+MOST_POINTS = 2**14
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A gradient to be held against.
+
+    Attributes:
+      gradient: a pytree of float64 arrays, None in place of what is not a float.
+      error: standard errors, or what a quadrature was seen to be off; None where it is exact.
+      how: in words.
+      points: evaluations of f that ``exact`` takes for it; None where it cannot be had so.
+    """
+
+    gradient: PyTree
+    error: PyTree | None
+    how: str
+    points: int | None
+
+
+def floats(tree: PyTree) -> PyTree:
+    """The float leaves as float64, None in place of the others."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if is_float(leaf) else None, tree)
+
+
+def _grad(estimator: Any, of_params: Any, logp: Family, params: Params, key: Any, **options: Any) -> PyTree:
+    loss = lambda p: estimator(of_params(p), logp, p, key, **options)
+    return jax.grad(loss, allow_int=True)(params)
+
+
+def find(of_params: Any, logp: Family, law: Distribution, params: Params, key: Key, evaluations: int) -> Reference:
+    """The best reference for a family and ``of_params: params -> f``; a sampled one takes this many evaluations of f."""
+    if Capability.FINITE in law.capabilities and (points := _points(law)) is not None:
+        return Reference(_exact(of_params, logp, params, points), None, f"the sum over all {points} outcomes", points)
+    if law.capabilities & (Capability.QUADRATURE | Capability.SUPPORT):
+        found = _series(of_params, logp, law, params) if Capability.SUPPORT in law.capabilities else None
+        found = found or _quadrature(of_params, logp, law, params)
+        if found is not None:
+            return found
+    num_samples = 64
+    moments = jax.jit(
+        lambda key: gradient_moments(
+            lambda p, k: _grad(score_function, of_params, logp, p, k, num_samples=num_samples),
+            params, key, num_replicates=max(200, evaluations // num_samples), chunk_size=200,
+        )
+    )(key)  # fmt: skip
+    moments = jax.device_get(moments)
+    count = int(moments.count) * num_samples
+    how = f"{count} draws of score_function on keys of their own"
+    return Reference(floats(moments.mean), floats(moments.standard_error), how, None)
+
+
+def _exact(of_params: Any, logp: Family, params: Params, points: int, **options: Any) -> PyTree:
+    return floats(
+        jax.jit(lambda p: _grad(exact, of_params, logp, p, None, max_points=max(points, 1), **options))(params)
+    )
+
+
+def _points(law: Distribution, **options: Any) -> int | None:
+    """Number of points of the law's grid; None where there are too many."""
+    try:
+        grid = jax.eval_shape(lambda: law.grid(max_points=MOST_POINTS, **options))
+    except ValueError:
+        return None
+    return grid.log_probs.shape[0]
+
+
+def _series(of_params: Any, logp: Family, law: Distribution, params: Params) -> Reference | None:
+    """A support without an end, cut where next to nothing is left."""
+    if Capability.MOMENTS not in law.capabilities or Capability.QUADRATURE in law.capabilities:
+        return None
+    mean, spread = law.mean(), law.covariance_times(jax.tree.map(jnp.ones_like, law.mean()))
+    reach = max(
+        float(jnp.max(m + 12 * jnp.sqrt(v)) + 12)
+        for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(spread), strict=True)
+    )
+    if not np.isfinite(reach) or (points := _points(law, max_value=int(reach))) is None:
+        return None
+    gradient = _exact(of_params, logp, params, points, max_value=int(reach))
+    return Reference(gradient, None, f"the sum over {points} outcomes, up to {int(reach)}", points)
+
+
+def _quadrature(of_params: Any, logp: Family, law: Distribution, params: Params) -> Reference | None:
+    """Both quadratures, where they agree; the distance between them is the error."""
+    if any(_points(law, num_nodes=n) is None for n in NODES):
+        return None
+    try:
+        coarse, fine = (_exact(of_params, logp, params, _points(law, num_nodes=n) or 1, num_nodes=n) for n in NODES)
+    except (TypeError, ValueError):
+        return None
+    leaves = list(zip(jax.tree.leaves(coarse), jax.tree.leaves(fine), strict=True))
+    scale = max(float(np.max(np.abs(b), initial=0)) for _, b in leaves)
+    if not all(np.all(np.abs(a - b) <= AGREE * max(scale, 1e-30)) for a, b in leaves):
+        return None
+    error = jax.tree.map(lambda a, b: np.abs(a - b), coarse, fine)
+    return Reference(
+        fine, error, f"a quadrature: {NODES[0]} and {NODES[1]} nodes agree", _points(law, num_nodes=NODES[1])
+    )
+
+
+AGREE = 1e-3
+"""How far the two quadratures may be apart, as a share of the largest entry. What is left counts as the reference's error."""

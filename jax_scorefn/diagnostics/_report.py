@@ -1,0 +1,279 @@
+"""What an audit found, to be printed, plotted, or read by a program."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_scorefn.diagnostics._check import say
+from jax_scorefn.diagnostics._moments import Moments
+from jax_scorefn.diagnostics._reference import Reference
+from jax_scorefn.diagnostics._verdict import Judgement, Verdict
+from jax_scorefn.typing import Bias
+
+NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
+NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
+NOTHING_GOOD = "No estimator passed the audit; see the verdicts: {verdicts}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One estimator in an audit.
+
+    Attributes:
+      name: its label.
+      judgement: its bias, as measured; None if it failed.
+      moments: of its gradient, a pytree like the parameters.
+      cosine_moments: of the cosine between one gradient and the reference.
+      evaluations: evaluations of f in one gradient, counted.
+      seconds: median time of one compiled gradient.
+      first_seconds: time of the first call, compilation included.
+      declared: the bias that the registry declares for it; None for a function of one's own.
+      orders: the order of derivative up to which it is right, as declared.
+      failed: why it could not be run; None if it could.
+    """
+
+    name: str
+    judgement: Judgement | None
+    moments: Moments | None = None
+    cosine_moments: Moments | None = None
+    evaluations: int = 0
+    seconds: float = math.nan
+    first_seconds: float = math.nan
+    declared: Bias | None = None
+    orders: float = 1
+    failed: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """A :class:`Verdict`, or "failed"."""
+        return "failed" if self.judgement is None else self.judgement.verdict
+
+    @property
+    def message(self) -> str:
+        """The verdict in a sentence."""
+        return f"{self.name}: {self.failed}" if self.judgement is None else say(self.judgement, self.name)
+
+    @property
+    def z(self) -> float:
+        """The largest |bias| in standard errors, with its sign."""
+        if self.judgement is None or not self.judgement.z.size:
+            return math.nan
+        return float(self.judgement.z[np.argmax(np.abs(self.judgement.z))])
+
+    def _flat(self, name: str) -> np.ndarray:
+        leaves = jax.tree.leaves(getattr(self.moments, name))
+        return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+
+    @property
+    def variance(self) -> float:
+        """Variance of one gradient, summed over the coordinates."""
+        return math.nan if self.moments is None else float(self._flat("variance").sum())
+
+    @property
+    def variance_error(self) -> float:
+        """Standard error of ``variance``, as if coordinates varied together (an upper bound)."""
+        return math.nan if self.moments is None else float(self._flat("variance_standard_error").sum())
+
+    @property
+    def largest_variance(self) -> float:
+        """Variance of the noisiest coordinate."""
+        return math.nan if self.moments is None else float(self._flat("variance").max())
+
+    @property
+    def snr(self) -> float:
+        """Norm of the mean gradient over the standard deviation of one."""
+        if self.moments is None:
+            return math.nan
+        return float(np.linalg.norm(self._flat("mean")) / max(math.sqrt(self.variance), 1e-300))
+
+    @property
+    def cosine(self) -> float:
+        """Mean cosine between one gradient and the reference."""
+        return math.nan if self.cosine_moments is None else float(self.cosine_moments.mean)
+
+    @property
+    def nonfinite(self) -> int:
+        """Replicates with a number that is not finite."""
+        return 0 if self.moments is None else int(self._flat("nonfinite").max())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
+        names = ("z", "variance", "variance_error", "largest_variance", "snr", "cosine", "nonfinite")
+        return {
+            "name": self.name, "verdict": str(self.verdict), "message": self.message,
+            "declared": None if self.declared is None else str(self.declared), "evaluations": self.evaluations,
+            "seconds": self.seconds, "first_seconds": self.first_seconds,
+            "replicates": 0 if self.moments is None else int(self.moments.count),
+            "variance_times_seconds": self.variance * self.seconds, "variance_times_evaluations": self.variance * self.evaluations,
+            **{name: getattr(self, name) for name in names},
+        }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditReport:
+    """What :func:`audit` returns.
+
+    Attributes:
+      rows: one for each estimator that was measured, in the order of the audit.
+      missing: estimators that were not, with what they need.
+      reference: what all were held against.
+      num_samples: draws in one call.
+      seconds: how long the audit took.
+      stopped: why it ended early; None if it did not.
+      false_alarm: probability that any unbiased estimator is called biased.
+    """
+
+    rows: tuple[Row, ...]
+    missing: dict[str, str]
+    reference: Reference
+    num_samples: int
+    seconds: float
+    stopped: str | None
+    false_alarm: float
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of an estimator."""
+        found = {row.name: row for row in self.rows}
+        if name not in found:
+            raise KeyError(f"{name}: {self.missing.get(name, 'not in this audit')}")
+        return found[name]
+
+    def ranked(self, by: str = "evaluations") -> list[Row]:
+        """What passed and declares no bias, the least variance for its cost first: ``by`` "evaluations" of f or "seconds"."""
+        if by not in ("evaluations", "seconds"):
+            raise ValueError(f'Estimators are ranked by "evaluations" or by "seconds", not by {by!r}.')
+        good = [row for row in self.rows if row.verdict == Verdict.UNBIASED and row.declared is not Bias.BIASED]
+        return sorted(good, key=lambda row: row.variance * getattr(row, by))
+
+    @property
+    def recommended(self) -> str | None:
+        """The unbiased estimator with the least variance times evaluations of f; None if none passed.
+
+        Where the measurement cannot tell several from the best one, it is the one among them that is right to the highest order.
+        """
+        ranked = self.ranked()
+        if not ranked:
+            return None
+        best = ranked[0]
+
+        def is_as_good(row: Row) -> bool:
+            a, b = best.variance * best.evaluations, row.variance * row.evaluations
+            return b - a <= 2 * math.hypot(best.variance_error * best.evaluations, row.variance_error * row.evaluations)
+
+        return max((row for row in ranked if is_as_good(row)), key=lambda row: row.orders).name
+
+    def num_samples_for(self, standard_error: float, name: str | None = None) -> int:
+        """How many draws give every coordinate at most this standard error, by the recommended estimator or another."""
+        name = name or self.recommended
+        if name is None:
+            raise ValueError(NOTHING_GOOD.format(verdicts=", ".join(f"{r.name} {r.verdict}" for r in self.rows)))
+        needed = self.num_samples * self[name].largest_variance / standard_error**2
+        return max(1, math.ceil(needed - 1e-9))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers and strings, for json."""
+        return {
+            "recommended": self.recommended,
+            "num_samples": self.num_samples,
+            "reference": self.reference.how,
+            "exact_points": self.reference.points,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+            "rows": [row.to_dict() for row in self.rows],
+            "missing": dict(self.missing),
+        }
+
+    def _table(self) -> Any:
+        try:
+            from rich.table import Table
+        except ImportError as error:
+            raise ImportError(NEEDS_RICH) from error
+        table = Table(title=f"{self.num_samples} draws in each call; held against {self.reference.how}")
+        for name, justify in (
+            ("estimator", "left"), ("verdict", "left"), ("z", "right"), ("variance", "right"), ("SNR", "right"), ("cosine", "right"),
+            ("evaluations", "right"), ("time", "right"), ("first call", "right"), ("variance x evaluations", "right"),
+            ("variance x time", "right"),
+        ):  # fmt: skip
+            table.add_column(name, justify=justify)
+        for row in sorted(self.rows, key=lambda row: (row.verdict != Verdict.UNBIASED, row.variance * row.evaluations)):
+            style = "bold" if row.name == self.recommended else "dim" if row.verdict != Verdict.UNBIASED else ""
+            if row.judgement is None:
+                table.add_row(row.name, "failed", style=style)
+                continue
+            cells = (
+                f"{row.z:.1f}", f"{row.variance:.3g} +- {row.variance_error:.1g}", f"{row.snr:.2f}", f"{row.cosine:.2f}",
+                str(row.evaluations), f"{1e6 * row.seconds:.0f} us", f"{row.first_seconds:.2f} s",
+                f"{row.variance * row.evaluations:.3g}", f"{row.variance * row.seconds:.2g} s",
+            )  # fmt: skip
+            table.add_row(row.name, str(row.verdict), *cells, style=style)
+        return table
+
+    def notes(self) -> list[str]:
+        """What the table does not say."""
+        lines = []
+        if self.recommended is not None:
+            lines.append(f"Recommended: {self.recommended}, the least variance for its evaluations of f.")
+        else:
+            lines.append("Nothing passed.")
+        if self.reference.points is not None:
+            lines.append(f"exact is affordable here: {self.reference.points} evaluations of f, and no noise.")
+        lines += [row.message for row in self.rows if row.verdict not in (Verdict.UNBIASED,)]
+        lines += [f"{name} {reason}." for name, reason in self.missing.items()]
+        lines += [f"The audit was {self.stopped}."] if self.stopped else []
+        return lines
+
+    def __str__(self) -> str:
+        """The table and the notes, as text."""
+        try:
+            from rich.console import Console
+        except ImportError as error:
+            raise ImportError(NEEDS_RICH) from error
+        out = io.StringIO()
+        console = Console(file=out, width=170, highlight=False, markup=False)
+        console.print(self._table())
+        for line in self.notes():
+            console.print(line)
+        return out.getvalue()
+
+    def _repr_html_(self) -> str:
+        """The table and the notes, for a notebook."""
+        from rich.console import Console
+
+        console = Console(record=True, file=io.StringIO(), width=170, highlight=False, markup=False)
+        console.print(self._table())
+        for line in self.notes():
+            console.print(line)
+        return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.3">{code}</pre>')
+
+    def plot(self) -> Any:
+        """Variance against evaluations of f and against time, a matplotlib figure: low and left is good, hollow did not pass."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError(NEEDS_MATPLOTLIB) from error
+        figure = Figure(figsize=(10, 4.2), layout="constrained")
+        rows = [row for row in self.rows if row.judgement is not None and row.variance > 0]
+        for axes, attribute, label in zip(
+            figure.subplots(1, 2, sharey=True),
+            ("evaluations", "seconds"),
+            ("evaluations of f", "seconds for one gradient"),
+            strict=True,
+        ):
+            for j, row in enumerate(rows):
+                passed = row.verdict == Verdict.UNBIASED
+                color = f"C{j % 10}"
+                axes.errorbar(
+                    getattr(row, attribute), row.variance, yerr=row.variance_error, fmt="o" if j < 10 else "s", color=color,
+                    markerfacecolor=color if passed else "none", label=row.name if passed else f"{row.name} ({row.verdict})",
+                )  # fmt: skip
+            axes.set(xscale="log", yscale="log", xlabel=label)
+            axes.grid(alpha=0.3)
+        figure.axes[0].set_ylabel(f"variance, {self.num_samples} draws")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        return figure

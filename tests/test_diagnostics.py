@@ -1,0 +1,346 @@
+"""Moments in any split, verdicts that do not cry wolf, planted faults that are found, and audits that recommend the right thing."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import jax_scorefn as sf
+from jax_scorefn.diagnostics import Moments, Verdict, _verdict
+
+RNG = np.random.default_rng(0)
+COIN = sf.family(lambda l: sf.Bernoulli(logits=l))
+NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+
+
+@pytest.mark.parametrize("sizes", [(1000,), (1, 999), (400, 350, 250), tuple([10] * 100)])
+def test_moments_are_those_of_all_at_once(sizes):
+    """In float64, against scipy; an offset of 1e6 is no matter, and a twin that forgets a term fails."""
+    with jax.enable_x64(True):
+        data = {"a": RNG.gamma(0.5, size=(1000, 3)) + 1e6, "b": RNG.normal(size=1000)}
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(Moments.of(jax.tree.map(lambda x, i=start, n=size: jnp.asarray(x[i : i + n]), data)))
+            start += size
+        total = functools.reduce(Moments.merge, parts)
+        stacked = Moments.merge_all(jax.tree.map(lambda *xs: jnp.stack(xs), *parts))
+        for moments in (total, stacked):
+            for name, x in data.items():
+                assert moments.count == 1000
+                np.testing.assert_allclose(moments.mean[name], x.mean(axis=0), rtol=1e-12)
+                np.testing.assert_allclose(moments.variance[name], x.var(axis=0, ddof=1), rtol=1e-6)
+                np.testing.assert_allclose(moments.skewness[name], scipy.stats.skew(x), rtol=1e-5, atol=1e-8)
+                np.testing.assert_allclose(moments.kurtosis[name], scipy.stats.kurtosis(x, fisher=False), rtol=1e-5)
+                np.testing.assert_allclose(
+                    moments.standard_error[name], x.std(axis=0, ddof=1) / np.sqrt(1000), rtol=1e-6
+                )
+
+
+def test_gradient_moments_stream_and_merge():
+    """Chunks of any size give the same; so do halves on two devices; leaves that are not floats are left out."""
+    params = {"l": jnp.array([0.3, -1.0]), "n": 3}
+    family = sf.family(lambda p: sf.Bernoulli(logits=p["l"]))
+    grad = lambda p, key: sf.score_function_grad(lambda b: jnp.sum(b) ** 2, family, p, key, num_samples=4)
+    run = lambda size: sf.diagnostics.gradient_moments(
+        grad, params, jax.random.key(0), num_replicates=100, chunk_size=size
+    )
+    with jax.debug_key_reuse(False):
+        whole, *others = jax.jit(lambda: [run(size) for size in (100, 32, 7)])()
+    for other in others:
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), other, whole)
+    assert whole.mean["n"] is None and whole.mean["l"].shape == (2,)
+    data = jnp.asarray(RNG.normal(size=(8, 50, 2)), jnp.float32)
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("x")
+    merged = jax.jit(
+        jax.shard_map(
+            lambda x: Moments.merge_all(jax.lax.all_gather(Moments.of(x[0]), "x")),
+            mesh=mesh, in_specs=spec, out_specs=jax.sharding.PartitionSpec(), check_vma=False,
+        )
+    )(data)  # fmt: skip
+    np.testing.assert_allclose(merged.variance, np.asarray(data).reshape(-1, 2).var(axis=0, ddof=1), rtol=1e-5)
+    with pytest.raises(ValueError, match="at least 2 replicates"):
+        sf.diagnostics.gradient_moments(grad, params, jax.random.key(0), num_replicates=1)
+
+
+def test_ratios_and_effective_sample_sizes():
+    moments = Moments.of(jnp.array([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0]]))
+    np.testing.assert_allclose(sf.diagnostics.snr(moments), [np.sqrt(2), np.inf, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(sf.diagnostics.effective_sample_size(jnp.array([-1e3, -1e3, -np.inf])), 2.0, rtol=1e-6)
+
+
+LAWS = {
+    "normal": (lambda size: RNG.normal(size=size), 0.0),
+    "exponential": (lambda size: RNG.exponential(size=size), 1.0),
+    "lognormal": (lambda size: np.exp(RNG.normal(size=size)), np.exp(0.5)),
+    "heavy lognormal": (lambda size: np.exp(2 * RNG.normal(size=size)), np.exp(2.0)),
+    "score of exp(2x)": (lambda size: (lambda x: np.exp(2 * x) * x)(RNG.normal(size=size)), 2 * np.exp(2.0)),
+    "Student, 3": (lambda size: RNG.standard_t(3, size=size), 0.0),
+    "rare, 1 %": (lambda size: (RNG.random(size) < 0.01) * 1.0, 0.01),
+    "coin": (lambda size: (RNG.random(size) < 0.3) * 1.0, 0.3),
+}
+
+
+def moments_of(x):
+    """In numpy: thousands of small audits."""
+    mean = x.mean(axis=0)
+    d = x - mean
+    powers = [np.sum(d**k, axis=0) for k in (2, 3, 4)]
+    return Moments(np.float64(len(x)), mean, *powers, x.min(axis=0), x.max(axis=0), np.zeros(mean.shape))
+
+
+def verdicts(x, truth, second):
+    """As check_unbiased and audit have it: an alarm has to be raised twice."""
+    first = _verdict.judge(moments_of(x), truth, tests=1, rounding=0.0).verdict
+    if first is Verdict.BIASED and second is not None:
+        again = _verdict.judge(moments_of(second), truth, tests=1, rounding=0.0).verdict
+        return first if again is Verdict.BIASED else Verdict.IMPRECISE
+    return first
+
+
+@pytest.mark.statistical
+def test_an_unbiased_estimate_is_not_called_biased():
+    """3,000 audits of 4 coordinates, each law in turn: none of them is. A plain |z| > 5 would have been, in the tails."""
+    found, plain = [], 0
+    names = list(LAWS)
+    for i in range(3000):
+        draw, mean = LAWS[names[i % len(names)]]
+        n = (100, 300, 1000)[(i // len(names)) % 3]
+        x, second = (draw((n, 4)) for _ in range(2))
+        found.append(verdicts(x, np.full(4, mean), second))
+        with np.errstate(divide="ignore"):
+            plain += np.any(np.abs(x.mean(axis=0) - mean) > 5 * x.std(axis=0) / np.sqrt(n))
+    assert found.count(Verdict.BIASED) == 0 and plain > 50
+
+
+@pytest.mark.statistical
+def test_verdicts_are_what_they_say():
+    n, (normal, _), (heavy, heavy_mean) = 1000, LAWS["normal"], LAWS["score of exp(2x)"]
+    assert verdicts(1 + 0.1 * normal((n, 4)), np.ones(4), None) is Verdict.UNBIASED
+    assert verdicts(1 + 10 * normal((n, 4)), np.ones(4), None) is Verdict.IMPRECISE
+    assert verdicts(1.05 + 0.1 * normal((n, 4)), np.ones(4), None) is Verdict.BIASED
+    tails = [verdicts(heavy((100, 1)), np.full(1, heavy_mean), None) for _ in range(200)]
+    assert tails.count(Verdict.HEAVY_TAILED) > 190
+    spoiled = Moments.of(jnp.array([1.0, jnp.nan, 2.0]))
+    assert _verdict.judge(jax.device_get(spoiled), 1.0).verdict is Verdict.NOT_FINITE
+    off = np.array([0.0, 0.4])  # what never varies, and is off: enough replicates say so
+    assert verdicts(np.zeros((1000, 2)), np.zeros(2), None) is Verdict.UNBIASED
+    assert verdicts(np.zeros((1000, 2)), off, None) is Verdict.BIASED
+    assert verdicts(np.zeros((100, 2)), off, None) is Verdict.IMPRECISE
+
+
+# Estimators written by hand, with and without a fault, on a coin with an f that depends on the parameter.
+
+BITS = jnp.array([0.4, -0.3])
+
+
+def objective(b, params):
+    return (b[0] + 2 * b[1]) ** 2 + params[0] * b[1] + b[0] * params[1] ** 2
+
+
+def truth(params=BITS):
+    return jax.grad(lambda p: sf.exact(lambda b: objective(b, p), COIN, p))(params)
+
+
+def hand_written(params, key, *, num=2, sign=1.0, f_is_held=False, baseline="others", factor=1.0, proposal=None):
+    draw_key, base_key = jax.random.split(key)
+    drawn = COIN.at(jax.lax.stop_gradient(params) if proposal is None else proposal)
+    x = jax.vmap(drawn.sample)(jax.random.split(draw_key, num))
+    if baseline == "same key":
+        base_key = jax.random.clone(draw_key)
+    others = jax.vmap(drawn.sample)(jax.random.split(base_key, num))
+
+    def surrogate(p):
+        own = jax.lax.stop_gradient(p) if f_is_held else p
+        f = jax.vmap(lambda b: objective(b, own))(x)
+        held = jax.lax.stop_gradient(f)
+        if baseline == "others":
+            b = (jnp.sum(held) - held) / (num - 1)
+        elif baseline == "own":
+            b = jnp.mean(held, keepdims=True)
+        else:  # f at draws of the baseline's own, one for each
+            b = jax.lax.stop_gradient(jax.vmap(lambda b: objective(b, p))(others))
+        log_p = jax.vmap(COIN.at(p).log_prob)(x)
+        w = jax.lax.stop_gradient(jax.nn.softmax(log_p - jax.vmap(drawn.log_prob)(x)))  # 1 / num without a proposal
+        return factor * sign * jnp.sum(w * (held - b) * log_p) + jnp.sum(w * f)
+
+    return jax.grad(surrogate)(params)
+
+
+FAULTS = {
+    "the sign is flipped": {"sign": -1.0},
+    "df/dtheta is dropped": {"f_is_held": True},
+    "the mean of all draws is the baseline": {"baseline": "own"},
+    "the baseline has the draws of f": {"baseline": "same key"},
+    "1/S is 1/(S-1)": {"num": 4, "factor": 4 / 3},
+    "weights are normalised over two draws": {"proposal": jnp.array([-1.0, 1.0])},
+}  # fmt: skip
+CHECK = {"num_replicates": 20_000, "chunk_size": 5000}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_found(fault):
+    with jax.debug_key_reuse(False):
+        found = sf.diagnostics.check_unbiased(
+            lambda p, key: hand_written(p, key, **FAULTS[fault]), truth(), BITS, jax.random.key(1), **CHECK
+        )
+    assert found.verdict is Verdict.BIASED and not found and "is biased" in found.message and found.z.shape == (2,)
+
+
+RIGHT = [{}, {"num": 3}, {"num": 8}, {"baseline": "fresh", "num": 4}]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("options", RIGHT)
+def test_what_is_right_passes(options):
+    found = sf.diagnostics.check_unbiased(
+        lambda p, key: hand_written(p, key, **options), truth, BITS, jax.random.key(2), **CHECK
+    )
+    assert found and found.verdict is Verdict.UNBIASED and found.moments.count == 20_000
+
+
+AUDIT = {"budget": 400_000}
+SOME = ["score_function", "disarm", "unordered_set", "rebar", "reinmax", "relax", "pathwise"]
+
+
+@functools.cache
+def audited(name):
+    bits = lambda **options: sf.audit(
+        lambda b: jnp.sum((b - 0.49) ** 2) + b[0] * b[1], COIN, jnp.zeros(3), jax.random.key(0), **options, **AUDIT
+    )
+    problem = {
+        "bits": lambda: bits(),
+        "some": lambda: bits(estimators=SOME),
+        "square": lambda: sf.audit(lambda x: (x + 3) ** 2, NORMAL, 1.0, jax.random.key(1), **AUDIT),
+        "hump": lambda: sf.audit(lambda x: jnp.exp(-(x**2)), NORMAL, 1.0, jax.random.key(2), **AUDIT),
+        "step": lambda: sf.audit(lambda x: jnp.where(x > 0, 1.0, 0.0), NORMAL, 0.3, jax.random.key(3), **AUDIT),
+    }[name]
+    return problem()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("which", ["some", pytest.param("bits", marks=pytest.mark.slow)])
+def test_the_audit_of_bits(which, tmp_path):
+    """Everything unbiased passes or is called noisy; nothing that declares a bias is recommended; plain score is not."""
+    report = audited(which)
+    names = {row.name for row in report.rows}
+    assert {"score_function", "disarm", "unordered_set", "rebar", "reinmax"} <= names
+    for row in report.rows:
+        assert row.declared is sf.Bias.BIASED or row.verdict in ("unbiased", "imprecise"), row.message
+    assert report[report.recommended].declared is sf.Bias.NONE
+    assert [report[n].evaluations for n in ("score_function", "rebar", "reinmax")] == [16, 48, 16]
+    assert report.reference.points == 8 and "needs critic=" in report.missing["relax"] and "pathwise" in report.missing
+    wanted = report.num_samples_for(0.001)
+    assert abs(wanted / (16 * report[report.recommended].largest_variance / 1e-6) - 1) < 0.01 or wanted == 1
+    if which == "bits":
+        plain = report["score_function, no baseline"]
+        assert report.recommended != plain.name and names >= {
+            "rodeo",
+            "gumbel_softmax",
+            "sum_and_sample",
+            "measure_valued",
+        }
+        for better in ("disarm", "unordered_set", "score_function"):
+            assert report[better].variance < plain.variance
+
+    # people and programs can read it
+    text, html = str(report), report._repr_html_()
+    for row in report.rows:
+        assert row.name.split(",")[0] in text and row.name.split(",")[0] in html
+    again = json.loads(json.dumps(report.to_dict()))
+    assert again["recommended"] == report.recommended and len(again["rows"]) == len(report.rows)
+    assert all(row["seconds"] > 0 and row["first_seconds"] > 0 for row in again["rows"] if row["verdict"] != "failed")
+    report.plot().savefig(tmp_path / "audit.png")
+    assert (tmp_path / "audit.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="ranked by"):
+        report.ranked("luck")
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("name", "recommended"),
+    [
+        pytest.param("square", "pathwise", marks=pytest.mark.slow),
+        pytest.param("hump", "measure_valued", marks=pytest.mark.slow),
+    ],
+)
+def test_the_audit_of_the_normal_table(name, recommended):
+    report = audited(name)
+    assert report.recommended == recommended and "quadrature" in report.reference.how
+    assert all(row.verdict in ("unbiased", "imprecise") for row in report.rows), [row.message for row in report.rows]
+
+
+@pytest.mark.statistical
+def test_pathwise_through_a_jump_is_refused_with_its_z():
+    report = audited("step")
+    assert "on keys of their own" in report.reference.how  # the two quadratures do not agree
+    assert report["pathwise"].verdict == "biased" and report["pathwise"].z < -50
+    assert report["score_function"].verdict == "unbiased" and report.recommended != "pathwise"
+    assert "pathwise is biased" in str(report)
+
+
+@pytest.mark.statistical
+@pytest.mark.slow
+def test_an_elbo_and_an_unnormalised_energy():
+    """F that depends on the parameters; a finite set with an unknown constant."""
+    target = sf.Normal(loc=2.0, scale=0.5)
+    elbo = lambda x, p: target.log_prob(x) - sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])).log_prob(x)
+    family = sf.family(lambda p: sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])))
+    report = sf.audit(elbo, family, {"m": 0.0, "s": 0.0}, jax.random.key(5), budget=1_000_000)
+    assert report["pathwise"].verdict == "unbiased" and report["vargrad"].verdict in ("unbiased", "imprecise")
+    assert report.recommended == "pathwise"
+    dropped = {"mine": lambda f, logp, p, key, num_samples: sf.score_function(
+        lambda x: elbo(x, jax.lax.stop_gradient(p)) + p["m"] * 0.3, logp, p, key, num_samples=num_samples)}  # fmt: skip
+    assert (
+        sf.audit(elbo, family, {"m": 0.0, "s": 0.0}, jax.random.key(6), estimators=dropped)["mine"].verdict == "biased"
+    )
+    energy = sf.family(
+        log_prob=lambda w, x: w * jnp.sum(x[0] * x[1]) + x[2],
+        support=np.array(np.meshgrid(*[[-1.0, 1.0]] * 3)).reshape(3, -1).T,
+    )
+    report = sf.audit(lambda x: x[0] * x[1] * (1 + x[2]), energy, 0.4, jax.random.key(7), budget=1_000_000)
+    assert report["score_function"].verdict == "unbiased" and report.reference.points == 8
+
+
+def test_audits_are_reproducible_and_stop_when_told():
+    few = {"estimators": ["score_function", "disarm"], "budget": 20_000}
+    run = lambda: sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **few)
+    first, second = run(), run()
+    for a, b in zip(first.rows, second.rows, strict=True):
+        assert a.variance == b.variance and a.z == b.z and a.evaluations == b.evaluations
+    stopped = sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), max_seconds=1e-3, **few)
+    assert not stopped.rows and "stopped after 0.001 s, before score_function" in stopped.stopped
+    assert stopped.recommended is None and "stopped after" in str(stopped)
+    with pytest.raises(ValueError, match="No estimator passed the audit"):
+        stopped.num_samples_for(0.1)
+
+
+def test_what_an_estimator_refuses_is_a_row_and_f_that_never_varies_says_nothing():
+    def picky(f, logp, params, key, num_samples):
+        raise RuntimeError("not today\nor ever")
+
+    report = sf.audit(
+        lambda x: jnp.where(x > 40.0, 1.0, 0.0), NORMAL, 0.0, jax.random.key(0), reference=0.3, budget=10_000,
+        estimators={"picky": picky, "score": sf.score_function, "path": sf.pathwise},
+    )  # fmt: skip
+    assert report["picky"].verdict == "failed" and "RuntimeError: not today" in str(report)
+    assert (
+        report["score"].verdict == "imprecise" and report["path"].verdict == "imprecise" and report.recommended is None
+    )
+    with pytest.raises(KeyError, match="not in this audit"):
+        report["disarm"]
+
+
+def test_what_an_audit_refuses():
+    key = jax.random.key(0)
+    with pytest.raises(TypeError, match="audit needs a family"):
+        sf.audit(lambda x: x, lambda x: x, 0.0, key)
+    with pytest.raises(ValueError, match="holds given draws"):
+        sf.audit(lambda x: x, sf.family(log_prob=lambda p, x: -p * x, samples=jnp.ones(3)), 1.0, key)
+    with pytest.raises(ValueError, match="knows no estimator 'reinforce'"):
+        sf.audit(lambda x: x, NORMAL, 0.0, key, estimators=["reinforce"])
