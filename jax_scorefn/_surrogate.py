@@ -78,20 +78,24 @@ def _scale_tangent_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def _departure(x: Array) -> Array:
+    """Value 0, derivative that of x. (x - stop(x) would be NaN where x is infinite.)"""
+    return _mapped_with(jnp.zeros_like(x), x)
+
+
+@_departure.defjvp
+def _departure_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return _departure(x), dx
+
+
 def gradient_path(x: Array, gradient: Array) -> Array:
-    """Value 0, derivative ``sum of gradient * dx`` over the axes of x, the last ones of ``gradient``: a gradient made elsewhere."""
-    spread = jnp.broadcast_to(x.astype(gradient.dtype), gradient.shape)
-    mapped = jnp.sum(_mapped_with(gradient, spread), axis=tuple(range(-x.ndim, 0)))
-    return _mapped_with(jnp.zeros_like(mapped), mapped)
+    """Value 0, derivative ``sum of gradient * dx`` over the axes of x, the last ones of ``gradient``: a gradient made elsewhere.
 
-
-@gradient_path.defjvp
-def _gradient_path_jvp(primals, tangents):
-    (x, gradient), (dx, _) = primals, tangents
-    axes = tuple(range(-x.ndim, 0))
-    return gradient_path(x, gradient), jnp.sum(
-        gradient * jnp.broadcast_to(dx.astype(gradient.dtype), gradient.shape), axis=axes
-    )
+    What the gradient itself depends on may be differentiated too: mixed derivatives are those of the product.
+    """
+    moved = jnp.broadcast_to(_departure(x).astype(gradient.dtype), gradient.shape)
+    return jnp.sum(gradient * moved, axis=tuple(range(-x.ndim, 0)))
 
 
 def score_surrogate(
@@ -103,8 +107,14 @@ def score_surrogate(
     return jnp.mean((values - baselines) * boxes + baselines, axis=0)
 
 
+def where_possible(values: Array, probs: Array) -> Array:
+    """The values (n, ...), with 0 for one that is not finite at an outcome of probability exactly 0: it is no outcome."""
+    return jnp.where(along_draws(stop_gradient(probs) == 0, values) & ~jnp.isfinite(values), 0, values)
+
+
 def weighted_sum(values: Array, weights: Array) -> Array:
     """sum_i w_i f_i with differentiable weights that sum to 1: f is measured from its mean, so a large constant in it cancels."""
+    values = where_possible(values, weights)
     weights = along_draws(weights.astype(values.dtype), values)
     held, first = stop_gradient(weights), values[:1]
     center = stop_gradient(first + jnp.sum(held * (values - first), axis=0, keepdims=True))

@@ -40,6 +40,25 @@ def along_draws(per_draw: Array, like: Array) -> Array:
     return per_draw.reshape(per_draw.shape + (1,) * (like.ndim - 1))
 
 
+def in_explicit_mesh() -> bool:
+    """Whether arrays carry their sharding in their type here: a gather cannot tell how its result is to be sharded then."""
+    return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+
+
+def take_rows(tree: PyTree, index: Array) -> PyTree:
+    """``x[index]`` for every leaf x. In an Explicit mesh by comparing the index with every row."""
+    if not in_explicit_mesh():
+        return jax.tree.map(lambda x: x[index], tree)
+
+    def one(x: Array) -> Array:
+        chosen = index[..., None] == jnp.arange(x.shape[0], dtype=index.dtype).reshape((1,) * index.ndim + (-1,))
+        rows = x.reshape((1,) * index.ndim + x.shape)
+        chosen = chosen.reshape(chosen.shape + (1,) * (x.ndim - 1))
+        return jnp.sum(jnp.where(chosen, rows, jnp.zeros((), x.dtype)), axis=index.ndim, dtype=x.dtype)
+
+    return jax.tree.map(one, tree)
+
+
 def num_leading(tree: PyTree) -> int:
     """The common length of the leading axis of every leaf."""
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}

@@ -84,3 +84,35 @@ def test_leaves_that_are_not_floats_pass_untouched():
     guarded = guard(tree, order=1, message="")
     assert guarded["a"] == 1 and guarded["key"] is tree["key"] and guarded["b"] is tree["b"]
     assert guard(tree, order=float("inf"), message="") is tree
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", [n for n in sorted(sf.ESTIMATORS) if n not in ("exact", "vargrad")])
+def test_mixed_derivatives_are_unbiased(name):
+    """Law and f differentiated once each, in both orders: against differences of the gradient, whose draws do not depend on f's parameter."""
+    record = sf.ESTIMATORS[name]
+    normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+    coins = sf.family(lambda m: sf.Bernoulli(logits=m))
+    family = coins if record.missing(normal.at(jnp.zeros(2))) else normal
+    options = {"num_samples": 8, **REQUIRED.get(name, {})} | ({"num_particles": 4} if name == "iwae" else {})
+
+    def loss(m, t, key):  # f is not linear in t
+        f = lambda x: jnp.sin(t * x[0]) * x[1] + x[0] * t
+        return record.function(f, family, m, key, **options)
+
+    m, t, step = jnp.array([0.3, -0.5]), jnp.float32(0.7), 0.05
+
+    @jax.jit
+    def measured(keys):
+        def one(key):
+            grad = lambda t: jax.grad(loss)(m, t, key)
+            difference = (8 * (grad(t + step) - grad(t - step)) - grad(t + 2 * step) + grad(t - 2 * step)) / (12 * step)
+            return difference, jax.jacfwd(jax.grad(loss, 0), 1)(m, t, key), jax.jacfwd(jax.grad(loss, 1), 0)(m, t, key)
+
+        return jax.vmap(one)(keys)
+
+    with jax.debug_key_reuse(False):
+        difference, *mixed = measured(jax.random.split(jax.random.key(3), 4000))
+    assert np.all(np.abs(difference.mean(axis=0)) > 0.02)
+    for found in mixed:
+        sf.testing.assert_unbiased(np.asarray(found - difference), np.zeros(2), precision=0.1, rounding=1e-4)

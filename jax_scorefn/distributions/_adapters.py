@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import Distribution
-from jax_scorefn.distributions._grids import Grid
-from jax_scorefn.distributions._views import Bits, WeakDerivative
+from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_LAW = (
@@ -114,6 +114,9 @@ class ForeignLaw(Distribution):
     def bits(self) -> Bits:
         return self.dist.bits()
 
+    def choices(self) -> Choices:
+        return self.dist.choices()
+
     def weak_derivative(self) -> WeakDerivative:
         return self.dist.weak_derivative()
 
@@ -133,8 +136,12 @@ class ForeignLaw(Distribution):
         return _checks.log_prob(self, self.dist.log_prob(x))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
-        del num_nodes, max_value, max_points
+        if hasattr(self.dist, "grid"):
+            return self.dist.grid(num_nodes=num_nodes, max_value=max_value, max_points=max_points)
         points = self.dist.enumerate_support(expand=False)
+        if (number := points.shape[0]) > max_points:
+            detail = "the support that it enumerates"
+            raise ValueError(TOO_MANY_POINTS.format(law=self.name, points=number, detail=detail, limit=max_points))
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, jnp.exp(log_probs))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Distribution, float_fields, law, one_of
 from jax_scorefn.distributions._discrete import COUNT, FINITE_CHOICES, held, impossible, is_whole, safe_log
@@ -79,7 +79,7 @@ class Categorical(Distribution):
         log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
         inside = (x >= 0) & (x < log_probs.shape[-1]) & is_whole(x)
         index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
-        if _in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
+        if in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
             chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
             picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
         else:
@@ -193,7 +193,3 @@ def _given_probs(law: Any) -> Array | None:
         return None
     (given,) = float_fields(law, probs=law.probs)
     return given / jnp.sum(given, axis=-1, keepdims=True)
-
-
-def _in_explicit_mesh() -> bool:
-    return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import num_leading, stop
+from jax_scorefn._trees import num_leading, stop, take_rows
 from jax_scorefn.distributions._adapters import as_law
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
@@ -237,7 +237,7 @@ class GivenSupport(Distribution):
 
     def choices(self) -> Choices:
         """One choice among the values."""
-        return numbered(self._log_probs(), None, lambda option: jax.tree.map(lambda xs: xs[option[0]], self.support))
+        return numbered(self._log_probs(), None, lambda option: take_rows(self.support, option[0]))
 
     def sample(self, key: Key) -> PyTree:
         return self.sample_and_log_prob(key)[0]
@@ -245,7 +245,7 @@ class GivenSupport(Distribution):
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
         log_probs = self._log_probs()
         index = jax.random.categorical(key, stop(log_probs))
-        return jax.tree.map(lambda xs: xs[index], self.support), log_probs[index]
+        return take_rows(self.support, index), take_rows(log_probs, index)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         del num_nodes, max_value

@@ -70,7 +70,8 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
     def draw(u):
         exponentials = -jnp.log1p(-u)  # (n, D); a Dirichlet is exponentials over their sum
         total = jnp.sum(exponentials, axis=0, keepdims=True)
-        log_rest = jnp.log(total - exponentials) - jnp.log(total)  # log(1 - w)
+        others = (1 - jnp.eye(n, dtype=u.dtype)) @ exponentials  # a small rest of a sum keeps its digits
+        log_rest = jnp.log(others) - jnp.log(total)  # log(1 - w)
         rarer = (n - 1) * log_rest < log_r[None]
         return jnp.where((held > 0)[None], ~rarer, rarer).astype(u.dtype)
 

@@ -74,18 +74,23 @@ def log_mean_exp(log_w: Array) -> Array:
     return jax.nn.logsumexp(log_w, axis=-1) - math.log(log_w.shape[-1])
 
 
+def _finite(log_w: Array) -> Array:
+    """The same, where a weight of 0 has no derivative: it would be infinite, and meet a factor of 0."""
+    return jnp.where(jnp.isfinite(log_w), log_w, stop(log_w))
+
+
 def shares(log_w: Array) -> Array:
-    """w_k / sum_j w_j of each row, held fixed."""
-    return jax.nn.softmax(stop(log_w), axis=-1)
+    """w_k / sum_j w_j of each row."""
+    return jax.nn.softmax(_finite(log_w), axis=-1)
 
 
 def learning_signals(log_w: Array) -> Array:
-    """L - L_-k of each particle, ``(G, K) -> (G, K)``: what it does better than the others, held fixed       (Mnih and Rezende 2016).
+    """L - L_-k of each particle, ``(G, K) -> (G, K)``: what it does better than the others       (Mnih and Rezende 2016).
 
     Where all the others have weight 0 there is nothing to compare with, and the signal is L.
     """
-    log_w = stop(log_w)
-    top = jnp.max(log_w, axis=-1, keepdims=True)
+    log_w = _finite(log_w)
+    top = stop(jnp.max(log_w, axis=-1, keepdims=True))
     top = jnp.where(jnp.isfinite(top), top, 0)
     row = log_w - top  # of differences, a large constant in f costs no digits
     itself = jnp.eye(row.shape[-1], dtype=bool)[None]

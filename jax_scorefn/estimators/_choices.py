@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax_scorefn.distributions import Categorical
 from jax_scorefn.typing import Array
 
+NO_CHOICES = "{name} needs a law that makes a choice, and a draw of this {law} is empty: use exact, which asks f once."
+
 
 def in_a_row(blocks: Sequence[Array]) -> Array:
     """All blocks as one vector."""

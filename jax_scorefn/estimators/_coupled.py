@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import gradient_path
+from jax_scorefn._surrogate import gradient_path, where_possible
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.schemes._base import whole_groups
@@ -58,26 +58,32 @@ def estimate(
     _checks.key(coupling.name, key)
     num_groups = num_samples // size
     rows = engine.uniforms(coupling.noise, coupling.parameter.dtype, key, num_groups, how["sharding"])
-    held, held_parameter = stop(law), stop(coupling.parameter)
+    held, parameter = stop(law), coupling.parameter
 
-    def one_group(u: Array, _: None) -> Any:
+    def ask(u: Array, _: None) -> Any:
         settings = coupling.draw(u)
         draws = jax.vmap(coupling.build)(settings)
         values = jax.vmap(lambda x: _checks.value(f(x)))(draws)
-        gradient = coupling.weigh(u, settings, stop(values))
         share = None if coupling.share is None else coupling.share(settings)
-        return values, gradient, share, (draws, jax.vmap(held.log_prob)(draws)) if keep_samples else None
+        return values, share, (draws, jax.vmap(held.log_prob)(draws)) if keep_samples else None
 
-    values, gradients, shares, kept = engine.map_draws(one_group, rows, num_groups, **how)
+    def path(u: Array, values: Array) -> Array:
+        gradient = coupling.weigh(u, coupling.draw(u), values.astype(parameter.dtype))
+        return gradient_path(parameter, gradient).astype(values.dtype)
+
+    values, shares, kept = engine.map_draws(ask, rows, num_groups, **how)
     # NaN falls on neither side of a uniform, and would make draws of nothing without a word.
-    lost = jnp.any(jnp.isnan(held_parameter))
-    values, gradients = (jnp.where(lost, jnp.nan, x) for x in (values, gradients))
+    values = values * jnp.where(jnp.any(jnp.isnan(stop(parameter))), jnp.nan, 1).astype(values.dtype)
+    if shares is not None:
+        values = jax.vmap(where_possible)(values, shares)
+    # A second pass makes the draws again and not the values, so that gradients need no more memory than a chunk of groups.
+    paths = engine.map_draws(path, rows, num_groups, beside=values, **how)
     means = jnp.mean(values, axis=1)
     if shares is not None:  # f is measured from its value at the first draw, so a large constant in it cancels
         first = values[:, :1]
         weighted = jax.vmap(along_draws)(shares.astype(values.dtype), values) * (values - first)
         means = first[:, 0] + jnp.sum(weighted, axis=1)
-    value = jnp.mean(means, axis=0) + gradient_path(coupling.parameter, jnp.mean(gradients, axis=0))
+    value = jnp.mean(means + paths, axis=0)
 
     def info() -> Info:
         flat = lambda leaf: leaf.reshape(num_samples, *leaf.shape[2:])

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.estimators._choices import in_a_row, in_blocks
 from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
@@ -111,7 +111,7 @@ class _Nodes:
         self.logits = jnp.where(reachable, jnp.where(reachable, sides[0], 0) - jnp.where(reachable, sides[1], 0), 0)
         # share of each option in its side of the node: the derivative of the node's logit in log p
         shares = [
-            jnp.where(side[None] & (total > -jnp.inf)[..., None], jnp.exp(log_probs[:, None] - total[..., None]), 0)
+            jnp.where(side[None], jnp.exp(log_probs[:, None] - jnp.where(total > -jnp.inf, total, 0)[..., None]), 0)
             for side, total in zip((self.right, self.left), sides, strict=True)
         ]
         self.slopes = shares[0] - shares[1]
@@ -124,7 +124,7 @@ class _Nodes:
 
     def direction(self, bits, options):
         """The bracket of g_j, as a gradient in log p, shape ``(n, K)``."""
-        reached = jnp.asarray((self.right | self.left).T)[options]  # (2, n, K - 1)
+        reached = take_rows(jnp.asarray((self.right | self.left).T), options)  # (2, n, K - 1)
         (b, b_), (z, z_) = bits, reached
         both = jnp.where(b == b_, 0, 1 - 2 * b_) * jax.nn.sigmoid(jnp.abs(self.logits))
         centred = jnp.where(bits == 1, jax.nn.sigmoid(-self.logits)[None], -jax.nn.sigmoid(self.logits)[None])

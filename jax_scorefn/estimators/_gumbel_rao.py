@@ -65,7 +65,8 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
     """
     num_paths = _checks.positive_int("num_paths", num_paths)
 
-    def soften(log_probs, hot, uniforms):
+    def soften(log_probs, probs, hot, uniforms):
+        del probs
         possible = log_probs > -jnp.inf
         shift = jnp.where(possible, log_probs, 0)  # z = log p + g moves with log p, whatever g was picked
 

@@ -61,7 +61,8 @@ def gumbel_softmax(
     References: jang2017, maddison2017.
     """
 
-    def soften(log_probs, hot, uniforms):
+    def soften(log_probs, probs, hot, uniforms):
+        del probs
         soft = softened(perturbed(log_probs, uniforms[0]), temperature)
         return on_path(hot, soft) if straight_through else soft
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._surrogate import gradient_path, scale_tangent
+from jax_scorefn._surrogate import gradient_path
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._bound import (
     learning_signals,
@@ -133,12 +133,11 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
     log_w, log_probs, path, samples = engine.map_draws(one_draw, noise, num_draws, **how)
     log_w, log_probs = log_w.reshape(-1, size), log_probs.reshape(-1, size)
     if path is not None:  # it comes into the bound's derivative with the share wn_k, and so with its square in all
-        log_w = log_w + scale_tangent(path.reshape(-1, size), shares(log_w))
+        log_w = log_w + shares(log_w) * path.reshape(-1, size)  # the path has the value 0
     bounds = log_mean_exp(log_w)
     value = jnp.mean(bounds)
     if chosen not in ALONG_THE_PATH:
-        held = stop(bounds)
-        compared = held - baselines.resolve("auto", bounds.size)(held)
+        compared = bounds - baselines.resolve("auto", bounds.size)(bounds)
         signals = learning_signals(log_w) if chosen == "vimco" else jnp.broadcast_to(compared[:, None], log_w.shape)
         value = value + gradient_path(log_probs, signals / bounds.size)
 

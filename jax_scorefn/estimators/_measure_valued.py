@@ -95,7 +95,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
         pairs_key, picks_key = jax.random.split(key)
         pick = _picks(picks_key, picked, total)
         positive, negative = (pick.of(part) for part in weak.pairs(pairs_key))
-        values = stop(jax.vmap(evaluate)(_variants(weak, x, pick, positive, negative)))
+        values = jax.vmap(evaluate)(_variants(weak, x, pick, positive, negative))
         difference = jnp.moveaxis(values[:picked] - values[picked:], 0, -1)
         return evaluate(x), _gradient(weak, pick, difference), (x, log_prob) if keep_samples else None
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import scale_tangent
+from jax_scorefn._surrogate import scale_tangent, where_possible
 from jax_scorefn._trees import along_draws, stop
-from jax_scorefn.estimators._choices import in_a_row, in_blocks, pick
+from jax_scorefn.estimators._choices import NO_CHOICES, in_a_row, in_blocks, pick
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Bias, Capability, Info
@@ -53,7 +53,7 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
       TypeError, ValueError: when traced, for a law that is not made of choices, and for what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S (K_1 + .. + K_D) evaluations of f for D choices among K_d
-    options, and their backward passes where f depends on the parameters.
+    options, and their backward passes where f depends on the parameters; with ``chunk_size`` they are asked again for the gradient.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -72,6 +72,8 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
     choices = law.choices()
     held, held_law = stop(choices.log_probs), stop(law)
     num_choices = sum(block.shape[0] for block in held)
+    if num_choices == 0:
+        raise ValueError(NO_CHOICES.format(name="rao_blackwell", law=law.name))
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
     which, option = _variants([block.shape for block in held])
     probs = in_a_row(choices.probs)
@@ -87,7 +89,8 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
     def one(u, _):
         own = [pick(block, part) for block, part in zip(held, split(u), strict=True)]
         values = jax.vmap(lambda options: _checks.value(f(choices.build(options))))(list(variants(own)))
-        own_value = values[own[0][0]]  # the first choice's options come first
+        values = where_possible(values, probs)
+        own_value = values[next(block for block in own if block.size)[0]]  # the first choice's options come first
         rest = values - own_value[None]  # measured from f at the draw, so a constant in f cancels
         local = own_value + jnp.sum(along_draws(probs.astype(values.dtype), values) * rest, axis=0) / num_choices
         if not keep_samples:

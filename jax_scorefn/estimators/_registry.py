@@ -19,7 +19,7 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.typing import Bias, Capability, Params
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,22 @@ class _CheckedFamily:
         able = [record.name for record in alike if not record.missing(law)]
         instead = f"Estimators that work with it: {', '.join(able)}." if able else _checks.NO_ESTIMATOR
         _checks.capabilities(self.record.name, law, self.record.needs if needs is None else needs, instead)
-        return limit_orders(self.record, law)  # the family may close over what is differentiated
+        law = limit_orders(self.record, law)  # the family may close over what is differentiated
+        is_leaf = self.record.orders < EVERY_ORDER and jax.tree_util.all_leaves([law])
+        return _LimitedLaw(law, self.record) if is_leaf else law  # pyright: ignore[reportReturnType]
+
+
+class _LimitedLaw:
+    """A law that is no pytree, whose answers raise when they are differentiated more often than the estimator declared."""
+
+    def __init__(self, law: Distribution, record: Record):
+        self._law, self._record = law, record
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._law, name)
+        if not inspect.ismethod(found):
+            return found
+        return lambda *args, **options: limit_orders(self._record, found(*args, **options))
 
 
 def limit_orders(record: Record, tree: Any) -> Any:

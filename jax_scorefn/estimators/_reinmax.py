@@ -62,7 +62,7 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
     References: liu2023.
     """
 
-    def soften(log_probs, hot, uniforms):
+    def soften(log_probs, probs, hot, uniforms):
         del uniforms
         middle = (hot + softened(stop(log_probs), temperature)) / 2
         # the derivative of a softmax at ``middle``: pi (d a - sum pi d a), with the logits a where they are possible
@@ -70,7 +70,7 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
         logits = jnp.where(possible, log_probs, 0)
         step = logits - stop(logits)
         tilt = middle * (step - jnp.sum(middle * step, axis=-1, keepdims=True))
-        return on_path(hot, 2 * tilt - jnp.exp(log_probs) / 2)
+        return on_path(hot, 2 * tilt - probs / 2)
 
     law = logp.at(params)
     return path_estimate("reinmax", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)

@@ -90,7 +90,7 @@ class Relaxation:
 
 def path_estimate(
     name: str,
-    soften: Callable[[Array, Array, Array], Array],
+    soften: Callable[[Array, Array, Array, Array], Array],
     copies: int,
     f: Any,
     law: Any,
@@ -102,13 +102,14 @@ def path_estimate(
 ) -> Any:
     """Value and Info of an estimator that differentiates f along a path through what lies between the draws.
 
-    ``soften(log_probs (n, K), hot (n, K), uniforms (copies, n, K))`` is where f is asked, with its path.
+    ``soften(log_probs (n, K), probs (n, K), hot (n, K), uniforms (copies, n, K))`` is where f is asked, with its path.
     """
     num_draws = _checks.positive_int("num_samples", num_samples)
     _checks.key(name, key)
     relaxation = Relaxation(law.choices(), copies)
     held = stop(law)
 
+    blocks = (relaxation.choices.log_probs, relaxation.choices.probs)
     # NaN is the largest of no row, and would make draws of nothing without a word.
     lost = jnp.any(jnp.isnan(stop(in_a_row(relaxation.choices.log_probs))))
 
@@ -116,7 +117,7 @@ def path_estimate(
         uniforms = relaxation.split(row)
         hot = relaxation.hot(uniforms)
         x = relaxation.choices.relax(  # pyright: ignore[reportOptionalCall]
-            [soften(p, h, u) for p, h, u in zip(relaxation.choices.log_probs, hot, uniforms, strict=True)]
+            [soften(p, q, h, u) for p, q, h, u in zip(*blocks, hot, uniforms, strict=True)]
         )
         value = _checks.value(f(x))
         value = value * jnp.where(lost, jnp.nan, 1).astype(value.dtype)

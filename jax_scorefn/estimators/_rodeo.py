@@ -19,7 +19,7 @@ from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._groups import others_mean
 from jax_scorefn._surrogate import gradient_path, magic_box
 from jax_scorefn._trees import along_draws, stop
-from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot, pick
+from jax_scorefn.estimators._choices import NO_CHOICES, in_a_row, in_blocks, one_hot, pick
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, Bias, Capability, Info
@@ -99,6 +99,8 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     choices = law.choices()
     held, held_law = stop(choices.log_probs), stop(law)
     probs = in_a_row(stop(choices.probs))
+    if probs.size == 0:
+        raise ValueError(NO_CHOICES.format(name="rodeo", law=law.name))
     _, as_blocks = in_blocks([block.shape for block in held])
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
 
@@ -142,7 +144,8 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     baseline = others + leave_one_out(of_baseline.astype(values.dtype), 1)
     boxes = along_draws(magic_box(scored).astype(values.dtype), values)
     terms = (values - baseline) * boxes + baseline
-    value = jnp.mean(terms, axis=0) + gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
+    path = gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
+    value = jnp.mean(terms, axis=0) + path.astype(values.dtype)
 
     def info():
         samples, scores = kept

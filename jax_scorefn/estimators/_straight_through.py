@@ -5,8 +5,6 @@ value f(x),    gradient  f'(x) . grad p
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import on_path, path_estimate
 from jax_scorefn.typing import Bias, Capability
@@ -57,9 +55,9 @@ def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False
     References: bengio2013.
     """
 
-    def soften(log_probs, hot, uniforms):
-        del uniforms
-        return on_path(hot, jnp.exp(log_probs))
+    def soften(log_probs, probs, hot, uniforms):
+        del log_probs, uniforms
+        return on_path(hot, probs)
 
     law = logp.at(params)
     return path_estimate("straight_through", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)

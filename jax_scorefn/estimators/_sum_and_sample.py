@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._surrogate import score_surrogate
-from jax_scorefn._trees import along_draws, stop
+from jax_scorefn._surrogate import score_surrogate, where_possible
+from jax_scorefn._trees import along_draws, stop, take_rows
 from jax_scorefn.estimators._choices import pick
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
@@ -98,13 +98,14 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
 
     def one(u, _):
         index = pick(left[None], u)[0]
-        x = jax.tree.map(lambda points: points[index], grid.points)
-        return value_at(x), grid.log_probs[index] - log_mass, index
+        x, log_prob = take_rows((grid.points, grid.log_probs), index)
+        return value_at(x), log_prob - log_mass, index
 
     rows = engine.uniforms((1,), held.dtype, key, num_draws, how["sharding"])
     values, log_probs, index = engine.map_draws(one, rows, num_draws, **how)
+    top = where_possible(top, grid.weights[summed])
     centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
-    rest = values - centre
+    rest = jnp.where(anything, values - centre, 0)
     baseline = baselines.resolve("auto", num_draws)(rest, 1)
     share = mass.astype(values.dtype)
     sampled = jnp.where(anything, share * score_surrogate(rest, log_probs, baseline), 0)

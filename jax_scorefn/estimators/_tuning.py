@@ -13,6 +13,8 @@ import jax
 from jax_scorefn._trees import is_float
 from jax_scorefn.typing import Key, Objective, Params, PyTree
 
+NOTHING_TO_TUNE = "tuned_grad differentiates in {option}, which has no float in it: {given!r}. Pass floats."
+
 
 def tuned_grad(
     estimator_grad: Callable[..., PyTree],
@@ -66,6 +68,8 @@ def tuned_grad(
 
     References: ruiz2016, tucker2017, grathwohl2018.
     """
+    if not any(is_float(leaf) for leaf in jax.tree.leaves(tuning)):
+        raise TypeError(NOTHING_TO_TUNE.format(option=option, given=tuning))
 
     def grads_of(tuning: PyTree) -> Any:
         return estimator_grad(f, logp, params, key, has_aux=has_aux, **{option: tuning}, **options)

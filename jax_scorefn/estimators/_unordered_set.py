@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.estimators._coupled import Coupling, estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import gumbels
@@ -88,22 +88,22 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
 
     def draw(u):
         chosen = jax.lax.top_k(held + gumbels(u), k)[1]
-        rest = jax.nn.logsumexp(jnp.where(jnp.zeros(num_points, bool).at[chosen].set(True), -jnp.inf, held))
-        log_c = _followed(held[chosen], rest)
-        log_p = held[chosen]
+        is_in = chosen[:, None] == jnp.arange(num_points, dtype=chosen.dtype)[None]
+        log_p = take_rows(held, chosen)
+        log_c = _followed(log_p, jax.nn.logsumexp(jnp.where(jnp.any(is_in, axis=0), -jnp.inf, held)))
         ratio = jnp.exp(log_p + log_c[alone] - log_c[0])  # p(s) R(S, s), sums to 1
         within = jnp.exp(log_p[None] + log_c[pairs] - log_c[alone][:, None])  # p(s') R^{D\\s}(S, s'), rows sum to 1
         return chosen, ratio, within  # a row of each for each member of the set
 
     def build(settings):
-        return jax.tree.map(lambda points: points[settings[0]], grid.points)
+        return take_rows(grid.points, settings[0])
 
     def weigh(u, settings, values):
         del u
         chosen, ratio, within = settings
         deviations = jnp.einsum("st,st...->s...", within.astype(values.dtype), values[:, None] - values[None])
         each = jnp.moveaxis(deviations, 0, -1).astype(ratio.dtype) * ratio.reshape((1,) * (values.ndim - 1) + (k,))
-        return jnp.zeros((*values.shape[1:], num_points), ratio.dtype).at[..., chosen].set(each)
+        return jnp.einsum("...s,sn->...n", each, jax.nn.one_hot(chosen, num_points, dtype=ratio.dtype))
 
     coupling = Coupling(
         "unordered_set", k, (num_points,), grid.log_probs, draw, build, weigh, share=lambda settings: settings[1]
@@ -125,8 +125,10 @@ def _followed(log_p, log_rest):
     for size in reversed(range(k)):
         these = subsets[outside.sum(axis=1) == k - size]
         following = np.stack([np.flatnonzero(row) for row in outside[these]])  # (number of subsets, k - size)
+        rest, something = left[these][:, None], (left[these] > -jnp.inf)[:, None]
         # where nothing of positive probability is left, what is left comes in any order
-        step = jnp.where(left[these] > -jnp.inf, 0, 1)[:, None] * jnp.asarray(-np.log(k - size), log_p.dtype)
-        next_p = jnp.where((left[these] > -jnp.inf)[:, None], log_p[following] - left[these][:, None], step)
+        next_p = jnp.where(
+            something, log_p[following] - jnp.where(something, rest, 0), -np.log(k - size).astype(rest.dtype)
+        )
         log_c = log_c.at[these].set(jax.nn.logsumexp(next_p + log_c[these[:, None] | (1 << following)], axis=1))
     return log_c
