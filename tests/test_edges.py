@@ -16,61 +16,83 @@ def key(seed=0):
     return jax.random.key(seed)
 
 
-@pytest.mark.parametrize("p", [0.0, pytest.param(1.0, marks=pytest.mark.slow), 0.3])
-def test_exact_derivatives_in_probabilities_of_zero_and_one(p):
-    np.testing.assert_allclose(sf.exact_grad(lambda x: x + 5.0, BITS, p), 1.0, rtol=1e-5)
-    both = jax.hessian(lambda q: sf.exact(lambda x: x[0] * x[1], BITS, q))(jnp.array([0.5, p]))
-    np.testing.assert_allclose(both, [[0, 1], [1, 0]], atol=1e-6)
+@jax.jit
+def derivatives_in_probabilities(p, q):
+    """Of a bit, of two bits (second order), of three categories and of a count, in one compilation for all p."""
     rewards = jnp.array([5.0, 6.0, 10.0])
-    categories = sf.family(lambda q: sf.Categorical(probs=q))
-    grads = sf.exact_grad(lambda x: rewards[x], categories, jnp.array([0.5, 0.5, 0.0]))
-    np.testing.assert_allclose(grads, [-0.5, 0.5, 4.5], rtol=1e-5)
-    counts = sf.exact_grad(lambda x: x, sf.family(lambda q: sf.Binomial(total_count=3, probs=q)), p)
+    return (
+        sf.exact_grad(lambda x: x + 5.0, BITS, p),
+        jax.hessian(lambda q: sf.exact(lambda x: x[0] * x[1], BITS, q))(jnp.stack([0.5, p])),
+        sf.exact_grad(lambda x: rewards[x], sf.family(lambda q: sf.Categorical(probs=q)), q),
+        sf.exact_grad(lambda x: x, sf.family(lambda q: sf.Binomial(total_count=3, probs=q)), p),
+    )
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 0.3])
+def test_exact_derivatives_in_probabilities_of_zero_and_one(p):
+    bit, both, categories, counts = derivatives_in_probabilities(p, np.float32([0.5, 0.5, 0.0]))
+    np.testing.assert_allclose(bit, 1.0, rtol=1e-5)
+    np.testing.assert_allclose(both, [[0, 1], [1, 0]], atol=1e-6)
+    np.testing.assert_allclose(categories, [-0.5, 0.5, 4.5], rtol=1e-5)
     assert np.isnan(counts) if p in (0.0, 1.0) else np.isclose(counts, 3.0)
 
 
 def test_nan_parameters_and_nan_draws_never_become_numbers():
     families = [
         (BITS, jnp.nan), (sf.family(lambda l: sf.Bernoulli(logits=l)), jnp.nan), (sf.family(lambda r: sf.Poisson(rate=r)), jnp.nan),
-        (sf.family(lambda q: sf.Categorical(probs=q)), jnp.array([0.5, jnp.nan])),
-        (sf.family(lambda q: sf.Categorical(logits=q)), jnp.array([0.5, jnp.nan])),
-        (sf.family(lambda q: sf.Categorical(probs=q)), jnp.array([-1.0, 2.0])),
+        (sf.family(lambda q: sf.Categorical(probs=q)), np.float32([0.5, np.nan])),
+        (sf.family(lambda q: sf.Categorical(logits=q)), np.float32([0.5, np.nan])),
+        (sf.family(lambda q: sf.Categorical(probs=q)), np.float32([-1.0, 2.0])),
         (sf.family(lambda q: sf.Geometric(probs=q)), jnp.nan), (NORMAL, jnp.nan), (GAMMA, jnp.nan),
     ]  # fmt: skip
-    for fam, params in families:
-        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(
-            lambda x: x.astype(float) + 5, fam, params, key()
-        )
-        assert np.isnan(value) and np.any(np.isnan(grads))
-    for fam, params in (families[0], families[3]):
-        assert np.isnan(sf.exact(lambda x: x.astype(float) + 5, fam, params))
-    for law in (
+    f = lambda x: x.astype(float) + 5
+
+    @jax.jit
+    def run(params, x):
+        sampled = [
+            jax.value_and_grad(sf.score_function, argnums=2)(f, fam, p, key())
+            for (fam, _), p in zip(families, params, strict=True)
+        ]
+        return sampled, [sf.exact(f, families[i][0], params[i]) for i in (0, 3)], [law.log_prob(x) for law in laws]
+
+    laws = (
         sf.Uniform(low=0.0, high=1.0), sf.Bernoulli(logits=0.0), sf.Poisson(rate=1.0), sf.Binomial(total_count=2, probs=0.5),
-        sf.Geometric(probs=0.5), sf.Normal(loc=0.0, scale=1.0), sf.Categorical(logits=jnp.zeros(3)),
-    ):  # fmt: skip
-        assert np.isnan(law.log_prob(jnp.float32(jnp.nan))), type(law).__name__
+        sf.Geometric(probs=0.5), sf.Normal(loc=0.0, scale=1.0), sf.Categorical(logits=np.zeros(3, np.float32)),
+    )  # fmt: skip
+    sampled, exact, log_probs = run([params for _, params in families], np.float32(np.nan))
+    for value, grads in sampled:
+        assert np.isnan(value) and np.any(np.isnan(grads))
+    assert np.all(np.isnan(exact)) and len(exact) == 2
+    for law, log_prob in zip(laws, log_probs, strict=True):
+        assert np.isnan(log_prob), type(law).__name__
 
 
 def test_many_categories_with_forbidden_ones_never_draw_one_of_them():
     """A rounded cumulative sum is not monotone: it moved by an ulp at forbidden entries, and they were drawn."""
-    logits = 2 * jax.random.normal(key(), (50_000,))
-    logits = jnp.where(jax.random.bernoulli(key(100), 0.5, (50_000,)), logits, -jnp.inf)
-    law = sf.Categorical(logits=logits)
-    assert np.isfinite(logits[law.from_uniform(jnp.float32(0.5263334512710571))])
-    drawn = jax.jit(lambda u: jax.lax.map(law.from_uniform, u))(jax.random.uniform(key(), (2000,)))
+
+    @jax.jit
+    def run():
+        logits = 2 * jax.random.normal(key(), (50_000,))
+        logits = jnp.where(jax.random.bernoulli(key(100), 0.5, (50_000,)), logits, -jnp.inf)
+        law = sf.Categorical(logits=logits)
+        uniforms = jnp.concatenate([jnp.float32([0.5263334512710571]), jax.random.uniform(key(), (2000,))])
+        return logits, jax.lax.map(law.from_uniform, uniforms)
+
+    logits, drawn = jax.device_get(run())
     assert np.all(np.isfinite(logits[drawn]))
 
 
 def test_half_precision_parameters_make_the_law_that_is_scored():
     zeros = jnp.zeros(1000, jnp.bfloat16)
-    drawn = jax.vmap(sf.Categorical(logits=zeros).sample)(jax.random.split(key(), 20_000))
+    drawn = jax.jit(lambda: jax.vmap(sf.Categorical(logits=zeros).sample)(jax.random.split(key(), 20_000)))()
     assert len(np.unique(drawn)) == 1000
-    rare = sf.score_function(lambda x: x, BITS, jnp.float16(0.001), key(), num_samples=200_000)
+    rare = jax.jit(lambda p: sf.score_function(lambda x: x, BITS, p, key(), num_samples=200_000))(np.float16(0.001))
     np.testing.assert_allclose(rare, 0.001, rtol=0.3)
-    grads = sf.score_function_grad(lambda x: x, NORMAL, jnp.bfloat16(0.5), key())
+    grads = jax.eval_shape(lambda m: sf.score_function_grad(lambda x: x, NORMAL, m, key()), jnp.bfloat16(0.5))
     assert grads.dtype == jnp.bfloat16
     full = jnp.eye(2, dtype=jnp.bfloat16)
-    assert sf.MultivariateNormal(loc=jnp.zeros(2), covariance=full).sample(key()).dtype == jnp.float32
+    draw = jax.eval_shape(lambda k: sf.MultivariateNormal(loc=jnp.zeros(2), covariance=full).sample(k), key())
+    assert draw.dtype == jnp.float32
 
 
 def test_a_small_success_probability_keeps_its_digits():
@@ -79,17 +101,24 @@ def test_a_small_success_probability_keeps_its_digits():
 
 def test_an_offset_in_f_does_not_drown_the_exact_gradient():
     categories = sf.family(lambda l: sf.Categorical(logits=l))
-    logits = jnp.array([0.1, 1.3, -0.7, 0.4])
-    plain = sf.exact_grad(lambda x: x, categories, logits)
-    shifted = sf.exact_grad(lambda x: 1e6 + x.astype(float), categories, logits)
+
+    @jax.jit
+    def run(logits, m):
+        plain = sf.exact_grad(lambda x: x, categories, logits)
+        shifted = sf.exact_grad(lambda x: 1e6 + x.astype(float), categories, logits)
+        return plain, shifted, jax.hessian(lambda m: sf.exact(lambda x: 1e6 + 0 * x, NORMAL, m))(m)
+
+    plain, shifted, hessian = run(np.float32([0.1, 1.3, -0.7, 0.4]), 0.3)
     np.testing.assert_allclose(shifted, plain, atol=1e-5)
-    assert abs(jax.hessian(lambda m: sf.exact(lambda x: 1e6 + 0 * x, NORMAL, m))(0.3)) < 1e-6
+    assert abs(hessian) < 1e-6
 
 
 def test_a_quadrature_says_what_it_does_not_reach():
-    np.testing.assert_allclose(sf.exact(lambda x: x, GAMMA, 50.0, num_nodes=64), 50.0, rtol=1e-4)
+    value = jax.jit(lambda a: sf.exact(lambda x: x, GAMMA, a, num_nodes=64))(50.0)
+    np.testing.assert_allclose(value, 50.0, rtol=1e-4)
+    run = jax.jit(lambda a: sf.exact(lambda x: x, GAMMA, a, has_aux=True))
     for concentration, missed in ((200.0, 1.0), (0.1, 0.6), (3.0, 0.0)):
-        _, info = sf.exact(lambda x: x, GAMMA, concentration, has_aux=True)
+        _, info = run(concentration)
         assert abs(info.omitted_mass - missed) < 0.1
     for fam in (NORMAL, GAMMA):
         with pytest.raises(ValueError, match="num_nodes=500 is more than this quadrature can be computed for"):
@@ -99,10 +128,9 @@ def test_a_quadrature_says_what_it_does_not_reach():
 def test_outside_the_support():
     law = sf.TanhNormal(loc=0.0, scale=1.0)
     assert law.log_prob(1.5) == -np.inf and np.isfinite(law.log_prob(1.0)) and np.isfinite(law.log_prob(0))
+    slopes = jax.jit(jax.grad(lambda a, b, x: sf.Beta(a=a, b=b).log_prob(x), argnums=(0, 1)))
     for x in (1.5, -0.5):
-        for argnum in (0, 1):
-            slope = jax.grad(lambda a, b, x=x: sf.Beta(a=a, b=b).log_prob(x), argnums=argnum)(1.2, 1.5)
-            assert slope == 0.0
+        assert slopes(1.2, 1.5, x) == (0.0, 0.0)
     with pytest.raises(ValueError, match=r"has shape \(2,\); log_prob got shape \(2, 2\)"):
         sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=jnp.eye(2)).log_prob(jnp.eye(2))
     assert sf.Categorical(logits=jnp.zeros(3)).log_prob(0.5) == -np.inf
@@ -132,8 +160,9 @@ def test_the_order_is_limited_too_where_the_family_closes_over_the_parameter():
 
 
 def test_a_baseline_does_not_widen_the_values():
+    options = {"num_samples": 4, "baseline": lambda v: jnp.zeros((4, 1))}
     with pytest.raises(ValueError, match=r"returned shape \(4, 1\) for values of shape \(4,\)"):
-        sf.score_function(jnp.square, NORMAL, 0.1, key(), num_samples=4, baseline=lambda v: jnp.zeros((4, 1)))
+        jax.eval_shape(lambda m: sf.score_function(jnp.square, NORMAL, m, key(), **options), 0.1)
 
 
 @pytest.mark.parametrize(("result", "named"), [(None, "NoneType"), (1j, "complex"), ("3", "str")])
@@ -144,8 +173,9 @@ def test_a_black_box_that_returns_no_real_number_is_told_so(result, named):
 
 def test_pathwise_with_aux_works_where_the_ends_of_a_uniform_law_move():
     moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
-    grads, info = sf.pathwise_grad(lambda x: x, moving, 2.0, key(), has_aux=True)
-    np.testing.assert_allclose(grads, sf.pathwise_grad(lambda x: x, moving, 2.0, key()), rtol=1e-6)
+    grads, info = jax.jit(lambda h: sf.pathwise_grad(lambda x: x, moving, h, key(), has_aux=True))(2.0)
+    plain = jax.jit(lambda h: sf.pathwise_grad(lambda x: x, moving, h, key()))(2.0)
+    np.testing.assert_allclose(grads, plain, rtol=1e-6)
     np.testing.assert_allclose(info.log_probs, np.log(0.5), rtol=1e-6)
 
 
@@ -165,5 +195,7 @@ def test_empty_and_smallest_inputs():
 def test_half_precision_logits_of_a_sequence_make_the_law_that_is_scored():
     logits = jnp.log(jnp.array([0.899, 0.1, 0.001])).astype(jnp.bfloat16)
     law = sf.family(lambda p: sf.Autoregressive(step=lambda p, c, t: (c, p), params=p, carry=(), length=1))
-    rare = sf.score_function(lambda x: x[0] == 2, law, logits, jax.random.key(1), num_samples=200_000)
+    rare = jax.jit(lambda p: sf.score_function(lambda x: x[0] == 2, law, p, jax.random.key(1), num_samples=200_000))(
+        logits
+    )
     assert abs(rare - 0.001) < 5 * np.sqrt(0.001 / 200_000)

@@ -3,7 +3,6 @@
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn.schemes import Scheme
@@ -25,8 +24,8 @@ def mean_over_bits(estimate, probs, num_draws):
     bits = np.array(list(itertools.product([0, 1], repeat=num_draws * probs.size)), bool).reshape(
         -1, num_draws, *probs.shape
     )
-    uniforms = jnp.asarray(np.where(bits, probs / 2, (1 + probs) / 2))
-    weights = jnp.asarray(np.where(bits, probs, 1 - probs).reshape(len(bits), -1).prod(axis=1))
+    uniforms = np.where(bits, probs / 2, (1 + probs) / 2)
+    weights = np.where(bits, probs, 1 - probs).reshape(len(bits), -1).prod(axis=1)
     return _weighted(jax.jit(jax.vmap(lambda u: estimate(told(u))))(uniforms), weights)
 
 
@@ -35,10 +34,10 @@ def mean_over_groups(estimate, group_of, num_cells, num_groups):
     cells = (np.arange(num_cells) + 0.5) / num_cells
     groups = np.stack([group_of(u) for u in cells])  # (cells, group_size, ...)
     outcomes = np.array(list(itertools.product(range(num_cells), repeat=num_groups)))
-    uniforms = jnp.asarray(groups[outcomes].reshape(len(outcomes), num_groups * groups.shape[1], *groups.shape[2:]))
-    weights = jnp.full(len(outcomes), 1 / len(outcomes))
+    uniforms = groups[outcomes].reshape(len(outcomes), num_groups * groups.shape[1], *groups.shape[2:])
+    weights = np.full(len(outcomes), 1 / len(outcomes))
     return _weighted(jax.jit(jax.vmap(lambda u: estimate(told(u, groups.shape[1]))))(uniforms), weights)
 
 
 def _weighted(runs, weights):
-    return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), runs)
+    return jax.tree.map(lambda leaf: np.tensordot(weights, leaf, axes=1), jax.device_get(runs))

@@ -77,7 +77,7 @@ ESTIMATORS = [reinforce, to_go, to_go_with_a_critic, advantages, clipped, groupe
 @pytest.mark.parametrize("loss", ESTIMATORS, ids=lambda f: f.__name__)
 def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
     mdp = process(gamma)
-    exact = jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON))(LOGITS)
+    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
     sample = trajectory(mdp)
 
     def gradient(key):
@@ -95,7 +95,7 @@ def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
 def test_without_the_discount_of_the_state_it_is_another_gradient():
     """The broken twin: advantages without D_t, discount 0.5."""
     mdp = process(0.5)
-    exact = jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON))(LOGITS)
+    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
     sample = trajectory(mdp)
 
     def gradient(key, right):
@@ -118,8 +118,7 @@ def test_with_an_exact_critic_every_lambda_is_right(lambda_):
     mdp = TabularMDP(process(0.9).transition, process(0.9).reward, process(0.9).start, 0.9)
     horizon = 40  # of an infinite horizon: what is left after it is worth the critic's value
     theta = LOGITS
-    v = jax.lax.stop_gradient(mdp.values(theta))
-    exact = jax.grad(mdp.expected_return)(theta)
+    v = jax.jit(mdp.values)(theta)
     sample = trajectory(mdp, horizon)
 
     def gradient(key):
@@ -137,7 +136,8 @@ def test_with_an_exact_critic_every_lambda_is_right(lambda_):
 
     runs = replicate(gradient, jax.random.key(4), 10_000, batch=10_000)
     # beyond the horizon the score goes on: 0.9^40 = 1.5 % of a gradient that is bounded by the largest one
-    exact_window = jax.grad(lambda t: _window(mdp, t, v, horizon))(theta)
+    of_both = jax.jit(lambda t: (jax.grad(lambda t: _window(mdp, t, v, horizon))(t), jax.grad(mdp.expected_return)(t)))
+    exact_window, exact = of_both(theta)
     assert_unbiased(runs, exact_window, precision=0.05)
     assert np.max(np.abs(exact_window - exact)) < 0.02 * np.max(np.abs(exact))
 
@@ -154,7 +154,7 @@ def _window(mdp, theta, v, horizon):
 def test_off_policy_v_trace_without_bounds_is_unbiased():
     mdp, gamma = process(0.9), 0.9
     behaviour = 0.5 * LOGITS
-    exact = jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON))(LOGITS)
+    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
     sample = trajectory(mdp)
     v = jnp.zeros(3)
 
@@ -187,7 +187,7 @@ def test_a_long_nearly_deterministic_process(loss):
     """20 steps, and a policy that takes one of its actions with probability 0.98."""
     mdp = process(0.95, noise=0.05)
     theta = jnp.asarray([[2.0, -2.0], [-2.0, 2.0], [2.0, -2.0]])
-    exact = jax.grad(lambda t: mdp.expected_return(t, horizon=20))(theta)
+    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=20)))(theta)
     sample = trajectory(mdp, 20)
 
     def gradient(key):
@@ -208,7 +208,7 @@ def test_a_long_nearly_deterministic_process(loss):
 )
 def test_second_derivatives_are_unbiased(loss):
     mdp = process(0.9)
-    exact = jax.hessian(lambda t: mdp.expected_return(t, horizon=HORIZON))(LOGITS)
+    exact = jax.jit(jax.hessian(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
     sample = trajectory(mdp)
 
     def hessian(key):
@@ -226,7 +226,8 @@ def test_the_prisoners_dilemma_differentiated_by_the_other_player():
     """d^2 V_1 / d first d second, the matrix that opponent shaping needs, by DiCE; 10 rounds."""
     game, rounds = PrisonersDilemma(), 10
     first, second = jnp.asarray([0.3, 0.5, -0.4, 0.2, -0.6]), jnp.asarray([-0.2, 0.4, 0.1, -0.5, 0.3])
-    exact = jax.jacfwd(jax.grad(lambda a, b: game.values(a, b, horizon=rounds)[0], argnums=1), argnums=0)(first, second)
+    value_of_the_first = lambda a, b: game.values(a, b, horizon=rounds)[0]
+    exact = jax.jit(jax.jacfwd(jax.grad(value_of_the_first, argnums=1), argnums=0))(first, second)
     payoffs = jnp.asarray(game.payoffs)
 
     def play(key):
@@ -263,26 +264,35 @@ def test_the_prisoners_dilemma_differentiated_by_the_other_player():
 
 def test_known_values_of_the_prisoners_dilemma(x64):
     game = PrisonersDilemma()
-    one, two = game.values(jnp.zeros(5), jnp.zeros(5))
+    theta = RNG2(0).normal(size=5)
+
+    @jax.jit
+    def run(zeros, theta):
+        slopes = jax.grad(lambda a, b: game.values(a, b)[0], argnums=(0, 1))(zeros, zeros)
+        return game.values(zeros, zeros), slopes, game.values(theta, theta)[0]
+
+    (one, two), (own, other), endless = run(np.zeros(5), theta)
+    long = game.values(jnp.asarray(theta), jnp.asarray(theta), horizon=900)[
+        0
+    ]  # a loop of Python: not compiled as a whole
     np.testing.assert_allclose([one, two], -37.5, rtol=1e-12)
-    own, other = jax.grad(lambda a, b: game.values(a, b)[0], argnums=(0, 1))(jnp.zeros(5), jnp.zeros(5))
     np.testing.assert_allclose(own, [-0.25, -1.5, -1.5, -1.5, -1.5], rtol=1e-10)
     np.testing.assert_allclose(other, [0.5, 3, 3, 3, 3], rtol=1e-10)
-    theta = jnp.asarray(RNG2(0).normal(size=5))
-    np.testing.assert_allclose(game.values(theta, theta, horizon=900)[0], game.values(theta, theta)[0], rtol=1e-12)
+    np.testing.assert_allclose(long, endless, rtol=1e-12)
 
 
 def test_the_short_corridor_and_horizons(x64):
     corridor = sf.testing.short_corridor()
+    of_p = jax.jit(corridor.expected_return)
     for p in (0.3, 2 - 2**0.5, 0.8):
-        logits = jnp.broadcast_to(jnp.log(jnp.array([1 - p, p])), (4, 2))
-        np.testing.assert_allclose(corridor.expected_return(logits), 2 * (p - 2) / (p * (1 - p)), rtol=1e-10)
-        np.testing.assert_allclose(
-            corridor.expected_return(logits, horizon=3000), corridor.expected_return(logits), rtol=1e-9
-        )
-    steps = corridor.sample(jnp.zeros((4, 2)), jax.random.key(0), 200)
+        logits = np.broadcast_to(np.log([1 - p, p]), (4, 2))
+        endless = of_p(logits)
+        np.testing.assert_allclose(endless, 2 * (p - 2) / (p * (1 - p)), rtol=1e-10)
+        # a loop of Python in 3000 steps: not one to compile as a whole
+        np.testing.assert_allclose(corridor.expected_return(jnp.asarray(logits), horizon=3000), endless, rtol=1e-9)
+    steps = jax.device_get(jax.jit(lambda key: corridor.sample(jnp.zeros((4, 2)), key, 200))(jax.random.key(0)))
     assert bool(steps.mask[0]) and not bool(steps.mask[-1])
-    assert int(steps.mask.sum()) == -int(steps.r_t.sum()) == int(jnp.argmax(steps.terminated)) + 1
+    assert int(steps.mask.sum()) == -int(steps.r_t.sum()) == int(np.argmax(steps.terminated)) + 1
 
 
 @pytest.mark.parametrize(
@@ -329,26 +339,29 @@ HALF = [name if j % 2 == 0 else pytest.param(name, marks=pytest.mark.slow) for j
 @pytest.mark.parametrize("name", HALF)
 def test_padding_changes_neither_value_nor_gradient(name):
     loss = LOSSES[name]
-    pad = lambda x, fill: jnp.concatenate([x, jnp.full(3, fill, x.dtype)])
-    run = jax.value_and_grad(lambda l, *rest: loss(l, *rest).sum)
-    value, grad = run(L, R, ADV, OLD, V, jnp.full(12, True), ENDS)
-    mask = pad(jnp.full(12, True), False)
+    pad = lambda x, fill: np.concatenate([x, np.full(3, fill, x.dtype)])
+
+    @jax.jit
+    def run(l, *rest):
+        result = loss(l, *rest)
+        return result.sum, jax.grad(lambda l: loss(l, *rest).sum)(l), result.weight
+
+    value, grad, weight = run(L, R, ADV, OLD, V, np.full(12, True), ENDS)
+    mask = pad(np.full(12, True), False)
     ends = {key: pad(flag, True) for key, flag in ENDS.items()}
-    padded, padded_grad = run(
-        pad(L, -jnp.inf), pad(R, jnp.nan), pad(ADV, jnp.nan), pad(OLD, 0.0), pad(V, jnp.inf), mask, ends
+    padded, padded_grad, _ = run(
+        pad(L, -np.inf), pad(R, np.nan), pad(ADV, np.nan), pad(OLD, 0.0), pad(V, np.inf), mask, ends
     )
     np.testing.assert_allclose(padded, value, rtol=1e-6)
     np.testing.assert_allclose(padded_grad[:12], grad, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(padded_grad[12:], 0.0)
-    weights = [loss(L, R, ADV, OLD, V, jnp.full(12, True), ENDS).weight,
-               loss(pad(L, 0.0), pad(R, 0.0), pad(ADV, 0.0), pad(OLD, 0.0), pad(V, 0.0), mask, ends).weight]  # fmt: skip
-    assert weights[0] == weights[1]
+    assert weight == run(pad(L, 0.0), pad(R, 0.0), pad(ADV, 0.0), pad(OLD, 0.0), pad(V, 0.0), mask, ends)[2]
 
 
 @pytest.mark.parametrize("name", HALF)
 def test_splitting_a_batch_changes_nothing(name):
     loss = LOSSES[name]
-    batch = jnp.stack([L + 0.1 * i for i in range(6)])
+    batch = np.asarray(L) + 0.1 * np.arange(6, dtype=np.float32)[:, None]
     masks = jnp.asarray(np.arange(12) < np.array([12, 7, 9, 3, 12, 5])[:, None])
     run = jax.vmap(lambda l, m: loss(l, R, ADV, OLD, V, m, ENDS))
 
@@ -358,42 +371,47 @@ def test_splitting_a_batch_changes_nothing(name):
     def split(x):
         return pg.mean_loss(*(run(x[part], masks[part]) for part in (slice(0, 1), slice(1, 4), slice(4, 6))))
 
-    for a, b in zip(jax.value_and_grad(whole)(batch), jax.value_and_grad(split)(batch), strict=True):
+    both = jax.jit(lambda x: (jax.value_and_grad(whole)(x), jax.value_and_grad(split)(x)))(batch)
+    for a, b in zip(*both, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_the_value_is_minus_the_objective():
     mask = jnp.arange(12) < 9
     for loss in (pg.reinforce, pg.reward_to_go):
-        got = loss(L, R, discount_t=0.9, mask=mask)
+        run = jax.jit(
+            lambda m, loss=loss: (loss(L, R, discount_t=0.9, mask=m), loss(L, R, discount_t=0.9, **ENDS, v_t=V, mask=m))
+        )
+        got, several = run(mask)
         np.testing.assert_allclose(got.sum, -np.sum(np.asarray(R)[:9] * 0.9 ** np.arange(9)), rtol=1e-5)
         assert got.weight == 1.0
-        several = loss(L, R, discount_t=0.9, **ENDS, v_t=V, mask=mask)
         assert several.weight == 3.0  # from 0, 4 and 7
 
 
 def test_an_episode_is_not_charged_for_the_next_one():
     for loss in (pg.reinforce, pg.reward_to_go):
-        run = lambda l, r, loss=loss: jax.grad(lambda l: loss(l, r, discount_t=0.9, terminated=ENDS["terminated"]).sum)(
-            l
-        )
-        np.testing.assert_allclose(run(L, R)[:4], run(L, R.at[4:].add(10.0))[:4], rtol=1e-6)
-        assert not np.allclose(run(L, R)[4:], run(L, R.at[4:].add(10.0))[4:])
+        run = jax.jit(jax.grad(lambda l, r, loss=loss: loss(l, r, discount_t=0.9, terminated=ENDS["terminated"]).sum))
+        plain, raised = run(L, R), run(L, np.where(np.arange(12) < 4, R, R + np.float32(10)))
+        np.testing.assert_allclose(plain[:4], raised[:4], rtol=1e-6)
+        assert not np.allclose(plain[4:], raised[4:])
 
 
 def test_a_reward_that_depends_on_the_parameters_keeps_its_derivative():
     loss = lambda p: pg.reward_to_go(jnp.zeros(3), p * jnp.array([1.0, 2.0, 3.0]), discount_t=0.5).sum
-    np.testing.assert_allclose(jax.grad(loss)(1.0), -(1 + 1 + 0.75))
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(1.0), -(1 + 1 + 0.75))
     loss = lambda p: pg.reinforce(jnp.zeros(3), p * jnp.array([1.0, 2.0, 3.0]), discount_t=0.5, baseline=7.0).sum
-    np.testing.assert_allclose(jax.grad(loss)(1.0), -(1 + 1 + 0.75))
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(1.0), -(1 + 1 + 0.75))
+
+
+@jax.jit
+def clipped_value_and_gradient(new, advantage):
+    return jax.value_and_grad(lambda l: pg.ppo_clip(l, jnp.zeros(2), advantage).sum)(new)
 
 
 @pytest.mark.parametrize("log_ratio", [1e3, -1e3, 0.0, np.log(1.2), np.log(0.8), 19.0])
 @pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
 def test_ratios_of_any_size_have_finite_values_and_gradients(log_ratio, advantage):
-    new, old = jnp.full(2, log_ratio, jnp.float32), jnp.zeros(2)
-    run = jax.value_and_grad(lambda l: pg.ppo_clip(l, old, jnp.full(2, advantage, jnp.float32)).sum)
-    value, grad = run(new)
+    value, grad = clipped_value_and_gradient(np.full(2, log_ratio, np.float32), np.full(2, advantage, np.float32))
     assert np.isfinite(value) and np.all(np.isfinite(grad))
     ratio = np.exp(min(log_ratio, 20.0))
     wanted = -2 * min(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage)
@@ -403,10 +421,11 @@ def test_ratios_of_any_size_have_finite_values_and_gradients(log_ratio, advantag
 
 
 def test_advantages_old_policies_and_targets_are_never_differentiated():
-    grads = jax.grad(lambda old, a: pg.ppo_clip(L, old, a).sum + pg.actor_critic(L, a).sum, argnums=(0, 1))(OLD, ADV)
-    assert all(np.all(np.asarray(g) == 0) for g in grads)
-    assert np.all(jax.grad(lambda t: pg.critic_loss(V, t).sum)(ADV) == 0)
-    assert np.all(jax.grad(lambda b: pg.reward_to_go(L, R, baseline_t=b).sum)(V) == 0)
+    by_policies = jax.grad(lambda old, a: pg.ppo_clip(L, old, a).sum + pg.actor_critic(L, a).sum, argnums=(0, 1))
+    by_target = jax.grad(lambda t: pg.critic_loss(V, t).sum)
+    by_baseline = jax.grad(lambda b: pg.reward_to_go(L, R, baseline_t=b).sum)
+    grads = jax.jit(lambda old, a, b: (*by_policies(old, a), by_target(a), by_baseline(b)))(OLD, ADV, V)
+    assert len(grads) == 4 and all(np.all(np.asarray(g) == 0) for g in grads)
 
 
 @pytest.mark.parametrize(
@@ -441,6 +460,11 @@ def test_expectation_gives_the_reward_to_go_by_itself():
         return jax.lax.scan(step, jnp.zeros((), jnp.int32), jax.random.split(key, HORIZON))[1]
 
     auto = jax.jit(jax.grad(sf.expectation(lambda theta, key: jnp.sum(program(theta, key)[0]))))(LOGITS, key)
-    r_t, states, actions = program(LOGITS, jax.random.fold_in(key, 0))
-    hand = jax.grad(lambda t: -pg.reward_to_go(jax.nn.log_softmax(t)[states, actions], r_t).sum)(LOGITS)
+
+    @jax.jit
+    def by_hand(theta, key):
+        r_t, states, actions = program(jax.lax.stop_gradient(theta), jax.random.fold_in(key, 0))
+        return jax.grad(lambda t: -pg.reward_to_go(jax.nn.log_softmax(t)[states, actions], r_t).sum)(theta)
+
+    hand = by_hand(LOGITS, key)
     np.testing.assert_allclose(auto, hand, rtol=1e-4, atol=1e-5)

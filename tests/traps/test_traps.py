@@ -30,13 +30,14 @@ def runs_of(grad, count=10_000, seed=0):
 
 def test_01_a_gradient_through_a_discrete_draw_is_not_a_silent_zero():
     """Jax #17555, #17556, #11606: jax.grad through random.bernoulli gives 0. Our draws raise, and say what to do."""
-    assert jax.grad(lambda l: jax.random.bernoulli(jax.random.key(0), jax.nn.sigmoid(l)).astype(float))(1.0) == 0.0
+    naive = lambda l: jax.random.bernoulli(jax.random.key(0), jax.nn.sigmoid(l)).astype(float)
+    assert jax.jit(jax.grad(naive))(1.0) == 0.0
     for law in (
         lambda l: sf.Bernoulli(logits=l), lambda l: sf.Categorical(logits=jnp.stack([l, l])), lambda l: sf.Geometric(logits=l),
         lambda l: sf.Poisson(rate=l), lambda l: sf.Binomial(total_count=3, logits=l),
     ):  # fmt: skip
         with pytest.raises(TypeError, match="was differentiated in the law's parameters.*sf.score_function"):
-            jax.grad(lambda l, law=law: law(l).sample(jax.random.key(0)).astype(float))(1.0)
+            jax.eval_shape(jax.grad(lambda l, law=law: law(l).sample(jax.random.key(0)).astype(float)), 1.0)
     assert_unbiased(
         runs_of(lambda k: sf.score_function_grad(lambda x: 1 + 2 * x, COIN, 1.0, k, num_samples=8)), G, precision=0.02
     )
@@ -90,9 +91,10 @@ def test_05_the_direct_derivative_of_f_is_kept(x64, order):
         value = lambda l: sf.score_function(lambda x: f(x, l), fam, l, None)
         return (jax.grad(value) if order == 1 else jax.grad(jax.grad(value)))(0.8)
 
-    got = sf.testing.enumerate_draws(estimate, logp, 0.8, BITS, 2)
     truth = enumerate_expectation(f, logp, BITS)
-    np.testing.assert_allclose(got, (jax.grad(truth) if order == 1 else jax.grad(jax.grad(truth)))(0.8), rtol=1e-12)
+    exact = jax.grad(truth) if order == 1 else jax.grad(jax.grad(truth))
+    got, exact = jax.jit(lambda: (sf.testing.enumerate_draws(estimate, logp, 0.8, BITS, 2), exact(0.8)))()
+    np.testing.assert_allclose(got, exact, rtol=1e-12)
 
 
 def test_06_pathwise_through_a_jump_is_seen_by_the_gate():
@@ -122,7 +124,7 @@ def test_08_second_and_third_derivatives_are_right_with_baselines_on():
     for order, precision in ((2, 0.05), (3, 0.5)):
         derivative = lambda f, n=order: functools.reduce(lambda g, _: jax.grad(g), range(n), f)
         runs = runs_of(lambda k, d=derivative: d(lambda l: value(l, k))(1.0), 20_000)
-        assert_unbiased(runs, derivative(truth)(1.0), precision=precision)
+        assert_unbiased(runs, jax.jit(derivative(truth))(1.0), precision=precision)
 
 
 def test_09_moving_ends_of_a_uniform_law_raise_and_fixed_ones_work():
@@ -130,9 +132,8 @@ def test_09_moving_ends_of_a_uniform_law_raise_and_fixed_ones_work():
     moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
     with pytest.raises(TypeError, match="The ends of a Uniform law carry a derivative"):
         sf.score_function_grad(jnp.square, moving, 2.0, jax.random.key(0))
-    np.testing.assert_allclose(
-        sf.pathwise_grad(jnp.square, moving, 2.0, jax.random.key(0), num_samples=4096), 4 / 3, rtol=0.05
-    )
+    through = jax.jit(lambda h, k: sf.pathwise_grad(jnp.square, moving, h, k, num_samples=4096))
+    np.testing.assert_allclose(through(2.0, jax.random.key(0)), 4 / 3, rtol=0.05)
     fixed = sf.family(lambda p: sf.Joint((sf.Uniform(low=0.0, high=2.0), sf.Bernoulli(logits=p))))
     runs = runs_of(lambda k: sf.score_function_grad(lambda x: x[0] * x[1], fixed, 0.0, k, num_samples=8))
     assert_unbiased(runs, 0.25, precision=0.03)
@@ -149,7 +150,7 @@ def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
             )  # fmt: skip
             return sf.score_function_grad(lambda x: 1 + 2 * x, fam, l, None)
 
-        got = sf.testing.enumerate_draws(estimate, logp, 0.2, BITS, size)
+        got = jax.jit(lambda n=size: sf.testing.enumerate_draws(estimate, logp, 0.2, BITS, n))()
         np.testing.assert_allclose(got, G, atol=1e-7)
 
 
@@ -250,7 +251,8 @@ def test_17_a_key_is_used_once_and_the_checker_sees_it():
             grad(0.0, key)
             with pytest.raises(jax.errors.KeyReuseError):
                 grad(0.0, key)
-    draws = sf.score_function(jnp.square, NORMAL, 0.0, jax.random.key(0), num_samples=500, has_aux=True)[1].samples
+    draw = jax.jit(lambda k: sf.score_function(jnp.square, NORMAL, 0.0, k, num_samples=500, has_aux=True)[1].samples)
+    draws = draw(jax.random.key(0))
     assert len(np.unique(draws)) == 500
 
 
@@ -292,26 +294,30 @@ def test_21_the_state_of_a_baseline_goes_in_and_comes_out_for_each_of_many_parti
 def test_30_a_scalar_for_each_draw_is_required_where_one_is_wanted():
     """pytorch/rl #1243: (n, 1) * (n,) broadcast to (n, n). An f of shape (1,) is refused by the gradient form, by its shape."""
     with pytest.raises(ValueError, match=r"returned shape \(1,\)"):
-        sf.score_function_grad(lambda x: x[None], COIN, 0.0, jax.random.key(0))
-    value, info = sf.score_function(lambda x: x[None], COIN, 0.0, jax.random.key(0), num_samples=7, has_aux=True)
+        jax.eval_shape(lambda l, k: sf.score_function_grad(lambda x: x[None], COIN, l, k), 0.0, jax.random.key(0))
+    run = lambda l, k: sf.score_function(lambda x: x[None], COIN, l, k, num_samples=7, has_aux=True)
+    value, info = jax.eval_shape(run, 0.0, jax.random.key(0))
     assert value.shape == (1,) and info.values.shape == (7, 1) and info.log_probs.shape == (7,)
 
 
-@pytest.mark.parametrize(
-    "logit", [pytest.param(40.0, marks=pytest.mark.slow), -40.0, np.inf, pytest.param(-np.inf, marks=pytest.mark.slow)]
-)
+@jax.jit
+def saturated_gradients(logit, logits):
+    """Of a coin and of categories of which one is masked, by both estimators, in one compilation for all logits."""
+    masked = sf.family(lambda l: sf.Categorical(logits=jnp.where(jnp.array([True, False, True]), l, -jnp.inf)))
+    grads = [jax.grad(sf.ESTIMATORS[name].function, argnums=2) for name in ("score_function", "exact")]
+    return (
+        [grad(lambda x: 1 + 2 * x, COIN, logit, jax.random.key(0)) for grad in grads],
+        [grad(lambda x: x.astype(float), masked, logits, jax.random.key(0)) for grad in grads],
+    )
+
+
+@pytest.mark.parametrize("logit", [40.0, -40.0, np.inf, -np.inf])
 def test_31_saturated_laws_give_no_nan(logit):
     """Jax #17070, distrax #7, #216: NaN from masked and saturated log-probabilities."""
-    for estimator in ("score_function", "exact"):
-        grad = jax.grad(sf.ESTIMATORS[estimator].function, argnums=2)(
-            lambda x: 1 + 2 * x, COIN, logit, jax.random.key(0)
-        )
+    of_coin, of_masked = saturated_gradients(logit, np.zeros(3, np.float32))
+    for grad in of_coin:
         assert np.isfinite(grad) and abs(grad) < 1e-6
-    masked = sf.family(lambda l: sf.Categorical(logits=jnp.where(jnp.array([True, False, True]), l, -jnp.inf)))
-    for estimator in ("score_function", "exact"):
-        grad = jax.grad(sf.ESTIMATORS[estimator].function, argnums=2)(
-            lambda x: x.astype(float), masked, jnp.zeros(3), jax.random.key(0)
-        )
+    for grad in of_masked:
         assert np.all(np.isfinite(grad)) and grad[1] == 0
 
 
@@ -336,12 +342,11 @@ def test_33_no_gate_is_without_a_twin_that_fails_it():
 
 def test_34_a_rare_action_keeps_its_gradient():
     """log(max(p, 1e-8)) has gradient 0 for rare actions: here the score at logit -25 is 1."""
-    np.testing.assert_allclose(jax.grad(lambda l: sf.Bernoulli(logits=l).log_prob(1.0))(-25.0), 1.0, rtol=1e-6)
+    bernoulli = lambda l: sf.Bernoulli(logits=l).log_prob(1.0)
     rare = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(0.0)])).log_prob(jnp.asarray(0))
-    np.testing.assert_allclose(jax.grad(rare)(-25.0), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(
-        jax.grad(lambda l: sf.Geometric(logits=l).log_prob(jnp.asarray(1)))(-25.0), 1.0, rtol=1e-6
-    )
+    geometric = lambda l: sf.Geometric(logits=l).log_prob(jnp.asarray(1))
+    slopes = jax.jit(lambda l: [jax.grad(log_prob)(l) for log_prob in (bernoulli, rare, geometric)])(-25.0)
+    np.testing.assert_allclose(slopes, 1.0, rtol=1e-6)
 
 
 def test_35_a_log_probability_with_a_shape_is_an_error_and_not_a_silent_sum():
@@ -372,7 +377,10 @@ def test_36_chunks_are_recomputed_and_do_not_pile_up():
 )
 def test_37_any_chunk_size_with_any_remainder_gives_the_same(chunk_size):
     """NetKet #1006, #2010, #1356, #2229: the chunk must divide, or the result changes with it."""
-    run = lambda c: sf.score_function_grad(jnp.square, NORMAL, 0.5, jax.random.key(0), num_samples=10, chunk_size=c)
+    options = {"num_samples": 10}
+    run = lambda c: jax.jit(
+        lambda m, k: sf.score_function_grad(jnp.square, NORMAL, m, k, chunk_size=c, **options)
+    )(0.5, jax.random.key(0))  # fmt: skip
     np.testing.assert_allclose(run(chunk_size), run(None), rtol=1e-5)
 
 
