@@ -28,9 +28,9 @@ def test_batch_mean_scales_the_score_part_by_one_minus_one_over_s(x64):
             fam = sf.family(log_prob=logp, samples=xs, independent=True)
             return sf.score_function_grad(lambda x: 1 + 2 * x, fam, 1.0, None, baseline=baseline)
 
-        return sf.testing.enumerate_draws(of_draws, logp, 1.0, np.array([0.0, 1.0]), 2)
+        return jax.jit(lambda: sf.testing.enumerate_draws(of_draws, logp, 1.0, np.array([0.0, 1.0]), 2))()
 
-    exact = 2 * jax.nn.sigmoid(1.0) * jax.nn.sigmoid(-1.0)
+    exact = 2 / (1 + np.exp(-1.0)) / (1 + np.exp(1.0))
     np.testing.assert_allclose(estimate(baselines.leave_one_out), exact, rtol=1e-12)
     np.testing.assert_allclose(estimate(baselines.batch_mean), exact / 2, rtol=1e-12)
     assert baselines.batch_mean.bias is sf.Bias.VANISHING
@@ -93,11 +93,21 @@ def _bandit(state, context, key, num_samples=8):
 def test_learned_is_trained_apart_and_by_least_squares():
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         state, context = NET.init(WEIGHTS), 0.7
-        _, info = _bandit(state, context, jax.random.key(0))
-        np.testing.assert_allclose(NET.value(state, context), 0.5 - 0.7, rtol=1e-6)
-        residual = NET.value(state, context) - info.values
-        np.testing.assert_allclose(NET.loss(state.params, info, context), np.mean(residual**2) / 2, rtol=1e-6)
-        new = NET.update(state, info, context)
+
+        @jax.jit
+        def run(state, context, key):
+            _, info = _bandit(state, context, key)
+            return (
+                info.values,
+                NET.value(state, context),
+                NET.loss(state.params, info, context),
+                NET.update(state, info, context),
+            )
+
+        values, value, loss, new = run(state, context, jax.random.key(0))
+        np.testing.assert_allclose(value, 0.5 - 0.7, rtol=1e-6)
+        residual = value - np.asarray(values)
+        np.testing.assert_allclose(loss, np.mean(residual**2) / 2, rtol=1e-6)
         np.testing.assert_allclose(new.params["a"], 0.5 - 0.3 * np.mean(residual), rtol=1e-5)
         np.testing.assert_allclose(new.params["b"], -1.0 - 0.3 * 0.7 * np.mean(residual), rtol=1e-5)
         np.testing.assert_array_equal(state.params["a"], 0.5)  # the old state is what it was
@@ -111,7 +121,7 @@ def test_learned_is_never_differentiated_through_the_score_term():
         grads, _ = _bandit(state, 0.7, jax.random.key(0))
         return grads
 
-    for leaf in jax.tree.leaves(jax.grad(through)(WEIGHTS)):
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(through))(WEIGHTS)):
         assert leaf == 0.0
 
 
@@ -149,8 +159,10 @@ def test_self_critical_is_f_at_the_greedy_choice():
     law = sf.family(lambda l: sf.Autoregressive(step=lambda t, c, k: (c, t[k]), params=l, carry=(), length=3))
     table = jnp.array([[0.0, 1.0], [2.0, 0.0]])
     f = lambda x: jnp.sum(x * jnp.arange(1, 4)).astype(float)
-    run = lambda b: sf.score_function_grad(f, law, table, jax.random.key(0), num_samples=8, baseline=b)
-    greedy = f(law.at(table).mode())
+    run = lambda b: jax.jit(
+        lambda l, k: sf.score_function_grad(f, law, l, k, num_samples=8, baseline=b)
+    )(table, jax.random.key(0))  # fmt: skip
+    greedy = jax.jit(lambda l: f(law.at(l).mode()))(table)
     assert greedy == 4.0
     np.testing.assert_allclose(
         run(baselines.self_critical), run(lambda values: jnp.full_like(values, greedy)), rtol=1e-6
@@ -159,7 +171,8 @@ def test_self_critical_is_f_at_the_greedy_choice():
 
 def test_what_is_refused():
     def run(n, baseline):
-        return sf.score_function(jnp.square, COIN, 0.0, jax.random.key(0), num_samples=n, baseline=baseline)
+        loss = lambda l, k: sf.score_function(jnp.square, COIN, l, k, num_samples=n, baseline=baseline)
+        return jax.jit(loss)(0.0, jax.random.key(0))
 
     for name in ("leave_one_out", "batch_mean"):
         with pytest.raises(ValueError, match=f"baseline {name} needs at least 2 draws and got 1"):

@@ -64,7 +64,8 @@ def test_static_mistakes(call, error, message):
 def test_parameters_may_hold_leaves_that_are_not_floats():
     fam = sf.family(lambda p: sf.Categorical(logits=p["l"][: p["k"]]))
     params = {"l": jnp.zeros(5), "k": 3, "flag": True, "count": np.arange(2)}
-    grads = sf.score_function_grad(jnp.square, fam, params, KEY)
+    # the int is a static one: it fixes a shape, so that the whole cannot be compiled with the parameters as arguments
+    grads = jax.jit(lambda: sf.score_function_grad(jnp.square, fam, params, KEY))()
     assert grads["l"].shape == (5,) and grads["l"][:3].any() and not grads["l"][3:].any()
     for name in ("k", "flag", "count"):
         assert grads[name].dtype == jax.dtypes.float0
@@ -72,36 +73,44 @@ def test_parameters_may_hold_leaves_that_are_not_floats():
 
 def test_values_keep_their_precision_and_ints_and_bools_become_floats():
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
-        value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x, d=dtype: x.astype(d), COIN, 0.0, KEY)
+        loss = lambda l, d=dtype: sf.score_function(lambda x: x.astype(d), COIN, l, KEY)
+        value, grads = jax.eval_shape(jax.value_and_grad(loss), 0.0)
         assert value.dtype == dtype and grads.dtype == jnp.float32
     fam = sf.family(lambda l: sf.Categorical(logits=l))
     for g in (lambda x: x, lambda x: x > 1):
-        assert sf.score_function(g, fam, jnp.zeros(3), KEY).dtype == jnp.float32
-    vector = sf.score_function(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
+        assert jax.eval_shape(lambda l, g=g: sf.score_function(g, fam, l, KEY), jnp.zeros(3)).dtype == jnp.float32
+    both = lambda l: sf.score_function(lambda x: jnp.stack([x, 2 * x]), COIN, l, KEY)
+    one = lambda l: sf.score_function_grad(lambda x: x, COIN, l, KEY)
+    vector, jacobian, grad = jax.jit(lambda l: (both(l), jax.jacobian(both)(l), one(l)))(0.0)
     np.testing.assert_allclose(vector[1], 2 * vector[0], rtol=1e-6)
-    jacobian = jax.jacobian(sf.score_function, argnums=2)(lambda x: jnp.stack([x, 2 * x]), COIN, 0.0, KEY)
-    np.testing.assert_allclose(
-        jacobian, jnp.array([1.0, 2.0]) * sf.score_function_grad(lambda x: x, COIN, 0.0, KEY), rtol=1e-5
-    )
+    np.testing.assert_allclose(jacobian, np.array([1.0, 2.0]) * grad, rtol=1e-5)
 
 
 def test_info_says_how_far_the_value_may_be_off():
-    value, info = sf.score_function(lambda x: 2 * x, COIN, 0.0, KEY, num_samples=100, has_aux=True)
+    @jax.jit
+    def run(l):
+        single = sf.score_function(f, COIN, l, KEY, num_samples=1, has_aux=True)[1].value_standard_error
+        aux_gradient = jax.grad(lambda l: sf.score_function(f, COIN, l, KEY, has_aux=True)[1].log_probs.sum())(l)
+        return (
+            sf.score_function(lambda x: 2 * x, COIN, l, KEY, num_samples=100, has_aux=True), single,
+            sf.score_function_grad(lambda x: 2 * x, COIN, l, KEY, has_aux=True), aux_gradient,
+        )  # fmt: skip
+
+    (value, info), single, (grads, info_of_grad), aux_gradient = run(0.0)
     np.testing.assert_allclose(info.value_standard_error, np.std(info.values, ddof=1) / 10, rtol=1e-5)
     np.testing.assert_allclose(info.log_probs, np.log(0.5), rtol=1e-6)
     np.testing.assert_array_equal(2 * info.samples, info.values)
-    assert np.isnan(sf.score_function(f, COIN, 0.0, KEY, num_samples=1, has_aux=True)[1].value_standard_error)
+    assert np.isnan(single)
     assert abs(value - 1.0) < 5 * info.value_standard_error
-    grads, info = sf.score_function_grad(lambda x: 2 * x, COIN, 0.0, KEY, has_aux=True)
-    assert isinstance(info, sf.Info) and grads.shape == ()
-    aux_gradient = jax.grad(lambda l: sf.score_function(f, COIN, l, KEY, has_aux=True)[1].log_probs.sum())(0.0)
+    assert isinstance(info_of_grad, sf.Info) and grads.shape == ()
     assert aux_gradient == 0.0
 
 
 def test_nan_is_never_turned_into_a_number():
-    value, grads = jax.value_and_grad(sf.score_function, argnums=2)(lambda x: x * jnp.nan, COIN, 0.0, KEY)
+    value_and_grad = jax.value_and_grad(lambda l: sf.score_function(lambda x: x * jnp.nan, COIN, l, KEY))
+    with_aux = lambda l: sf.score_function(lambda x: jnp.log(x - 1), COIN, l, KEY, has_aux=True)
+    (value, grads), (_, info) = jax.jit(lambda l: (value_and_grad(l), with_aux(l)))(0.0)
     assert np.isnan(value) and np.isnan(grads)
-    _, info = sf.score_function(lambda x: jnp.log(x - 1), COIN, 0.0, KEY, has_aux=True)
     assert not np.all(np.isfinite(info.values))
 
 
@@ -113,7 +122,8 @@ def test_works_under_checkify_and_debug_nans():
         checkify.check(jnp.isfinite(value), "not finite")
         return value
 
-    error, _ = checkify.checkify(jax.grad(checked), errors=checkify.user_checks | checkify.float_checks)(0.0, KEY)
+    errors = checkify.user_checks | checkify.float_checks
+    error, _ = jax.jit(checkify.checkify(jax.grad(checked), errors=errors))(0.0, KEY)
     error.throw()
     with jax.debug_nans(True):
         for name, estimator in sf.ESTIMATORS.items():

@@ -17,7 +17,11 @@ S = 20
 def value_and_grad(estimator, params=PARAMS, seed=1, **options):
     f = lambda x: jnp.sum(jnp.sin(x) + x**2) * params["m"][0]
     function = lambda p, k: estimator(f, NORMAL, p, k, num_samples=S, **options)
-    return jax.value_and_grad(function)(params, jax.random.key(seed))
+    return jax.jit(jax.value_and_grad(function))(params, jax.random.key(seed))
+
+
+def samples(f, family, params, key, **options):
+    return jax.jit(lambda p, k: sf.score_function(f, family, p, k, has_aux=True, **options)[1].samples)(params, key)
 
 
 def assert_same(a, b):
@@ -35,19 +39,14 @@ def test_any_chunk_size_gives_the_same(estimator, chunk_size):
 
 def test_draws_are_identical_for_every_chunk_size():
     coins = sf.family(lambda p: sf.Bernoulli(logits=p["m"]))
-    draws = [
-        sf.score_function(jnp.sum, coins, PARAMS, jax.random.key(0), num_samples=S, chunk_size=c, has_aux=True)[
-            1
-        ].samples
-        for c in (None, 1, 7, S)
-    ]
+    draws = [samples(jnp.sum, coins, PARAMS, jax.random.key(0), num_samples=S, chunk_size=c) for c in (None, 1, 7, S)]
     for other in draws[1:]:
         np.testing.assert_array_equal(draws[0], other)
 
 
 def test_fewer_draws_are_the_first_of_more():
-    few = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=5, has_aux=True)[1].samples
-    many = sf.score_function(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=9, has_aux=True)[1].samples
+    few = samples(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=5)
+    many = samples(jnp.sum, NORMAL, PARAMS, jax.random.key(0), num_samples=9)
     np.testing.assert_array_equal(few, many[:5])
 
 
@@ -70,16 +69,16 @@ def test_draws_are_the_rows_of_one_batch_of_jax_random(impl, shape, dtype):
         for chunk_size in (None, 3):
             np.testing.assert_array_equal(jax.jit(draws, static_argnums=1)(make(5), chunk_size), whole)
         if impl == "typed":
-            keys = jax.vmap(jax.random.key)(jnp.array([4, 5]))
-            np.testing.assert_array_equal(jax.vmap(lambda k: draws(k, None))(keys)[1], whole)
+            mapped = jax.jit(lambda seeds: jax.vmap(lambda seed: draws(jax.random.key(seed), None))(seeds))
+            np.testing.assert_array_equal(mapped(np.array([4, 5]))[1], whole)
 
 
 def test_parts_of_a_joint_have_their_own_uniforms():
     joint = sf.family(
         lambda m: sf.Joint({"a": sf.Normal(loc=m, scale=1.0), "b": sf.Uniform(low=0.0, high=jnp.ones(2))})
     )
-    _, info = sf.score_function(lambda x: x["a"], joint, 0.0, jax.random.key(0), num_samples=2000, has_aux=True)
-    a, b = np.asarray(info.samples["a"]), np.asarray(info.samples["b"])
+    drawn = samples(lambda x: x["a"], joint, 0.0, jax.random.key(0), num_samples=2000)
+    a, b = np.asarray(drawn["a"]), np.asarray(drawn["b"])
     np.testing.assert_array_equal(b, jax.random.uniform(jax.random.key(0), (2000, 3))[:, 1:])
     correlations = np.corrcoef(np.concatenate([a[:, None], b], axis=1).T)
     assert np.max(np.abs(correlations - np.eye(3))) < 5 / np.sqrt(2000)
@@ -116,7 +115,7 @@ def test_any_number_of_devices_gives_the_same(devices, explicit, chunk_size, how
     plain = jax.value_and_grad(lambda p, k: sf.score_function(f, NORMAL, p, k, num_samples=S))
     options = {"num_samples": S, "sharding": sharding, "chunk_size": chunk_size}
     sharded = jax.value_and_grad(lambda p, k: sf.score_function(f, NORMAL, p, k, **options))
-    expected = plain(PARAMS, jax.random.key(1))
+    expected = jax.jit(plain)(PARAMS, jax.random.key(1))
     run = sharded if not explicit else _inside(mesh, sharded)
     if how == "jit":
         run = jax.jit(sharded) if not explicit else _inside(mesh, jax.jit(sharded))
@@ -156,7 +155,8 @@ def test_a_black_box_on_devices_sees_no_draw_that_was_not_asked_for():
     mesh = jax.make_mesh((8,), ("draws",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("draws"))
     got = sf.score_function_grad(box, NORMAL, PARAMS, jax.random.key(1), num_samples=S, sharding=sharding)
-    expected = sf.score_function_grad(jnp.sum, NORMAL, PARAMS, jax.random.key(1), num_samples=S)
+    plain = jax.jit(lambda p, k: sf.score_function_grad(jnp.sum, NORMAL, p, k, num_samples=S))
+    expected = plain(PARAMS, jax.random.key(1))
     assert_same(got, expected)
 
 
@@ -180,7 +180,9 @@ def test_jit_vmap_over_a_thousand_problems_equals_the_loop_and_compiles_once(cap
         again = counted(params, keys)
     assert len(traces) == 1 and not caplog.records, caplog.text
     assert not np.allclose(mapped["m"], again["m"])
-    single, keys = jax.jit(one), jax.random.split(jax.random.key(2), 1000)
+    single = jax.jit(lambda params, bits: one(params, jax.random.wrap_key_data(bits)))
+    params, mapped = jax.device_get((params, mapped))
+    keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(2), 1000)))
     for i in range(1000):
         looped = single(jax.tree.map(lambda leaf: leaf[i], params), keys[i])
         if i % 50 == 0:
@@ -190,11 +192,10 @@ def test_jit_vmap_over_a_thousand_problems_equals_the_loop_and_compiles_once(cap
 
 
 def test_legacy_and_rbg_keys_work():
-    for key in (jax.random.PRNGKey(0), jax.random.key(0, impl="rbg")):
-        grads = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, key)
-        assert np.all(np.isfinite(grads["m"]))
-    typed = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, jax.random.key(0))
-    legacy = sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, PARAMS, jax.random.PRNGKey(0))
+    run = jax.jit(lambda p, k: sf.score_function_grad(lambda x: jnp.sum(x**2), NORMAL, p, k))
+    keys = (jax.random.key(0), jax.random.PRNGKey(0), jax.random.key(0, impl="rbg"))
+    typed, legacy, rbg = (run(PARAMS, key) for key in keys)
+    assert np.all(np.isfinite(legacy["m"])) and np.all(np.isfinite(rbg["m"]))
     np.testing.assert_array_equal(typed["m"], legacy["m"])
 
 
