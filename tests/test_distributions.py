@@ -71,7 +71,7 @@ def test_log_prob_is_the_textbook_one(name):
         expected = scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3)
     else:
         expected = reference(x)
-    got = law.log_prob(x)
+    got = jax.jit(law.log_prob)(x)
     assert got.shape == () and got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, rtol=2e-5)
 
@@ -98,8 +98,8 @@ JAX_RANDOM = {
 def test_a_draw_is_that_of_jax_random(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)
-        got = CASES[name].family.at(params).sample(jax.random.key(5))
-        expected = JAX_RANDOM[name](params, jax.random.key(5))
+        got = jax.jit(lambda p, k: CASES[name].family.at(p).sample(k))(params, jax.random.key(5))
+        expected = jax.jit(JAX_RANDOM[name])(params, jax.random.key(5))
         assert got.dtype == expected.dtype and got.shape == expected.shape
         np.testing.assert_array_equal(got, expected)
 
@@ -167,46 +167,54 @@ def test_categories_have_their_probabilities(logits):
 
 def test_the_last_uniform_never_picks_a_forbidden_category():
     law = sf.Categorical(logits=jnp.array([0.3, 0.1, -jnp.inf]))
-    edge = jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))])
-    np.testing.assert_array_equal(jax.vmap(law.from_uniform)(edge), [0, 1])
-    assert sf.Categorical(logits=jnp.zeros(1)).from_uniform(jnp.float32(0.9999999)) == 0
+    edge = np.array([0.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(law.from_uniform))(edge), [0, 1])
+    assert jax.jit(sf.Categorical(logits=jnp.zeros(1)).from_uniform)(np.float32(0.9999999)) == 0
+
+
+@jax.jit
+def log_probs_and_slopes(logit):
+    """Of a bit (0 and 1) and of a count (0 and 2)."""
+    bit, count = (lambda l: sf.Bernoulli(logits=l)), (lambda l: sf.Binomial(total_count=2, logits=l))
+    cases = ((bit, 0.0), (bit, 1.0), (count, 0), (count, 2))
+    return [jax.value_and_grad(lambda l, x=x, law=law: law(l).log_prob(x))(logit) for law, x in cases]
 
 
 @pytest.mark.parametrize("logit", [40.0, -40.0, 25.0, -25.0, np.inf, -np.inf])
 def test_log_space_keeps_values_and_derivatives_at_extreme_logits(logit):
-    for law, inside in (
-        (lambda l: sf.Bernoulli(logits=l), [0.0, 1.0]),
-        (lambda l: sf.Binomial(total_count=2, logits=l), [0, 2]),
-    ):
-        for x in inside:
-            value, slope = jax.value_and_grad(lambda l, x=x, law=law: law(l).log_prob(x))(jnp.float32(logit))
-            likely = (x > 0) == (logit > 0)
-            assert not np.isnan(value) and np.isfinite(slope)
-            assert np.isfinite(value) or (not likely and np.isinf(logit))
-            assert abs(float(slope)) > 0.9 or likely
+    for x, (value, slope) in zip((0, 1, 0, 2), log_probs_and_slopes(np.float32(logit)), strict=True):
+        likely = (x > 0) == (logit > 0)
+        assert not np.isnan(value) and np.isfinite(slope)
+        assert np.isfinite(value) or (not likely and np.isinf(logit))
+        assert abs(float(slope)) > 0.9 or likely
 
 
 def test_impossible_values_have_log_probability_minus_infinity():
-    for law, x in (
+    cases = (
         (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
         (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1),
         (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
-    ):  # fmt: skip
-        assert law.log_prob(jnp.asarray(x)) == -np.inf, type(law).__name__
+    )  # fmt: skip
+    log_probs = jax.jit(lambda xs: [law.log_prob(x) for (law, _), x in zip(cases, xs, strict=True)])(
+        [jnp.asarray(x) for _, x in cases]
+    )
+    for (law, _), log_prob in zip(cases, log_probs, strict=True):
+        assert log_prob == -np.inf, type(law).__name__
 
 
 def test_probabilities_of_zero_and_one_have_finite_derivatives():
     for law in (lambda p: sf.Bernoulli(probs=p), lambda p: sf.Binomial(total_count=1, probs=p)):
+        run = jax.jit(jax.value_and_grad(lambda q, x, law=law: law(q).log_prob(x)))
         for p, x in ((0.0, 0), (1.0, 1)):
-            value, slope = jax.value_and_grad(lambda q, x=x, law=law: law(q).log_prob(jnp.asarray(x)))(p)
+            value, slope = run(p, np.int32(x))
             assert abs(value) < 1e-6 and np.isfinite(slope)
-    grads = jax.grad(lambda p: sf.Categorical(probs=p).log_prob(jnp.asarray(1)))(jnp.array([0.0, 0.4, 0.6]))
+    grads = jax.jit(jax.grad(lambda p: sf.Categorical(probs=p).log_prob(jnp.asarray(1))))(np.float32([0.0, 0.4, 0.6]))
     assert np.all(np.isfinite(grads))
 
 
 def test_infinite_and_missing_categories_are_scored_and_never_nan():
     law = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(-jnp.inf), jnp.float32(0.0)]))
-    value, slope = jax.value_and_grad(lambda l: law(l).log_prob(jnp.asarray(0)))(jnp.float32(0.0))
+    value, slope = jax.jit(jax.value_and_grad(lambda l: law(l).log_prob(jnp.asarray(0))))(np.float32(0.0))
     np.testing.assert_allclose([value, slope], [np.log(0.5), 0.5], rtol=1e-6)
 
 
@@ -222,7 +230,7 @@ def test_draws_that_round_to_an_end_keep_a_finite_right_score():
         z = runs.mean() / (runs.std() / np.sqrt(len(runs)))
         assert abs(z) < 5 and runs.std() > 0.5
     edge = jax.vmap(jax.grad(lambda x, m: sf.TanhNormal(loc=m, scale=1.0).log_prob(x), argnums=1), (0, None))
-    assert np.all(np.isfinite(edge(jnp.array([-1.0, 1.0]), 0.0)))
+    assert np.all(np.isfinite(jax.jit(edge)(np.float32([-1.0, 1.0]), 0.0)))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -230,9 +238,9 @@ def test_draws_that_round_to_an_end_keep_a_finite_right_score():
 def test_parameters_broadcast_to_one_event(shape, extra):
     loc = jnp.zeros(shape)
     law = sf.Normal(loc=loc, scale=jnp.ones(shape[-1:]) if extra else 1.0)
-    x = law.sample(jax.random.key(0))
-    assert x.shape == shape and law.log_prob(x).shape == ()
-    np.testing.assert_allclose(law.log_prob(x), scipy.stats.norm.logpdf(np.asarray(x)).sum(), rtol=1e-4)
+    x, log_prob = jax.jit(lambda k: (lambda x: (x, law.log_prob(x)))(law.sample(k)))(jax.random.key(0))
+    assert x.shape == shape and log_prob.shape == ()
+    np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(np.asarray(x)).sum(), rtol=1e-4)
 
 
 def test_laws_are_pytrees_that_vmap_and_carry_no_validation():
@@ -271,16 +279,18 @@ def test_grids_refuse_what_is_too_large_or_endless():
         sf.exact(jnp.sum, many, jnp.zeros(200))
     with pytest.raises(ValueError, match="Poisson has an infinite support: pass max_value="):
         sf.exact(jnp.sum, sf.family(lambda r: sf.Poisson(rate=r)), 1.0)
-    _, info = sf.exact(lambda x: x, sf.family(lambda r: sf.Poisson(rate=r)), 2.0, max_value=4, has_aux=True)
+    poisson = sf.family(lambda r: sf.Poisson(rate=r))
+    _, info = jax.jit(lambda r: sf.exact(lambda x: x, poisson, r, max_value=4, has_aux=True))(2.0)
     np.testing.assert_allclose(info.omitted_mass, scipy.stats.poisson(2.0).sf(4), rtol=1e-4)
 
 
 def test_a_joint_may_mix_enumeration_and_quadrature(x64):
     fam = sf.family(lambda p: sf.Joint((sf.Bernoulli(logits=p), sf.Normal(loc=p, scale=1.0))))
-    got = sf.exact(lambda x: x[0] * x[1] ** 2, fam, 0.3)
+    f = lambda x: x[0] * x[1] ** 2
+    value, second_of = lambda p: sf.exact(f, fam, p), jax.grad(lambda p: sf.exact_grad(f, fam, p))
+    truth_of = jax.grad(jax.grad(lambda p: (1 + p**2) * jax.nn.sigmoid(p)))
+    got, second, truth = jax.jit(lambda p: (value(p), second_of(p), truth_of(p)))(0.3)
     np.testing.assert_allclose(got, (1 + 0.3**2) / (1 + np.exp(-0.3)), rtol=1e-10)
-    second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x[0] * x[1] ** 2, fam, 0.3)
-    truth = jax.grad(jax.grad(lambda p: (1 + p**2) * jax.nn.sigmoid(p)))(0.3)
     np.testing.assert_allclose(second, truth, rtol=1e-9)
 
 

@@ -74,14 +74,15 @@ def by_hand(p, key, length=20):
 def test_on_its_own_a_choice_is_the_draw():
     law = sf.Normal(loc=jnp.arange(3.0), scale=1.0)
     key = jax.random.key
+    expected = jax.jit(law.sample)(key(0))
     for run in (lambda k: sf.sample(k, law), jax.jit(lambda k: sf.sample(k, law))):
-        np.testing.assert_array_equal(run(key(0)), law.sample(key(0)))
+        np.testing.assert_array_equal(run(key(0)), expected)
     joint = sf.Joint({"a": sf.Bernoulli(logits=0.0), "b": sf.Gamma(concentration=2.0, rate=1.0)})
-    drawn, expected = sf.sample(key(1), joint), joint.sample(key(1))
+    drawn, expected = jax.jit(lambda k: sf.sample(k, joint))(key(1)), jax.jit(joint.sample)(key(1))
     np.testing.assert_array_equal(drawn["a"], expected["a"])
     np.testing.assert_allclose(drawn["b"], expected["b"], rtol=1e-6)
     bits = sf.Bernoulli(logits=0.0)
-    mapped = jax.vmap(lambda k: sf.sample(k, bits))(jax.random.split(key(2), 50))
+    mapped = jax.jit(jax.vmap(lambda k: sf.sample(k, bits)))(jax.random.split(key(2), 50))
     scanned = jax.lax.scan(lambda c, k: (c, sf.sample(k, bits)), 0, jax.random.split(key(2), 50))[1]
     np.testing.assert_array_equal(mapped, scanned)
     assert 5 < mapped.sum() < 45
@@ -110,7 +111,7 @@ def test_a_parameter_that_no_law_depends_on_may_be_differentiated():
     grad = jax.grad(lambda q, key: q * sf.sample(key, sf.Bernoulli(logits=0.3)))(2.0, jax.random.key(0))
     assert grad in (0.0, 1.0)
     stopped = lambda p, key: two(jax.lax.stop_gradient(p), key) * p[0]
-    assert jnp.all(jnp.isfinite(jax.grad(stopped)(LOGITS, jax.random.key(0))))
+    assert np.all(np.isfinite(jax.jit(jax.grad(stopped))(LOGITS, jax.random.key(0))))
 
 
 # Composition
@@ -118,16 +119,15 @@ def test_a_parameter_that_no_law_depends_on_may_be_differentiated():
 
 @pytest.mark.statistical
 def test_estimates_are_unbiased_with_and_without_a_baseline():
+    exact = jax.jit(jax.value_and_grad(exact_two))(LOGITS)
     for num_samples in (1, 4):
         loss = jax.value_and_grad(sf.expectation(two, num_samples=num_samples))
         runs = sf.testing.replicate(lambda key, loss=loss: loss(LOGITS, key), jax.random.key(1), 20_000, batch=20_000)
-        sf.testing.assert_unbiased(runs, jax.value_and_grad(exact_two)(LOGITS), precision=0.03)
+        sf.testing.assert_unbiased(runs, exact, precision=0.03)
     twin = lambda key: 1.1 * jax.grad(sf.expectation(two, num_samples=4))(LOGITS, key)
     with pytest.raises(AssertionError, match="is biased"):
         sf.testing.assert_unbiased(
-            sf.testing.replicate(twin, jax.random.key(1), 20_000, batch=20_000),
-            jax.grad(exact_two)(LOGITS),
-            precision=0.03,
+            sf.testing.replicate(twin, jax.random.key(1), 20_000, batch=20_000), exact[1], precision=0.03
         )
 
 
@@ -143,10 +143,10 @@ def test_hessians_of_each_mode_agree(order):
         "rev-rev": (jax.jacrev, jax.jacrev),
     }
     outer, inner = modes[order]
-    np.testing.assert_allclose(
-        jax.jit(outer(inner(value)))(LOGITS), jax.jit(jax.hessian(value))(LOGITS), rtol=1e-5, atol=1e-6
-    )
-    assert np.isfinite(jax.grad(lambda t: jax.grad(lambda u: jax.grad(lambda v: value(LOGITS * v))(u))(t))(1.0))
+    third = jax.grad(lambda t: jax.grad(lambda u: jax.grad(lambda v: value(LOGITS * v))(u))(t))
+    of_mode, hessian, slope = jax.jit(lambda p: (outer(inner(value))(p), jax.hessian(value)(p), third(1.0)))(LOGITS)
+    np.testing.assert_allclose(of_mode, hessian, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(slope)
 
 
 @pytest.mark.parametrize("in_carry", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -189,14 +189,15 @@ def test_a_rollout_is_the_hand_written_reward_to_go_draw_by_draw(in_carry, unche
         return jnp.sum(jax.vmap(lambda k: program(p, k))(jax.random.split(key, 30)))
 
     inside = jax.jit(jax.grad(sf.expectation(many)))(LOGITS, jax.random.key(4))
-    each = jax.vmap(lambda k: by_hand(LOGITS, k, 100))(jax.random.split(jax.random.fold_in(jax.random.key(4), 0), 30))
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(4), 0), 30)
+    each = jax.jit(jax.vmap(lambda k: by_hand(LOGITS, k, 100)))(keys)
     np.testing.assert_allclose(inside, each.sum(0), rtol=1e-4, atol=1e-5 * np.max(np.abs(each)))
 
 
 def test_a_rollout_in_float64_to_the_last_digits(x64, unchecked_keys):
     p, keys = jnp.array([0.3, -0.5]), jax.random.split(jax.random.key(3), 50)
-    hand = jax.vmap(lambda k: by_hand(p, jax.random.fold_in(k, 0)))(keys)
-    auto = jax.vmap(lambda k: jax.grad(sf.expectation(rollout))(p, k))(keys)
+    hand = jax.jit(jax.vmap(lambda k: by_hand(p, jax.random.fold_in(k, 0))))(keys)
+    auto = jax.jit(jax.vmap(lambda k: jax.grad(sf.expectation(rollout))(p, k)))(keys)
     np.testing.assert_allclose(auto, hand, rtol=1e-12, atol=1e-12 * np.max(np.abs(hand)))
 
 
@@ -220,7 +221,7 @@ def test_leave_one_out_is_that_of_each_step(unchecked_keys):
         centred = rewards - (rewards.sum(0, keepdims=True) - rewards) / (runs - 1)
         return jnp.sum(jax.lax.cumsum(centred, axis=1, reverse=True) * log_probs) / runs
 
-    np.testing.assert_allclose(auto, jax.grad(loss)(LOGITS), rtol=1e-4)
+    np.testing.assert_allclose(auto, jax.jit(jax.grad(loss))(LOGITS), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -259,10 +260,10 @@ def test_auxiliary_results_come_with_runs_in_front_and_without_derivatives():
         return x**2, {"x": x, "p": p}
 
     loss = sf.expectation(program, num_samples=5, has_aux=True)
-    (value, aux), grad = jax.value_and_grad(loss, has_aux=True)(0.3, jax.random.key(0))
+    (value, aux), grad = jax.jit(jax.value_and_grad(loss, has_aux=True))(0.3, jax.random.key(0))
     np.testing.assert_allclose(value, aux["x"].mean(), rtol=1e-6)
     assert aux["x"].shape == aux["p"].shape == (5,) and np.isfinite(grad)
-    assert jax.grad(lambda p: loss(p, jax.random.key(0))[1]["p"].sum())(0.3) == 0.0
+    assert jax.jit(jax.grad(lambda p: loss(p, jax.random.key(0))[1]["p"].sum()))(0.3) == 0.0
 
 
 def test_costs_may_be_trees_and_of_any_dtype():
@@ -270,7 +271,7 @@ def test_costs_may_be_trees_and_of_any_dtype():
         x = sf.sample(key, sf.Categorical(logits=p))
         return {"index": x, "even": x % 2 == 0, "float": x.astype(float) * 2.0}
 
-    value = sf.expectation(program, num_samples=50)(jnp.zeros(3), jax.random.key(0))
+    value = jax.eval_shape(sf.expectation(program, num_samples=50), jnp.zeros(3), jax.random.key(0))
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(value))
     jacobian = jax.jit(jax.jacobian(sf.expectation(program, num_samples=4000)))(jnp.zeros(3), jax.random.key(0))
     np.testing.assert_allclose(jacobian["index"], [-1 / 3, 0, 1 / 3], atol=0.05)
@@ -298,9 +299,9 @@ def test_pathwise_and_score_in_one_program():
         20_000,
         batch=20_000,
     )
-    sf.testing.assert_unbiased(runs, jax.grad(exact)(LOGITS), precision=0.03)
+    sf.testing.assert_unbiased(runs, jax.jit(jax.grad(exact))(LOGITS), precision=0.03)
     alone = lambda p: jnp.sin(sf.sample(jax.random.key(0), sf.Normal(loc=p, scale=1.0), estimator="pathwise"))
-    assert jax.grad(alone)(0.3) != 0.0
+    assert jax.jit(jax.grad(alone))(0.3) != 0.0
 
 
 @pytest.mark.statistical
@@ -317,10 +318,14 @@ def test_an_enumerated_choice_between_two_others_is_unbiased():
 
     params = jnp.array([0.3, -0.5, 0.8])
     loss = sf.expectation(_with_enumeration, num_samples=2)
-    runs = sf.testing.replicate(lambda key: jax.grad(loss)(params, key), jax.random.key(1), 20_000, batch=20_000)
-    sf.testing.assert_unbiased(runs, jax.grad(exact)(params), precision=0.03)
-    hessians = sf.testing.replicate(lambda key: jax.hessian(loss)(params, key), jax.random.key(1), 20_000, batch=20_000)
-    sf.testing.assert_unbiased(hessians, jax.hessian(exact)(params), precision=0.1)
+    both = lambda of: lambda *args: (jax.grad(of)(*args), jax.hessian(of)(*args))
+    with jax.debug_key_reuse(False):  # both on the same draws
+        runs, hessians = sf.testing.replicate(
+            lambda key: both(loss)(params, key), jax.random.key(1), 20_000, batch=20_000
+        )
+    grad, hessian = jax.jit(both(exact))(params)
+    sf.testing.assert_unbiased(runs, grad, precision=0.03)
+    sf.testing.assert_unbiased(hessians, hessian, precision=0.1)
 
 
 def _with_enumeration(p, key):
@@ -364,7 +369,7 @@ def test_a_program_of_enumerated_choices_has_no_noise():
 
 def refused(program, error, match, *args, **options):
     with pytest.raises(error, match=match):
-        sf.expectation(program, **options)(*(args or (0.3,)), jax.random.key(0))
+        jax.eval_shape(sf.expectation(program, **options), *(args or (0.3,)), jax.random.key(0))
 
 
 def test_choices_where_they_cannot_be_credited_raise_by_name():
@@ -488,7 +493,7 @@ def test_laws_of_ones_own_are_choices():
     def program(p, key):
         return sf.sample(key, Spinner(p)).astype(float) * 2.0
 
-    g = jax.grad(sf.expectation(program, num_samples=2000))(jnp.zeros(3), jax.random.key(0))
+    g = jax.jit(jax.grad(sf.expectation(program, num_samples=2000)))(jnp.zeros(3), jax.random.key(0))
     np.testing.assert_allclose(g, [-2 / 3, 0, 2 / 3], atol=0.1)
 
 
