@@ -30,33 +30,32 @@ def test_two_plain_functions_agree_with_the_law_they_describe():
     }
     plain, law = sf.family(**functions), sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
     f = lambda x: x**2
-    np.testing.assert_allclose(
-        sf.score_function_grad(f, plain, 1.4, jax.random.key(1)), sf.score_function_grad(f, law, 1.4, jax.random.key(1)),
-        rtol=1e-4,
-    )  # fmt: skip
+    score = lambda family: jax.jit(lambda a, k: sf.score_function_grad(f, family, a, k))(1.4, jax.random.key(1))
+    through = lambda family: jax.jit(lambda a, k: sf.pathwise_grad(f, family, a, k))(1.4, jax.random.key(1))
+    np.testing.assert_allclose(score(plain), score(law), rtol=1e-4)
     with pytest.raises(TypeError, match="pathwise needs a law that has reparameterized draws"):
         sf.pathwise(f, plain, 1.4, jax.random.key(1))
     path = sf.family(**functions, reparameterized=True)
-    np.testing.assert_allclose(
-        sf.pathwise_grad(f, path, 1.4, jax.random.key(1)), sf.pathwise_grad(f, law, 1.4, jax.random.key(1)), rtol=1e-4
-    )
+    np.testing.assert_allclose(through(path), through(law), rtol=1e-4)
 
 
 def test_a_support_may_be_unnormalized(x64):
     faces = jnp.arange(1.0, 5.0)
     die = sf.family(log_prob=lambda w, face: w * face + 7.0, support=faces)
     mean = lambda w: jnp.sum(faces * jax.nn.softmax(w * faces))
-    np.testing.assert_allclose(sf.exact(lambda x: x, die, 0.3), mean(0.3), rtol=1e-12)
-    np.testing.assert_allclose(sf.exact_grad(lambda x: x, die, 0.3), jax.grad(mean)(0.3), rtol=1e-12)
-    second = jax.grad(sf.exact_grad, argnums=2)(lambda x: x, die, 0.3)
-    np.testing.assert_allclose(second, jax.grad(jax.grad(mean))(0.3), rtol=1e-11)
+    value, grad = (lambda w: sf.exact(lambda x: x, die, w)), (lambda w: sf.exact_grad(lambda x: x, die, w))
+    got, wanted = jax.jit(
+        lambda w: ((value(w), grad(w), jax.grad(grad)(w)), (mean(w), jax.grad(mean)(w), jax.grad(jax.grad(mean))(w)))
+    )(0.3)  # fmt: skip
+    np.testing.assert_allclose(got[:2], wanted[:2], rtol=1e-12)
+    np.testing.assert_allclose(got[2], wanted[2], rtol=1e-11)
     runs = sf.testing.replicate(
         lambda key: sf.score_function_grad(lambda x: x, die, 0.3, key, num_samples=8),
         jax.random.key(0),
         5000,
         batch=5000,
     )
-    sf.testing.assert_unbiased(runs, jax.grad(mean)(0.3), precision=0.03)
+    sf.testing.assert_unbiased(runs, wanted[1], precision=0.03)
     with pytest.raises(ValueError, match="max_points=3"):
         sf.exact(lambda x: x, die, 0.3, max_points=3)
 
@@ -96,7 +95,7 @@ def test_given_draws_second_order_is_that_of_importance_sampling(x64):
         fam = sf.family(log_prob=coin, samples=xs[index], log_proposal=log_q[index], independent=True)
         return jax.grad(sf.score_function_grad, argnums=2)(lambda x: 1 + 2 * x, fam, 1.0, None)
 
-    got = sf.testing.enumerate_draws(hessian, lambda _, i: log_q[i], None, jnp.arange(2), 2)
+    got = jax.jit(lambda: sf.testing.enumerate_draws(hessian, lambda _, i: log_q[i], None, jnp.arange(2), 2))()
     np.testing.assert_allclose(got, -0.18172, atol=6e-6)
 
 
@@ -105,13 +104,14 @@ def test_facts_of_given_draws_are_data():
     assert sf.family(log_prob=logp, samples=XS).bias is sf.Bias.VANISHING
     assert sf.family(log_prob=logp, samples=XS, independent=True).bias is sf.Bias.NONE
     assert sf.family(log_prob=logp, samples=XS, independent=True, normalized=False).bias is sf.Bias.VANISHING
-    _, info = sf.score_function(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0, None, has_aux=True)
+    fam = sf.family(log_prob=logp, samples=XS)
+    _, info = jax.jit(lambda m: sf.score_function(jnp.sin, fam, m, None, has_aux=True))(0.0)
     np.testing.assert_array_equal(info.samples, XS)
     np.testing.assert_array_equal(info.weights, np.ones(4))
-    chunked = sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0, chunk_size=3)
-    np.testing.assert_allclose(
-        chunked, sf.score_function_grad(jnp.sin, sf.family(log_prob=logp, samples=XS), 0.0), rtol=1e-6
+    chunked, whole = (
+        jax.jit(lambda m, o=o: sf.score_function_grad(jnp.sin, fam, m, **o))(0.0) for o in ({"chunk_size": 3}, {})
     )
+    np.testing.assert_allclose(chunked, whole, rtol=1e-6)
 
 
 def test_what_is_refused():

@@ -21,9 +21,14 @@ CUBE = sf.family(lambda low: sf.Uniform(low=jnp.zeros(D), high=jnp.ones(D)))
 
 def points(scheme, key, dtype=jnp.float32, impl="threefry2x32", num=S, **how):
     """The uniforms of each draw, (S, D)."""
-    law = sf.Uniform(low=jnp.zeros(D, dtype), high=jnp.ones(D, dtype))
-    noise = engine.noise_of(law, jax.random.key(key, impl=impl), num, scheme, how.get("sharding"))
-    return engine.map_draws(lambda noise, _: noise.uniforms, noise, num, **how)
+
+    @jax.jit
+    def run(key):
+        law = sf.Uniform(low=jnp.zeros(D, dtype), high=jnp.ones(D, dtype))
+        noise = engine.noise_of(law, jax.random.key(key, impl=impl), num, scheme, how.get("sharding"))
+        return engine.map_draws(lambda noise, _: noise.uniforms, noise, num, **how)
+
+    return run(key)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +78,13 @@ def test_what_the_draws_of_a_group_are(dtype):
 def test_laws_of_several_parts_share_one_net():
     """The coordinates of a Joint are coordinates of one net: no two parts repeat each other."""
     law = sf.Joint({"a": sf.Uniform(low=jnp.zeros(2), high=jnp.ones(2)), "b": sf.Uniform(low=0.0, high=1.0)})
-    noise = engine.noise_of(law, jax.random.key(0), 32, schemes.sobol(2))
-    u = engine.map_draws(lambda noise, _: noise.uniforms, noise, 32)
+
+    @jax.jit
+    def run(key):
+        noise = engine.noise_of(law, key, 32, schemes.sobol(2))
+        return engine.map_draws(lambda noise, _: noise.uniforms, noise, 32)
+
+    u = run(jax.random.key(0))
     flat = np.concatenate([u["a"], u["b"][:, None]], axis=1)[:16]
     words = (flat * 2**23).astype(np.int64)
     net = (qmc.Sobol(3, scramble=False).random(16) * 2**23).astype(np.int64)
@@ -117,7 +127,9 @@ def test_a_standard_error_is_that_of_groups(name):
 
 def test_without_a_baseline_one_group_is_enough_and_with_one_it_is_not():
     normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
-    run = lambda **o: sf.score_function_grad(jnp.sin, normal, 0.3, jax.random.key(0), scheme=schemes.antithetic, **o)
+    run = lambda **o: jax.jit(
+        lambda m, k: sf.score_function_grad(jnp.sin, normal, m, k, scheme=schemes.antithetic, **o)
+    )(0.3, jax.random.key(0))  # fmt: skip
     assert np.isfinite(run(num_samples=2, baseline=None))
     with pytest.raises(ValueError, match="leave_one_out needs at least 2 groups of draws, and there are 1 of 2"):
         run(num_samples=2)

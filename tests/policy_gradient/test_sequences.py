@@ -36,41 +36,47 @@ def as_float32():
 
 def test_probabilities_sum_to_one_and_are_those_of_the_draws():
     params = as_float32()
-    log_probs = jax.vmap(model(params).log_prob)(SEQUENCES)
+
+    @jax.jit
+    def run(key, keys):
+        x, log_prob = model(params).sample_and_log_prob(key)
+        of_all, draws = jax.vmap(model(params).log_prob)(SEQUENCES), jax.vmap(model(params).sample)(keys)
+        return of_all, draws, x, log_prob, model(params).log_prob(x), model(params).log_probs(x)
+
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    log_probs, draws, x, log_prob, again, parts = run(jax.random.key(1), keys)
     np.testing.assert_allclose(np.sum(np.exp(log_probs)), 1.0, rtol=1e-5)
-    draws = jax.vmap(model(params).sample)(jax.random.split(jax.random.key(0), 40_000))
     counts = np.bincount(np.asarray(draws) @ TOKENS ** np.arange(LENGTH - 1, -1, -1), minlength=TOKENS**LENGTH)
     expected = 40_000 * np.exp(np.asarray(log_probs, np.float64))
     assert np.sum((counts - expected) ** 2 / expected) < TOKENS**LENGTH + 6 * np.sqrt(2 * TOKENS**LENGTH)
-    x, log_prob = model(params).sample_and_log_prob(jax.random.key(1))
-    np.testing.assert_array_equal(x, model(params).sample(jax.random.key(1)))
-    np.testing.assert_allclose(log_prob, model(params).log_prob(x), rtol=1e-6)
-    np.testing.assert_allclose(model(params).log_probs(x).sum(), log_prob, rtol=1e-6)
+    np.testing.assert_array_equal(x, jax.jit(model(params).sample)(jax.random.key(1)))
+    np.testing.assert_allclose(log_prob, again, rtol=1e-6)
+    np.testing.assert_allclose(parts.sum(), log_prob, rtol=1e-6)
 
 
 def test_nothing_comes_after_the_end():
     params = as_float32()
     law = model(params, end_token=2)
-    draws = np.asarray(jax.vmap(law.sample)(jax.random.split(jax.random.key(0), 500)))
+    draws = np.asarray(jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(0), 500)))
     ended = np.cumsum(draws == 2, axis=1) > 0
     assert np.all(draws[ended] == 2) and np.any(ended[:, 0]) and not np.all(ended[:, -1])
-    log_probs = jax.vmap(law.log_prob)(SEQUENCES)
+    log_probs, whole = jax.jit(lambda all, some: (jax.vmap(law.log_prob)(all), jax.vmap(law.log_probs)(some)))(
+        SEQUENCES, draws
+    )
     np.testing.assert_allclose(np.sum(np.exp(log_probs)), 1.0, rtol=1e-5)
-    whole = jax.vmap(law.log_probs)(draws)
     before = np.concatenate([np.zeros((500, 1), bool), ended[:, :-1]], axis=1)
     np.testing.assert_array_equal(np.asarray(whole)[before], 0.0)
-    _, together = jax.vmap(law.sample_and_log_prob)(jax.random.split(jax.random.key(0), 500))
+    _, together = jax.jit(jax.vmap(law.sample_and_log_prob))(jax.random.split(jax.random.key(0), 500))
     np.testing.assert_allclose(together, whole.sum(axis=1), rtol=1e-5)
-    assert law.log_prob(jnp.array([2, 0, 0, 0, 0])) == -np.inf
+    assert jax.jit(law.log_prob)(np.array([2, 0, 0, 0, 0])) == -np.inf
 
 
 def test_a_choice_of_a_program():
     params = as_float32()
     reward = lambda x: jnp.sum(jnp.sin(x.astype(float)))
     program = lambda p, key: reward(sf.sample(key, model(p)))
-    exact = jax.grad(lambda p: jnp.sum(jnp.exp(jax.vmap(model(p).log_prob)(SEQUENCES)) * jax.vmap(reward)(SEQUENCES)))(
-        params
-    )
+    probs = lambda p: jnp.exp(jax.vmap(model(p).log_prob)(SEQUENCES))
+    exact = jax.jit(jax.grad(lambda p: jnp.sum(probs(p) * jax.vmap(reward)(SEQUENCES))))(params)
     with jax.debug_key_reuse(False):
         runs = sf.testing.replicate(
             lambda k: jax.grad(sf.expectation(program, num_samples=4))(params, k), jax.random.key(2), 10_000
@@ -92,18 +98,21 @@ def test_a_step_that_does_not_fit_is_told_so(bad, words):
 
 
 def test_token_log_probs_are_shifted_and_masked():
-    logits, tokens = jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32), jnp.array([0, 2, 1, 1, 0, 2])
-    answer = jnp.array([False, False, True, True, True, False])
-    got = pg.token_log_probs(logits, tokens, answer)
+    logits, tokens = RNG.normal(size=(6, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0, 2])
+    answer = np.array([False, False, True, True, True, False])
+    run = jax.jit(lambda l, tokens: pg.token_log_probs(l, tokens, answer))
+    grad = jax.jit(jax.grad(lambda l, tokens: jnp.sum(pg.token_log_probs(l, tokens, answer))))
+    got = run(logits, tokens)
     for t in range(6):
-        wanted = jax.nn.log_softmax(logits[t - 1])[tokens[t]] if answer[t] else 0.0
+        wanted = logits[t - 1, tokens[t]] - np.log(np.sum(np.exp(logits[t - 1]))) if answer[t] else 0.0
         np.testing.assert_allclose(got[t], wanted, rtol=1e-6)
     # what stands at the prompt and in the padding does not matter, whatever it is
-    rubbish = logits.at[0].set(jnp.nan).at[4:].set(jnp.inf).at[4].set(logits[4])
-    grad = jax.grad(lambda l: jnp.sum(pg.token_log_probs(l, tokens.at[5].set(-7), answer)))
-    np.testing.assert_allclose(pg.token_log_probs(rubbish, tokens.at[5].set(-7), answer), got, rtol=1e-6)
-    np.testing.assert_allclose(grad(rubbish), grad(logits), rtol=1e-6)
-    assert np.all(grad(logits)[jnp.array([0, 4, 5])] == 0)
+    rubbish, other = logits.copy(), tokens.copy()
+    rubbish[0], rubbish[5], other[5] = np.nan, np.inf, -7
+    slopes = grad(logits, other)
+    np.testing.assert_allclose(run(rubbish, other), got, rtol=1e-6)
+    np.testing.assert_allclose(grad(rubbish, other), slopes, rtol=1e-6)
+    assert np.all(slopes[np.array([0, 4, 5])] == 0)
     with pytest.raises(TypeError, match="one sequence"):
         pg.token_log_probs(logits[None], tokens[None], answer[None])
     with pytest.raises(TypeError, match="booleans"):
@@ -119,7 +128,7 @@ def scores(params):
 
 
 def exact_gradient(params):
-    return jax.grad(lambda p: jnp.sum(jnp.exp(scores(p).sum(axis=1)) * REWARDS))(params)
+    return jax.jit(jax.grad(lambda p: jnp.sum(jnp.exp(scores(p).sum(axis=1)) * REWARDS)))(params)
 
 
 def mean_over_pairs(params, loss):
@@ -214,11 +223,11 @@ def test_rloo_of_a_reward_that_depends_on_the_parameters_and_its_second_derivati
 
 
 def test_padding_in_answers_changes_nothing():
-    l, r = jnp.asarray(RNG.normal(size=(3, 4)), jnp.float32), jnp.array([1.0, 0.0, 2.0])
-    padded = jnp.concatenate([l, jnp.full((3, 2), -jnp.inf)], axis=1)
-    mask = jnp.broadcast_to(jnp.asarray(np.arange(6) < 4), (3, 6))
-    run = jax.value_and_grad(lambda l, m: pg.rloo(l, r, mask=m).sum)
-    (value, grad), (other, other_grad) = run(l, jnp.ones((3, 4), bool)), run(padded, mask)
+    l, r = RNG.normal(size=(3, 4)).astype(np.float32), np.array([1.0, 0.0, 2.0], np.float32)
+    padded = np.concatenate([l, np.full((3, 2), -np.inf, np.float32)], axis=1)
+    mask = np.broadcast_to(np.arange(6) < 4, (3, 6))
+    run = jax.jit(jax.value_and_grad(lambda l, m: pg.rloo(l, r, mask=m).sum))
+    (value, grad), (other, other_grad) = run(l, np.ones((3, 4), bool)), run(padded, mask)
     assert value == other == -3.0
     np.testing.assert_allclose(other_grad[:, :4], grad)
     assert np.all(other_grad[:, 4:] == 0)

@@ -26,13 +26,18 @@ class Tape:
         self.numbers = numbers
 
     def num_bits(self):
-        used = []
-        jax.eval_shape(lambda: used.append(self._run(jnp.zeros(2), jnp.zeros(MAX_BITS))[1]))
-        return used[0]
+        """Counted from the numbers alone: to trace the program for it takes long."""
+        used = 0
+        for op in self.numbers[: len(self.numbers) // 3 * 3 : 3]:
+            count = {0: 1, 1: 1, 2: WIDTH, 3: WIDTH, 4: WIDTH, 5: 1}.get(op % 26, 0)
+            used += count if used + count <= MAX_BITS else 0
+        return used
 
     def __call__(self, params, bits, key):
         del key
-        return self._run(params, bits)[0]
+        cost, used = self._run(params, bits)
+        assert used == bits.size
+        return cost
 
     def _run(self, p, x):
         scalars, vectors, used, steps = [p[0], p[1]], [jnp.linspace(0.2, 0.9, WIDTH) * p[0]], 0, iter(self.numbers)
