@@ -82,9 +82,10 @@ def test_on_policy_v_trace_is_gae_with_lambda_one():
 
 @pytest.mark.parametrize("log_ratio", [1e3, -1e3])
 def test_v_trace_is_finite_at_any_ratio(log_ratio):
-    got = pg.vtrace(R, V, NEXT, np.full(T, log_ratio), discount_t=GAMMA)
+    run = jax.jit(lambda r, rho: pg.vtrace(r, V, NEXT, rho, discount_t=GAMMA))
+    got = run(R, np.full(T, log_ratio))
     assert np.all(np.isfinite(got.targets)) and np.all(np.isfinite(got.advantages))
-    grad = jax.grad(lambda r: jnp.sum(pg.vtrace(r, V, NEXT, np.full(T, log_ratio)).targets))(jnp.asarray(R))
+    grad = jax.jit(jax.grad(lambda r, rho: jnp.sum(pg.vtrace(r, V, NEXT, rho).targets)))(R, np.full(T, log_ratio))
     assert np.all(np.isfinite(grad))
 
 
@@ -92,7 +93,7 @@ def test_nothing_leaks_from_one_episode_into_the_one_before():
     cut = 4  # a termination
     later = R.copy()
     later[cut + 1 :] += 100.0
-    for name, run in CALLS.items():
+    for name, run in COMPILED.items():
         before, after = run(R, **ENDS), run(later, **ENDS)
         np.testing.assert_array_equal(before[: cut + 1], after[: cut + 1], err_msg=name)
         assert not np.allclose(before[cut + 1 :], after[cut + 1 :])
@@ -113,9 +114,12 @@ CALLS = {
 }
 
 
+COMPILED = {name: jax.jit(call) for name, call in CALLS.items()}
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_a_truncation_bootstraps_and_a_termination_does_not(name):
-    run, flags = CALLS[name], np.arange(T) == 7
+    run, flags = COMPILED[name], np.arange(T) == 7
     higher = NEXT + np.where(flags, 10.0, 0.0)
     truncated, lifted = (run(R, nxt=n, truncated=flags) for n in (NEXT, higher))
     assert abs(lifted[7] - truncated[7]) > 1.0
@@ -127,7 +131,7 @@ def test_a_truncation_bootstraps_and_a_termination_does_not(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_padding_changes_nothing(name):
-    run = CALLS[name]
+    run = COMPILED[name]
     pad = lambda x, fill: np.concatenate([x, np.full(3, fill)])
     flags = {key: pad(flag, True) for key, flag in ENDS.items()}
     mask = pad(np.full(T, True), False)
@@ -139,12 +143,12 @@ def test_padding_changes_nothing(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_it_works_under_jit_and_vmap_and_in_float32(name):
     run = CALLS[name]
-    stacked = jnp.stack([R, 2 * R], axis=1)
+    stacked = np.stack([R, 2 * R], axis=1)
     got = jax.jit(jax.vmap(lambda r: run(r, **ENDS), in_axes=1, out_axes=1))(stacked)
     assert got.shape == (T, 2)
     np.testing.assert_allclose(got[:, 1], run(2 * R, **ENDS), rtol=1e-12)
     single = run(R.astype(np.float32), v=V.astype(np.float32), nxt=NEXT.astype(np.float32), **ENDS)
-    np.testing.assert_allclose(single, run(R, **ENDS), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(single, COMPILED[name](R, **ENDS), rtol=1e-4, atol=1e-5)
 
 
 def test_a_discount_for_each_step():

@@ -68,8 +68,8 @@ def test_returns_and_lengths_of_episodes(many):
 
 
 def test_it_goes_on_where_it_was_left():
-    first = run(PARAMS, jax.random.key(1), 7)
-    second = run(PARAMS, jax.random.key(2), 3, start=first.last)
+    first = jax.jit(lambda k: run(PARAMS, k, 7))(jax.random.key(1))
+    second = jax.jit(lambda k, start: run(PARAMS, k, 3, start=start))(jax.random.key(2), first.last)
     ended = bool(first.terminated[-1] | first.truncated[-1])
     if not ended:
         np.testing.assert_array_equal(second.observations[0], first.next_observations[-1])
@@ -128,7 +128,7 @@ def test_a_pathwise_rollout_goes_through_the_dynamics():
     path = jax.jit(jax.vmap(jax.grad(sf.expectation(total("pathwise"))), (None, 0)))(w, keys)
     np.testing.assert_allclose(path, 21.0, rtol=1e-6)  # no noise at all
     np.testing.assert_allclose(
-        jax.grad(total("pathwise"))(w, keys[0]), 21.0, rtol=1e-6
+        jax.jit(jax.grad(total("pathwise")))(w, keys[0]), 21.0, rtol=1e-6
     )  # nothing to be scored, no wrapper needed
     score = jax.jit(jax.vmap(jax.grad(sf.expectation(total("score"))), (None, 0)))(w, keys)
     assert abs(score.mean() - 21.0) < 5 * score.std() / 4000**0.5 and score.std() / 4000**0.5 < 2.0
@@ -140,13 +140,14 @@ def test_a_pathwise_rollout_goes_through_the_dynamics():
 
 def test_on_its_own_it_refuses_to_be_differentiated_and_stopped_it_does_not():
     with pytest.raises(TypeError, match=r"choice action.*sf\.expectation"):
-        jax.grad(lambda p: run(p, jax.random.key(0), 5).r_t.sum())(PARAMS)
+        jax.eval_shape(jax.grad(lambda p: run(p, jax.random.key(0), 5).r_t.sum()), PARAMS)
 
     def loss(p):
         steps = run(jax.lax.stop_gradient(p), jax.random.key(0), 5)
         return pg.reward_to_go(log_probs(p, steps), steps.r_t, terminated=steps.terminated | steps.truncated).sum
 
-    assert np.all(np.isfinite(jax.grad(loss)(PARAMS))) and np.any(jax.grad(loss)(PARAMS) != 0)
+    grad = jax.jit(jax.grad(loss))(PARAMS)
+    assert np.all(np.isfinite(grad)) and np.any(grad != 0)
 
 
 def test_a_penalty_on_the_policy_is_a_term_of_the_objective():
@@ -177,7 +178,7 @@ def test_a_penalty_on_the_policy_is_a_term_of_the_objective():
     runs = sf.testing.replicate(
         lambda k: jax.grad(sf.expectation(objective))(PARAMS, k), jax.random.key(5), 20_000, batch=20_000
     )
-    sf.testing.assert_unbiased(runs, jax.grad(exact)(PARAMS), precision=0.05)
+    sf.testing.assert_unbiased(runs, jax.jit(jax.grad(exact))(PARAMS), precision=0.05)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_illegal_actions_have_probability_zero_and_finite_gradients():
     legal = jnp.array([True, False, True, False])
     law = lambda t: sf.Categorical(logits=pg.legal_logits(t, legal))
     theta = jnp.array([0.1, 5.0, -0.3, 2.0])
-    draws = jax.vmap(lambda k: law(theta).sample(k))(jax.random.split(jax.random.key(0), 1000))
+    draws = jax.jit(jax.vmap(lambda k: law(theta).sample(k)))(jax.random.split(jax.random.key(0), 1000))
     assert set(np.unique(draws)) == {0, 2}
-    grad = jax.grad(lambda t: law(t).log_prob(jnp.int32(2)))(theta)
+    grad = jax.jit(jax.grad(lambda t: law(t).log_prob(jnp.int32(2))))(theta)
     assert np.all(np.isfinite(grad)) and grad[1] == grad[3] == 0.0

@@ -46,9 +46,9 @@ def test_every_value_and_hessian_is_exact(name, order):
 def test_the_program_is_evaluated_as_it_stands(name):
     program, num_bits = CASES[name]
     params = jnp.array(P)
+    both = jax.jit(lambda bits: [f(params, bits, jax.random.key(0)) for f in (program, sf.expectation(program))])
     for bits in outcomes.all_bits(num_bits)[:: max(1, 2**num_bits // 5)]:
-        plain = program(params, bits, jax.random.key(0))
-        transformed = sf.expectation(program)(params, bits, jax.random.key(0))
+        plain, transformed = both(bits)
         np.testing.assert_allclose(transformed, plain, rtol=1e-14)
 
 
@@ -58,7 +58,7 @@ def test_a_broken_twin_fails_the_same_comparison(monkeypatch):
 
     program, num_bits = CASES["two_depths"]
     params = jnp.array(P)
-    wanted = jax.grad(outcomes.exact(program, num_bits))(params)
+    wanted = jax.jit(jax.grad(outcomes.exact(program, num_bits)))(params)
     whole = _evaluate.Credits.__init__
 
     def forgetful(self, of, emitted):
@@ -80,7 +80,7 @@ def test_leave_one_out_over_two_runs_is_exact(name, order):
 
 def test_a_mean_that_includes_the_run_itself_is_seen_as_biased():
     program, num_bits = CASES["two_depths"]
-    wanted = jax.grad(outcomes.exact(program, num_bits))(jnp.array(P))
+    wanted = jax.jit(jax.grad(outcomes.exact(program, num_bits)))(jnp.array(P))
     biased = outcomes.mean_derivative(
         program, jnp.array(P), num_bits, 1, num_samples=2, baseline=sf.baselines.batch_mean
     )
@@ -137,7 +137,7 @@ def test_an_automatic_reset_that_depends_on_draws_keeps_credit_over_the_window()
     marked = functools.partial(auto_reset, cut=True)
     np.testing.assert_allclose(outcomes.mean_derivative(marked, params, n, 1), biased, rtol=1e-11)
     np.testing.assert_allclose(
-        outcomes.mean_derivative(marked, params, n, 0), outcomes.exact(auto_reset, n)(params), rtol=1e-11
+        outcomes.mean_derivative(marked, params, n, 0), jax.jit(outcomes.exact(auto_reset, n))(params), rtol=1e-11
     )
     found = sf.explain(marked)(params, jnp.zeros(n), jax.random.key(0))
     assert [cost.charged for cost in found.costs] == [{"Given": "axis 0 equal", "Given since a reset": "axis 0 before"}]

@@ -3,6 +3,8 @@
 ``PROGRAMS`` has a small program for each primitive with a rule; it is run on every outcome of six bits, and each bit is flipped.
 """
 
+import functools
+
 import jax
 import jax.extend.core.primitives as primitives
 import jax.numpy as jnp
@@ -168,6 +170,7 @@ PROGRAMS |= {
 }  # fmt: skip
 
 
+@functools.cache
 def block_of(program, how=bit):
     """The private copy of a program on bits that are given."""
     return build(jax.make_jaxpr(lambda x: program(how(x, jnp.zeros(SHAPE))))(jnp.zeros(SHAPE)))
@@ -194,7 +197,7 @@ def overlooked(name):
     of = Analysis(block)
     (entries,) = of(block.outs[0]).values()
     bits = np.asarray(outcomes.all_bits(6)).reshape(-1, *SHAPE)
-    values = np.asarray(jax.vmap(program)(jnp.asarray(bits)))
+    values = np.asarray(jax.jit(jax.vmap(program))(bits))
     said = covered(entries, values.shape[1:])
     found = []
     for place in np.ndindex(*SHAPE):
