@@ -105,13 +105,13 @@ def test_signatures_are_those_of_the_documentation():
 
 
 def test_import_costs_little_beside_jax():
-    """At most .15 s after jax, optax and chex are there: the quickest of five fresh processes, since others may be busy."""
+    """At most .15 s after jax, optax and chex are there: in one of five fresh processes at most, since others may be busy."""
     code = (
         "import jax, optax, chex, time; start = time.process_time(); import jax_scorefn; "
         "print(time.process_time() - start)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) < 0.15
+    run = lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert any(float(run()) < 0.15 for _ in range(5))
 
 
 def test_the_readme_prints_what_it_says():

@@ -236,6 +236,16 @@ def test_chunks_change_nothing(unchecked_keys, chunk_size, baseline):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
+@functools.cache
+def on_one_device(in_carry):
+    # in an explicit mesh JAX wants a carry that is spread from the start: the start comes from the key
+    program = functools.partial(rollout, in_carry=in_carry, start=lambda key: jax.random.uniform(key))
+    run = lambda s: jax.jit(jax.value_and_grad(sf.expectation(program, num_samples=10, sharding=s)))(
+        LOGITS, jax.random.key(0)
+    )
+    return run, run(None)
+
+
 @pytest.mark.sharded
 @pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
 @pytest.mark.parametrize(("devices", "in_carry"), pairs((2, 8), (False, True), default=[(2, 0), (8, 1)]))
@@ -243,14 +253,10 @@ def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("draws",), axis_types=(kind,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))
-    # in an explicit mesh JAX wants a carry that is spread from the start: the start comes from the key
-    program = functools.partial(rollout, in_carry=in_carry, start=lambda key: jax.random.uniform(key))
-    run = lambda s: jax.jit(jax.value_and_grad(sf.expectation(program, num_samples=10, sharding=s)))(
-        LOGITS, jax.random.key(0)
-    )
+    run, alone = on_one_device(in_carry)
     with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
         spread = run(sharding)
-    for a, b in zip(spread, run(None), strict=True):
+    for a, b in zip(spread, alone, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
