@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-peers bench-control bench-speed test test-all lint types docs clean
+.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ bench-peers: $(VENV)/.stamp-bench $(PEERS)/torch/.stamp $(PEERS)/genjax/.stamp
 
 bench-control: $(VENV)/.stamp-bench,rl
 	$(BIN)/python -m benchmarks --only control --out $(OUT)
+
+bench-discrete: $(VENV)/.stamp-bench,vae
+	$(BIN)/python -m benchmarks --full --only discrete --out $(OUT)
 
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed

@@ -19,6 +19,7 @@ NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich",
 
 PARTS = {
     "credit": "Programs with several choices: what credit costs and brings, and other systems",
+    "discrete": "Bits: a toy with known answers, a variational autoencoder (minutes: with --full, or by name)",
     "control": "Policies that learn: CartPole, Pendulum, chess, the short corridor (minutes: with --full, or by name)",
 }
 
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAME[,NAME...]",
-        help="problems, estimators, 'credit' or 'control', by name or glob (see --list); others are left out",
+        help="problems, estimators, 'credit', 'control' or 'discrete', by name or glob (see --list); others are left out",
     )
     parser.add_argument(
         "--peers",
@@ -87,12 +88,14 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     from benchmarks.methods import METHODS
     from benchmarks.problems import PROBLEMS
     from benchmarks.results import collect
-    from benchmarks.run import CONTROL, CREDIT, control_tasks, credit_tasks, run, tasks
+    from benchmarks.run import CONTROL, CREDIT, DISCRETE, control_tasks, credit_tasks, discrete_tasks, run, tasks
     from benchmarks.settings import Settings
     from benchmarks.store import Refused, open_store
 
-    usual = [CREDIT, CONTROL] if options.mode == "full" and _has_environments() else [CREDIT]
-    problems, methods, parts = _chosen(options.only, list(PROBLEMS), list(METHODS), [CREDIT, CONTROL], usual)
+    every, usual = [CREDIT, CONTROL, DISCRETE], [CREDIT]
+    if options.mode == "full":
+        usual += [CONTROL, DISCRETE] if _has_environments() else [DISCRETE]
+    problems, methods, parts = _chosen(options.only, list(PROBLEMS), list(METHODS), every, usual)
     if options.list:
         for heading, names in (("problems", problems), ("estimators", methods)):
             print(heading)
@@ -101,7 +104,7 @@ def _run(options: argparse.Namespace, begin: float) -> int:
                 print(f"  {name:<16} {title}")
         if parts or options.only is None:
             print("parts")
-            for name in [CREDIT, CONTROL] if options.only is None else parts:
+            for name in every if options.only is None else parts:
                 print(f"  {name:<16} {PARTS[name]}")
         return 0
 
@@ -115,7 +118,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     log = Console(stderr=True, highlight=False)
     todo = tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods], settings, store)
     todo += credit_tasks(settings, options.peers) if CREDIT in parts else []
-    run(todo + (control_tasks() if CONTROL in parts else []), store, log)
+    todo += control_tasks() if CONTROL in parts else []
+    run(todo + (discrete_tasks(settings) if DISCRETE in parts else []), store, log)
     results = collect(store)
     screen = Console(highlight=False)
     tables.show(screen if screen.is_terminal else Console(highlight=False, width=150), results)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from typing import Any
 
+from benchmarks.discrete import VAE
 from benchmarks.methods import BASE
 from benchmarks.results import Results, Row, Section
 from benchmarks.words import listed, number, plural, times
@@ -35,6 +37,9 @@ def findings(results: Results) -> list[Finding]:
         _cart_pole,
         _pendulum,
         _chess,
+        _toy,
+        _places,
+        _race,
     )
     return [finding for make in makers if (finding := make(results)) is not None]
 
@@ -285,6 +290,68 @@ def _chess(results: Results) -> Finding | None:
     )
     figure = f"{before * 100:.0f} → {after * 100:.0f} %"
     return Finding(figure, "of games won, 5 × 5 chess", text, alarm=not record["passed"])
+
+
+def _toy(results: Results) -> Finding | None:
+    toy = results.discrete.toy
+    known = [row for row in toy.values() if row["first_known"]]
+    if "loo" not in toy or not known:
+        return None
+    way = {name: _way(row) for name, row in toy.items()}
+    best = max(way, key=way.__getitem__)
+    apart = max(abs(row["first"] - row["first_known"]) / row["first_error"] for row in known)
+    none = [row["label"] for name, row in toy.items() if way[name] < 0.05]
+    text = (
+        f"{toy['loo']['size']} bits that hardly matter: after {toy[best]['steps'][-1]} steps {toy[best]['label']} has gone "
+        f"{way[best] * 100:.0f} % of the way to the best objective, leave-one-out {way['loo'] * 100:.0f} %"
+        + (f", and less than 5 % {listed(none)}" if none else "")
+        + f". At the first step {plural(len(known), 'variance')} can be worked out on paper: the furthest of those measured is "
+        f"{apart:.1f} standard errors away."
+    )
+    return Finding(f"{way[best] * 100:.0f} %", "of the way, bits that hardly matter", text, alarm=apart > 5)
+
+
+def _way(row: dict[str, Any]) -> float:
+    """How much of what there is to gain on the toy was gained, on average over the seeds."""
+    start, last = (statistics.fmean(curve[place] for curve in row["objective"]) for place in (0, -1))
+    return (last - start) / (row["best"] - start)
+
+
+def _places(results: Results) -> Finding | None:
+    path = results.discrete.path
+    if not path:
+        return None
+    end = {name: values[-1] for name, values in path["variance"].items()}
+    honest, biased = ([name for name in end if VAE[name].biased is side] for side in (False, True))
+    best, calm = min(honest, key=end.__getitem__), min(biased, key=end.__getitem__)
+    most = max(biased, key=lambda name: path["bias"][name][-1][0])
+    text = (
+        f"In an autoencoder with {path['latents']} bits, after {path['steps'][-1]} steps, {VAE[best].label} has the least noise of "
+        f"those without bias: {times(end['loo'] / end[best])} times less than leave-one-out. {VAE[calm].label} has "
+        f"{times(end[best] / end[calm])} times less again, but a bias: squared, {path['bias'][calm][-1][0] * 100:.0f} % of the "
+        f"squared gradient"
+        + (
+            f"; {VAE[most].label} has the most, {path['bias'][most][-1][0] * 100:.0f} %."
+            if most != calm
+            else ", the most of all."
+        )
+    )
+    return Finding(f"{times(end['loo'] / end[best])}×", "less variance than leave-one-out, autoencoder", text)
+
+
+def _race(results: Results) -> Finding | None:
+    race = results.discrete.race
+    if not race:
+        return None
+    order = sorted(race["last"], key=lambda name: -race["last"][name]["bound"][0])
+    best, worst = order[0], order[-1]
+    honest = next(name for name in order if not VAE[name].biased)
+    told = lambda name: f"{VAE[name].label} ({number(race['last'][name]['bound'][0], 4)})"
+    text = f"After {race['limit']:.0f} s of learning, the bound on held-out images of {race['data']} is highest by {told(best)}"
+    text += f", of those without bias by {told(honest)}" if honest != best else ", which has no bias"
+    slower = race["milliseconds"][worst] / race["milliseconds"][best]
+    text += f", and lowest by {told(worst)}, whose step takes {times(slower)} times as long."
+    return Finding(f"{number(race['last'][best]['bound'][0], 4)}", "nats for an image, the best bound", text)
 
 
 def _section(results: Results, row: Row) -> Section:

@@ -8,7 +8,8 @@ from typing import Any
 
 import jinja2
 
-from benchmarks import control_figures, figures, words
+from benchmarks import control_figures, discrete_figures, figures, words
+from benchmarks.discrete import VAE
 from benchmarks.findings import findings
 from benchmarks.peers import problems
 from benchmarks.results import Results
@@ -21,7 +22,11 @@ def write(folder: Path, results: Results, settings: Settings, *, seconds: float)
     """Draw the figures into ``folder`` and write the report beside them; its path."""
     pictures = {
         name: {"light": _embed(picture.light), "dark": _embed(picture.dark), "alt": picture.alt}
-        for name, picture in (figures.draw(folder, results) | control_figures.draw(folder, results.control)).items()
+        for name, picture in (
+            figures.draw(folder, results)
+            | control_figures.draw(folder, results.control)
+            | discrete_figures.draw(folder, results.discrete)
+        ).items()
     }
     loader = jinja2.PackageLoader("benchmarks", package_path="")
     page = jinja2.Environment(
@@ -29,6 +34,7 @@ def write(folder: Path, results: Results, settings: Settings, *, seconds: float)
     )
     page.globals.update(number=words.number, with_error=words.with_error, plural=words.plural, color=figures.color)
     page.globals.update(times=words.times, peer_problems=problems)
+    page.globals.update(bits=VAE, bit_color=discrete_figures.color)
     facts = environment()
     context: dict[str, Any] = {
         "results": results,

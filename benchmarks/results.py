@@ -125,12 +125,29 @@ class Credit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Discrete:
+    """Bits: the toy, method by method; variance and bias along one training of an autoencoder; the same seconds for every method."""
+
+    toy: dict[str, dict[str, Any]]
+    path: dict[str, Any]
+    race: dict[str, Any]
+
+    def last(self, method: str) -> float:
+        """Variance of a method at its last look on the toy: the mean over seeds."""
+        return math.fsum(row[-1] for row in self.toy[method]["variance"]) / self.toy[method]["seeds"]
+
+    def __bool__(self) -> bool:
+        return bool(self.toy or self.path or self.race)
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """Everything that was measured."""
 
     sections: list[Section]
     credit: Credit
     control: dict[str, dict[str, Any]]
+    discrete: Discrete
 
     @property
     def measured(self) -> list[Row]:
@@ -158,7 +175,8 @@ def collect(store: Store) -> Results:
         about = next((r for r in store.of("problem") if r["problem"] == problem.name), {})
         curves = [r for r in store.of("curve") if r["problem"] == problem.name and r["method"] in METHODS]
         sections.append(Section(problem, rows, about.get("facts", {}), about.get("reference", ""), curves))
-    return Results(sections, _credit(store), {record["problem"]: record for record in store.of("control")})
+    control = {record["problem"]: record for record in store.of("control")}
+    return Results(sections, _credit(store), control, _discrete(store))
 
 
 def _credit(store: Store) -> Credit:
@@ -173,3 +191,9 @@ def _credit(store: Store) -> Credit:
         peers,
         store.of("peer-failed"),
     )
+
+
+def _discrete(store: Store) -> Discrete:
+    toy = {record["method"]: record for record in store.of("discrete") if record["problem"] == "toy"}
+    path, race = (store.find("discrete", name, "") or {} for name in ("path", "race"))
+    return Discrete(toy, path, race)

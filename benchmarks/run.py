@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import control, credit, measure, peers
+from benchmarks import control, credit, discrete, measure, peers
 from benchmarks.methods import Method
 from benchmarks.peers import ours
 from benchmarks.problems import Problem, Setup
@@ -23,6 +23,8 @@ CREDIT = "credit"
 """The name of what is measured of programs with several choices."""
 CONTROL = "control"
 """The name of what is measured of policies that learn."""
+DISCRETE = "discrete"
+"""The name of what is measured of bits: a toy, and an autoencoder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,14 @@ def credit_tasks(settings: Settings, environments: Path) -> list[Task]:
 def control_tasks() -> list[Task]:
     """Policies that learn, and how fast rollouts are."""
     return [Task("control", name, "", lambda do=do: [do()]) for name, do in control.WORKLOADS.items()]
+
+
+def discrete_tasks(settings: Settings) -> list[Task]:
+    """Estimators for bits, on a toy and in an autoencoder."""
+    return [
+        Task("discrete", problem, method, lambda do=do: [do()])
+        for problem, method, do in discrete.workloads(settings.full)
+    ]
 
 
 def run(todo: Sequence[Task], store: Store, console: Console) -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.discrete import VAE
 from benchmarks.results import Results, Row, Section
 from benchmarks.words import number, times, with_error
 
@@ -18,6 +19,7 @@ def show(console: Console, results: Results) -> None:
         console.print(_table(section, results))
     _credit(console, results)
     _control(console, results)
+    _discrete(console, results)
     if not results.sections:
         return
     console.print(
@@ -133,6 +135,40 @@ def _control(console: Console, results: Results) -> None:
         }[name](record)
         table.add_row(name, found, wanted if record["passed"] else f"[bold red]{wanted} MISSED[/bold red]")
     console.print(table)
+
+
+def _discrete(console: Console, results: Results) -> None:
+    toy, path, race = results.discrete.toy, results.discrete.path, results.discrete.race
+    if toy:
+        table = _simple(
+            "Bits that hardly matter", "estimator", "calls of f", "variance at step 0", "theory", "at the end", "E f"
+        )
+        for row in toy.values():
+            known = "" if row["first_known"] is None else number(row["first_known"])
+            first = with_error(row["first"], row["first_error"])
+            last = number(results.discrete.last(row["method"]))
+            gain = f"{sum(x[-1] for x in row['objective']) / row['seeds']:.5f}"
+            table.add_row(row["label"], str(row["calls"]), first, known, last, gain)
+        console.print(table)
+    if path:
+        table = _simple(
+            f"Autoencoder, {path['data']}",
+            "estimator",
+            "variance at step 0",
+            f"at step {path['steps'][-1]}",
+            "bias² (%)",
+        )
+        for name, values in path["variance"].items():
+            told = with_error(*(100 * x for x in path["bias"][name][-1])) if VAE[name].biased else ""
+            table.add_row(VAE[name].label, number(values[0]), number(values[-1]), told)
+        console.print(table)
+    if race:
+        title = f"Autoencoder, {race['data']}: bound after {race['limit']:.0f} s of learning"
+        table = _simple(title, "estimator", "ms a step", "steps", "bound", f"{race['samples']} samples")
+        for name, row in race["last"].items():
+            spent = number(race["milliseconds"][name]), str(race["curves"][name]["steps"][-1])
+            table.add_row(VAE[name].label, *spent, *(with_error(*row[what]) for what in ("bound", "tight")))
+        console.print(table)
 
 
 def _simple(title: str, *columns: str) -> Table:
