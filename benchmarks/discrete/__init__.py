@@ -24,8 +24,8 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 FULL: dict[str, dict[str, Any]] = {
     "toy": {},
-    "path": {"latents": 200, "hidden": 200},
-    "race": {"latents": 200, "hidden": 200, "seconds": 15.0},
+    "path": {"latents": 200, "hidden": 200, "looks": 3, "steps": 600, "repeats": 80, "tuning": 80},
+    "race": {"latents": 200, "hidden": 200, "seconds": 12.0, "turns": 10},
 }
 
 
