@@ -324,10 +324,11 @@ def _places(results: Results) -> Finding | None:
     end = {name: values[-1] for name, values in path["variance"].items()}
     honest, biased = ([name for name in end if VAE[name].biased is side] for side in (False, True))
     best, calm = min(honest, key=end.__getitem__), min(biased, key=end.__getitem__)
+    quiet = VAE[calm].label
     most = max(biased, key=lambda name: path["bias"][name][-1][0])
     text = (
         f"In an autoencoder with {path['latents']} bits, after {path['steps'][-1]} steps, {VAE[best].label} has the least noise of "
-        f"those without bias: {times(end['loo'] / end[best])} times less than leave-one-out. {VAE[calm].label} has "
+        f"those without bias: {times(end['loo'] / end[best])} times less than leave-one-out. {quiet[:1].upper() + quiet[1:]} has "
         f"{times(end[best] / end[calm])} times less again, but a bias: squared, {path['bias'][calm][-1][0] * 100:.0f} % of the "
         f"squared gradient"
         + (

