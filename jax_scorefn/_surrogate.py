@@ -95,7 +95,9 @@ def gradient_path(x: Array, gradient: Array) -> Array:
     What the gradient itself depends on may be differentiated too: mixed derivatives are those of the product.
     """
     moved = jnp.broadcast_to(_departure(x).astype(gradient.dtype), gradient.shape)
-    return jnp.sum(gradient * moved, axis=tuple(range(-x.ndim, 0)))
+    return _departure(
+        jnp.sum(gradient * moved, axis=tuple(range(-x.ndim, 0)))
+    )  # 0, if the gradient is infinite as well
 
 
 def score_surrogate(

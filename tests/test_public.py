@@ -23,7 +23,7 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "jax_scorefn
 
 @pytest.mark.parametrize("name", ["jax_scorefn", *MODULES])
 def test_docstring_examples_run(name):
-    optax = "standard" if "training" in name or name.endswith("_learned") else "strict"  # it mixes dtypes
+    optax = "standard" if "training" in name or name.endswith(("_learned", "_tuning")) else "strict"  # it mixes dtypes
     scanned = name.endswith(("_rollout", "programs._expectation"))  # see the fixture unchecked_keys
     with jax.debug_key_reuse(not scanned), jax.numpy_dtype_promotion(optax):
         failures, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -195,12 +195,12 @@ class AuditReport:
         except ImportError as error:
             raise ImportError(NEEDS_RICH) from error
         table = Table(title=f"{self.num_samples} draws in each call; held against {self.reference.how}")
-        for name, justify in (
-            ("estimator", "left"), ("verdict", "left"), ("z", "right"), ("variance", "right"), ("SNR", "right"), ("cosine", "right"),
-            ("evaluations", "right"), ("time", "right"), ("first call", "right"), ("variance x evaluations", "right"),
-            ("variance x time", "right"),
+        for name in ("estimator", "verdict"):
+            table.add_column(name)
+        for name in (
+            "z", "variance", "SNR", "cosine", "evaluations", "time", "first call", "variance x evaluations", "variance x time",
         ):  # fmt: skip
-            table.add_column(name, justify=justify)
+            table.add_column(name, justify="right")
         for row in sorted(self.rows, key=lambda row: (row.verdict != Verdict.UNBIASED, row.variance * row.evaluations)):
             style = "bold" if row.name == self.recommended else "dim" if row.verdict != Verdict.UNBIASED else ""
             if row.judgement is None:

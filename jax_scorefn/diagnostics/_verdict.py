@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import stdtrit
 
 from jax_scorefn.typing import PyTree
 
@@ -85,6 +84,8 @@ def judge(
       false_alarm: probability that any of them is called biased without being so.
       rounding: distance, relative to the largest entry, that is laid to rounding; None is 64 times the float's epsilon.
     """
+    from scipy.special import stdtrit  # takes long to import
+
     flat = lambda tree: np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in _leaves(tree)])
     n = float(moments.count)
     mean, variance, skew, share = map(flat, (moments.mean, moments.variance, moments.skewness, moments.largest_share))

@@ -41,7 +41,7 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.mean((b - 0.499) ** 2)
-      >>> grads = jax.vmap(lambda key: sf.arm_grad(f, bits, jnp.zeros(2), key, num_samples=2))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.arm_grad(f, bits, jnp.zeros(2), key, num_samples=2)))
       >>> g = 1e4 * grads(jax.random.split(jax.random.key(0), 10_000))[:, 0]
       >>> print(f"{g.mean():.2f} +- {g.std() / 100:.2f}  (exact 2.50)")
       2.48 +- 0.03  (exact 2.50)

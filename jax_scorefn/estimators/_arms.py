@@ -51,7 +51,7 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.mean((b - 0.499) ** 2)
-      >>> grads = jax.vmap(lambda key: sf.arms_grad(f, bits, jnp.zeros(2), key, num_samples=4))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.arms_grad(f, bits, jnp.zeros(2), key, num_samples=4)))
       >>> g = 1e4 * grads(jax.random.split(jax.random.key(0), 10_000))[:, 0]
       >>> print(f"{g.mean():.2f} +- {g.std() / 100:.2f}  (exact 2.50)")
       2.49 +- 0.01  (exact 2.50)

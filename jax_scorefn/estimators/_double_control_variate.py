@@ -72,7 +72,7 @@ def double_control_variate(
       >>> f = lambda b: jnp.exp(jnp.mean(b))
       >>> def spread(estimator):
       ...     keys = jax.random.split(jax.random.key(0), 1000)
-      ...     return jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=8))(keys).std()
+      ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=8)))(keys).std()
       >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.double_control_variate_grad):.4f}")
       0.0343 -> 0.0030
 

@@ -56,7 +56,7 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
-      >>> grads = jax.vmap(lambda key: sf.gumbel_rao_grad(lambda b: jnp.sum(b**3), bits, jnp.zeros(1), key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.gumbel_rao_grad(lambda b: jnp.sum(b**3), bits, jnp.zeros(1), key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.250)")
       0.323 +- 0.001  (exact 0.250)

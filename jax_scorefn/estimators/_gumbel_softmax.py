@@ -53,7 +53,7 @@ def gumbel_softmax(
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
-      >>> grads = jax.vmap(lambda key: sf.gumbel_softmax_grad(lambda b: jnp.sum((b - 0.45) ** 2), bits, jnp.zeros(1), key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.gumbel_softmax_grad(lambda b: jnp.sum((b - 0.45) ** 2), bits, jnp.zeros(1), key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0250)")
       0.0211 +- 0.0005  (exact 0.0250)

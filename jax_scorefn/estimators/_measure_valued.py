@@ -71,7 +71,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
       >>> import jax, jax_scorefn as sf
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
       >>> step = lambda x: x > 0.0
-      >>> grads = jax.vmap(lambda key: sf.measure_valued_grad(step, normal, 0.3, key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.measure_valued_grad(step, normal, 0.3, key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.3814)")
       0.3811 +- 0.0003  (exact 0.3814)

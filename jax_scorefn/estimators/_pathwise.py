@@ -52,7 +52,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=
     Example:
       >>> import jax, jax_scorefn as sf
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
-      >>> grads = jax.vmap(lambda key: sf.pathwise_grad(lambda x: (x + 3.0) ** 2, normal, 1.0, key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.pathwise_grad(lambda x: (x + 3.0) ** 2, normal, 1.0, key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 8)")
       7.996 +- 0.008  (exact 8)

@@ -70,7 +70,7 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.sum((b - 0.45) ** 2)
       >>> def spread(estimator):
-      ...     grads = jax.vmap(lambda key: estimator(f, bits, jnp.zeros(3), key, num_samples=1))
+      ...     grads = jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(3), key, num_samples=1)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{spread(sf.score_function_grad):.3f} -> {spread(sf.rebar_grad):.3f}")
       0.382 -> 0.255

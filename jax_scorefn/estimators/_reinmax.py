@@ -54,7 +54,7 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
-      >>> grads = jax.vmap(lambda key: sf.reinmax_grad(lambda b: jnp.sum((b - 0.45) ** 2), bits, jnp.ones(1), key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.reinmax_grad(lambda b: jnp.sum((b - 0.45) ** 2), bits, jnp.ones(1), key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0197)")
       0.0190 +- 0.0009  (exact 0.0197)

@@ -62,7 +62,7 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
       >>> critic = lambda slope, z: slope * jnp.sum(jax.nn.sigmoid(2 * z))
       >>> def spread(slope):
       ...     estimate = lambda key: sf.relax_grad(f, bits, jnp.zeros(3), key, critic=critic, tuning=slope, num_samples=1)
-      ...     return jax.vmap(estimate)(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
+      ...     return jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{spread(0.0):.3f} -> {spread(0.1):.3f}")
       0.376 -> 0.302
 

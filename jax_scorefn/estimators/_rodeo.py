@@ -84,7 +84,7 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
       >>> f = lambda b: jnp.exp(jnp.mean(b))
       >>> def spread(estimator):
       ...     keys = jax.random.split(jax.random.key(0), 1000)
-      ...     return jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=2))(keys).std()
+      ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=2)))(keys).std()
       >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.rodeo_grad):.4f}")
       0.0919 -> 0.0077
 

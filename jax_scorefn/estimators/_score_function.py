@@ -86,7 +86,7 @@ def score_function(
     Example:
       >>> import jax, jax_scorefn as sf
       >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
-      >>> grads = jax.vmap(lambda key: sf.score_function_grad(lambda x: 1.0 + 2.0 * x, coin, 1.0, key))
+      >>> grads = jax.jit(jax.vmap(lambda key: sf.score_function_grad(lambda x: 1.0 + 2.0 * x, coin, 1.0, key)))
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.393)")
       0.392 +- 0.002  (exact 0.393)

@@ -65,7 +65,7 @@ def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, k
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> q = sf.family(lambda p: sf.Normal(loc=p[0], scale=jnp.exp(p[1])))
       >>> target = sf.Normal(loc=1.0, scale=0.5).log_prob
-      >>> grads = jax.vmap(lambda p, key: sf.sticking_the_landing_grad(target, q, p, key), (None, 0))
+      >>> grads = jax.jit(jax.vmap(lambda p, key: sf.sticking_the_landing_grad(target, q, p, key), (None, 0)))
       >>> g = grads(jnp.array([0.9, -0.6]), jax.random.split(jax.random.key(0), 1000))[:, 0]
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.400)")
       0.401 +- 0.001  (exact 0.400)

@@ -64,7 +64,7 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
       >>> logits = jnp.array([4.0, 0.0, 0.0, 0.0])
       >>> def spread(estimator, **options):
-      ...     grads = jax.vmap(lambda key: estimator(lambda x: x, die, logits, key, **options))
+      ...     grads = jax.jit(jax.vmap(lambda key: estimator(lambda x: x, die, logits, key, **options)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{spread(sf.score_function_grad, num_samples=4):.4f} -> {spread(sf.sum_and_sample_grad, num_samples=3):.4f}")
       0.2164 -> 0.0226

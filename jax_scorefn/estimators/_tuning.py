@@ -61,7 +61,7 @@ def tuned_grad(
       ...     return (optax.apply_updates(tuning, updates), state), None
       >>> trained = jax.lax.scan(step, (tuning, adam.init(tuning)), jax.random.split(jax.random.key(0), 500))[0][0]
       >>> def spread(tuning):
-      ...     grads = jax.vmap(lambda key: sf.rebar_grad(f, bits, logits, key, tuning=tuning, num_samples=2))
+      ...     grads = jax.jit(jax.vmap(lambda key: sf.rebar_grad(f, bits, logits, key, tuning=tuning, num_samples=2)))
       ...     return grads(jax.random.split(jax.random.key(1), 1000))[:, 0].std()
       >>> print(f"{spread(tuning):.3f} -> {spread(trained):.3f}")
       0.107 -> 0.042

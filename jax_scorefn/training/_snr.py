@@ -81,7 +81,7 @@ def track_snr(decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
         snr = jnp.where(count > 1, jnp.sqrt(signal) / jnp.sqrt(noise), jnp.nan)
         return updates, SnrState(count, mean, square, snr)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def adapt_num_samples(
@@ -107,7 +107,7 @@ def adapt_num_samples(
     Example:
       >>> from jax_scorefn import training
       >>> [training.adapt_num_samples(16, snr, target=1.0) for snr in (0.2, 0.9, 5.0)]
-      [256, 16, 2]
+      [512, 16, 2]
     """
     num_samples, least = _checks.positive_int("num_samples", num_samples), _checks.positive_int("least", least)
     most = _checks.positive_int("most", most)
