@@ -26,10 +26,13 @@ class Counted:
         return np.sum(x**2, axis=-1)
 
 
+ONCE = ((None, "jit"), (None, "hessian"), (5, "eager"), (5, "hessian"), (12, "value_and_grad"), (4, "jit"))
+
+
 @pytest.mark.parametrize(
     ("chunk_size", "how"),
     [
-        pytest.param(size, how, marks=[] if size in (None, 5) or how == "jit" else [pytest.mark.slow])
+        pytest.param(size, how, marks=[] if (size, how) in ONCE else [pytest.mark.slow])
         for size in (None, 4, 5, 12)
         for how in ("eager", "jit", "value_and_grad", "hessian")
     ],

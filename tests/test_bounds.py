@@ -70,8 +70,8 @@ def mean_over_outcomes(run, log_prob, support, num_draws, count):
 @pytest.mark.parametrize(
     ("gradient", "size", "num_bounds"),
     [
-        ("score", 1, 2), ("score", 2, 2), ("score", 3, 2), ("vimco", 2, 1), ("vimco", 3, 2),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("score", 3, 1), ("vimco", 2, 2), ("vimco", 3, 1))),
+        ("score", 1, 2), ("score", 2, 2), ("vimco", 3, 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("score", 3, 2), ("vimco", 2, 1), ("score", 3, 1), ("vimco", 2, 2), ("vimco", 3, 1))),
     ],
 )  # fmt: skip
 def test_the_bound_and_its_gradient_over_all_outcomes(x64, gradient, size, num_bounds):
@@ -197,7 +197,7 @@ def integrated_bound(size):
     return jax.device_get(jax.jit(jax.value_and_grad(oracle))(at()))
 
 
-@pytest.mark.parametrize("size", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gradient", ["pathwise", "doubly_reparameterized"])
 def test_gradients_along_the_path_are_those_of_the_papers_and_integrate_to_the_bounds(x64, gradient, size):
     _, grads = integrated_bound(size)

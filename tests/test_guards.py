@@ -87,7 +87,16 @@ def test_leaves_that_are_not_floats_pass_untouched():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", [n for n in sorted(sf.ESTIMATORS) if n not in ("exact", "vargrad")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        if n in ("disarm", "unordered_set", "measure_valued", "iwae", "rebar")
+        else pytest.param(n, marks=pytest.mark.slow)
+        for n in sorted(sf.ESTIMATORS)
+        if n not in ("exact", "vargrad")
+    ],
+)
 def test_mixed_derivatives_are_unbiased(name):
     """Law and f differentiated once each, in both orders: against differences of the gradient, whose draws do not depend on f's parameter."""
     record = sf.ESTIMATORS[name]

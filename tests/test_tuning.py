@@ -110,7 +110,7 @@ def test_the_gradient_of_the_variance(name):
     estimator, options, tuning, option = TUNINGS[name]
     flat, restore = jax.flatten_util.ravel_pytree(tuning)
     options = {**options, "num_samples": 3}
-    keys, step = jax.random.split(jax.random.key(4), 100_000), 0.05
+    keys, step = jax.random.split(jax.random.key(4), 30_000), 0.05
 
     @jax.jit
     def measured(keys):
