@@ -58,9 +58,7 @@ OPTIONS = {
     },
 }  # fmt: skip
 DRAWS = {"three at once": 6}
-DEFAULT = [(name, 2) for name in ("delta 1, per parameter", "optimal constant", "three at once")] + [
-    (name, 1) for name in ("known, self-critical", "delta 2, no baseline", "delta 1, fitted")
-]
+DEFAULT = [("optimal constant", 2), ("three at once", 2), ("known, self-critical", 1), ("delta 2, no baseline", 1)]
 """Second order includes the first. The long run has all."""
 
 

@@ -76,6 +76,13 @@ def test_log_prob_is_the_textbook_one(name):
     np.testing.assert_allclose(got, expected, rtol=2e-5)
 
 
+def alternating(names):
+    """Every law in one precision by default, in both in the long run."""
+    for i, name in enumerate(names):
+        for j, dtype in enumerate(("float32", "float64")):
+            yield pytest.param(name, dtype, marks=[] if i % 2 == j else [pytest.mark.slow])
+
+
 JAX_RANDOM = {
     "Normal": lambda p, k: p["loc"] + jnp.exp(p["log_scale"]) * jax.random.normal(k, (2,), p["loc"].dtype),
     "MultivariateNormal": lambda p, k: p["loc"] + p["tril"] @ jax.random.normal(k, (2,), p["loc"].dtype),
@@ -93,8 +100,7 @@ JAX_RANDOM = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", sorted(JAX_RANDOM))
+@pytest.mark.parametrize(("name", "dtype"), list(alternating(sorted(JAX_RANDOM))))
 def test_a_draw_is_that_of_jax_random(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)
@@ -111,8 +117,7 @@ FROM_UNIFORM = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FROM_UNIFORM)
+@pytest.mark.parametrize(("name", "dtype"), list(alternating(FROM_UNIFORM)))
 def test_from_uniform_makes_the_draw_of_sample(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         law = CASES[name].family.at(params_of(name, dtype))

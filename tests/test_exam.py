@@ -112,7 +112,7 @@ def test_exact_agrees_with_the_oracle(name, dtype):
     ("name", "estimator"),
     [
         pair
-        if pair in (("Normal", "score_function"), ("Normal", "pathwise"), ("Joint", "exact"))
+        if pair in (("Normal", "score_function"), ("Bernoulli", "exact"))
         else pytest.param(*pair, marks=pytest.mark.slow)
         for pair in PAIRS
     ],
