@@ -63,7 +63,9 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
       TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical, or :func:`relax`), an f
         that is a black box, and for what ``score_function`` refuses.
 
-    Bias: none to first order, for every tuning; a second derivative raises. Cost: 3 S evaluations of f and one backward pass.
+    Bias: none to first order, for every tuning; a second derivative raises. Where f closes over parameters of its own, their
+    gradient has the noise of c(z) - c(z~) as well: for a decoder, ask f once more at ``Info.samples``. Cost: 3 S evaluations of
+    f and one backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

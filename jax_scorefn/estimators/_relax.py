@@ -36,9 +36,9 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
         support, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
-      critic: ``(tuning, z) -> `` a differentiable guess of f, of f's shape. z has the structure of a draw, with noisy logits for bits
-        (a bit is 1 where it is positive) and a last axis of K noisy logits for choices among K (the draw is the largest; an option of
-        probability 0 has -100).
+      critic: ``(tuning, z) -> number``, a differentiable guess of f, of f's shape. z has the structure of a draw: a noisy logit
+        for each bit (a bit is 1 where it is positive), a last axis of K noisy logits for each choice among K (the draw is the
+        largest; an option of probability 0 has -100).
       tuning: pytree that the critic is made of: weights of a network, a temperature. Train it with :func:`tuned_grad`.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
       chunk_size: draws in memory at once; None is all of them.
