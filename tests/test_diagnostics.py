@@ -94,7 +94,7 @@ def moments_of(x):
     """In numpy: thousands of small audits."""
     mean = x.mean(axis=0)
     d = x - mean
-    powers = [np.sum(d**k, axis=0) for k in (2, 3, 4)]
+    powers = [np.sum(p, axis=0) for p in (d * d, d * d * d, (d * d) ** 2)]
     return Moments(np.float64(len(x)), mean, *powers, x.min(axis=0), x.max(axis=0), np.zeros(mean.shape))
 
 
@@ -118,12 +118,16 @@ def test_an_unbiased_estimate_is_not_called_biased():
     for draw, mean in LAWS.values():
         for n in (100, 300, 1000):
             first, second = (draw((n, 125, 4)) for _ in range(2))
-            both = [moments_of(x) for x in (first, second)]
+            moments, again = moments_of(first), None
             for i in range(125):
-                a, b = (_verdict.judge(_audit(m, i), np.full(4, mean), rounding=0.0).verdict for m in both)
-                found.append(a if a is b or a is not Verdict.BIASED else Verdict.IMPRECISE)
+                verdict = _verdict.judge(_audit(moments, i), np.full(4, mean), rounding=0.0).verdict
+                if verdict is Verdict.BIASED:  # an alarm has to be raised twice
+                    again = moments_of(second) if again is None else again
+                    other = _verdict.judge(_audit(again, i), np.full(4, mean), rounding=0.0).verdict
+                    verdict = verdict if other is Verdict.BIASED else Verdict.IMPRECISE
+                found.append(verdict)
             with np.errstate(divide="ignore"):
-                plain += np.sum(np.any(np.abs(both[0].mean - mean) > 5 * first.std(axis=0) / np.sqrt(n), axis=1))
+                plain += np.sum(np.any(np.abs(moments.mean - mean) > 5 * first.std(axis=0) / np.sqrt(n), axis=1))
     assert len(found) == 3000
     assert found.count(Verdict.BIASED) == 0 and plain > 50
 

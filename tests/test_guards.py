@@ -93,9 +93,7 @@ def test_leaves_that_are_not_floats_pass_untouched():
 @pytest.mark.parametrize(
     "name",
     [
-        n
-        if n in ("disarm", "unordered_set", "measure_valued", "iwae", "rebar")
-        else pytest.param(n, marks=pytest.mark.slow)
+        n if n in ("disarm", "measure_valued", "iwae") else pytest.param(n, marks=pytest.mark.slow)
         for n in sorted(sf.ESTIMATORS)
         if n not in ("exact", "vargrad")
     ],
