@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 import types
 
 import jax
@@ -256,7 +257,7 @@ def audited(name):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("which", ["some", pytest.param("bits", marks=pytest.mark.slow)])
-def test_the_audit_of_bits(which, tmp_path):
+def test_the_audit_of_bits(which):
     """Everything unbiased passes or is called noisy; nothing that declares a bias is recommended; plain score is not."""
     report = audited(which)
     names = {row.name for row in report.rows}
@@ -278,18 +279,33 @@ def test_the_audit_of_bits(which, tmp_path):
         }
         for better in ("disarm", "unordered_set", "score_function"):
             assert report[better].variance < plain.variance
-
-    # people and programs can read it
-    text, html = str(report), report._repr_html_()
-    for row in report.rows:
-        assert row.name.split(",")[0] in text and row.name.split(",")[0] in html
     again = json.loads(json.dumps(report.to_dict()))
     assert again["recommended"] == report.recommended and len(again["rows"]) == len(report.rows)
     assert all(row["seconds"] > 0 and row["first_seconds"] > 0 for row in again["rows"] if row["verdict"] != "failed")
-    report.plot().savefig(tmp_path / "audit.png")
-    assert (tmp_path / "audit.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="ranked by"):
         report.ranked("luck")
+
+
+def test_people_can_read_a_report(tmp_path):
+    """As text, in a notebook and as a figure: what the extra is for."""
+    pytest.importorskip("rich")
+    pytest.importorskip("matplotlib")
+    chosen = {"estimators": ["disarm", "score_function"], "budget": 20_000}
+    report = sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **chosen)
+    text, html = str(report), report._repr_html_()
+    for row in report.rows:
+        assert row.name.split(",")[0] in text and row.name.split(",")[0] in html
+    report.plot().savefig(tmp_path / "audit.png")
+    assert (tmp_path / "audit.png").stat().st_size > 10_000
+
+
+def test_without_rich_a_report_is_plain_lines(monkeypatch):
+    report = sf.audit(jnp.sum, COIN, jnp.zeros(2), jax.random.key(0), estimators=["disarm"], budget=10_000)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert str(report).splitlines()[0] == report["disarm"].message
+    monkeypatch.setitem(sys.modules, "rich.table", None)
+    with pytest.raises(ImportError, match=r"needs rich: pip install 'jax_scorefn\[audit\]'"):
+        report._table()
 
 
 @pytest.mark.statistical

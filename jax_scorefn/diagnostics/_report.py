@@ -229,11 +229,11 @@ class AuditReport:
         return lines
 
     def __str__(self) -> str:
-        """The table and the notes, as text."""
+        """The table and the notes, as text; without rich a line for each estimator."""
         try:
             from rich.console import Console
-        except ImportError as error:
-            raise ImportError(NEEDS_RICH) from error
+        except ImportError:
+            return "\n".join([row.message for row in self.rows] + self.notes())
         out = io.StringIO()
         console = Console(file=out, width=170, highlight=False, markup=False)
         console.print(self._table())
