@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -182,3 +183,15 @@ def options(name: str, given: Iterable[str], known: Iterable[str]) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(UNKNOWN_OPTION.format(name=name, given=", ".join(unknown), options=", ".join(known)))
+
+
+def of_params(name: str, f: Any) -> Callable[[PyTree], Callable[[PyTree], Any]]:
+    """``params -> f of one draw``, for an f of a draw, or of a draw and the parameters."""
+    if not callable(f):
+        raise TypeError(NOT_CALLABLE.format(name=name, given=describe(f)))
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except ValueError:  # a builtin may not say
+        parameters = ()
+    wanted = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    return (lambda params: lambda x: f(x, params)) if len(wanted) == 2 else (lambda params: f)

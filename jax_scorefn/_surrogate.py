@@ -78,15 +78,20 @@ def _scale_tangent_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def _departure(x: Array) -> Array:
+def departure(x: Array) -> Array:
     """Value 0, derivative that of x. (x - stop(x) would be NaN where x is infinite.)"""
     return _mapped_with(jnp.zeros_like(x), x)
 
 
-@_departure.defjvp
+@departure.defjvp
 def _departure_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
-    return _departure(x), dx
+    return departure(x), dx
+
+
+def on_path(value: Array, path: Array) -> Array:
+    """The value of one with the derivative of the other."""
+    return stop_gradient(value) + departure(path)
 
 
 def gradient_path(x: Array, gradient: Array) -> Array:
@@ -94,10 +99,8 @@ def gradient_path(x: Array, gradient: Array) -> Array:
 
     What the gradient itself depends on may be differentiated too: mixed derivatives are those of the product.
     """
-    moved = jnp.broadcast_to(_departure(x).astype(gradient.dtype), gradient.shape)
-    return _departure(
-        jnp.sum(gradient * moved, axis=tuple(range(-x.ndim, 0)))
-    )  # 0, if the gradient is infinite as well
+    moved = jnp.broadcast_to(departure(x).astype(gradient.dtype), gradient.shape)
+    return departure(jnp.sum(gradient * moved, axis=tuple(range(-x.ndim, 0))))  # 0, if the gradient is infinite as well
 
 
 def score_surrogate(
@@ -135,3 +138,8 @@ def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -
     boxes = magic_box(log_probs, share)
     total = jnp.sum((values - center) * along_draws(boxes.astype(values.dtype), values), axis=0)
     return center + total / jnp.sum(boxes).astype(values.dtype)
+
+
+def nan_with(values: Array, parameters: Array) -> Array:
+    """The values, but NaN with derivatives of NaN if a parameter is NaN: draws of nothing must not pass for others."""
+    return values * jnp.where(jnp.any(jnp.isnan(stop_gradient(parameters))), jnp.nan, 1).astype(values.dtype)

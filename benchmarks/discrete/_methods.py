@@ -63,10 +63,7 @@ class Method:
         tuning, state = tuned
         if self.start is None:
             return grads(tuning), tuned
-        again = lambda f, logp, params, key, *, tuning, has_aux: grads(
-            tuning
-        )  # all that is asked for is bound in grads
-        told = sf.tuned_grad(again, None, None, None, None, tuning=tuning, has_aux=has_aux)  # pyright: ignore[reportArgumentType]
+        told = sf.tuned_grad(grads, tuning, has_aux=has_aux)
         updates, state = self.optimizer.update(told[1], state)
         return (told[0], told[2]) if has_aux else told[0], (optax.apply_updates(tuning, updates), state)
 

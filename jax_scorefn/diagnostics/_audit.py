@@ -17,15 +17,16 @@ from jax_scorefn._trees import is_float, to_float
 from jax_scorefn.diagnostics import _reference
 from jax_scorefn.diagnostics._moments import Moments
 from jax_scorefn.diagnostics._report import AuditReport, Row
-from jax_scorefn.diagnostics._verdict import Verdict, judge
+from jax_scorefn.diagnostics._verdict import Verdict, flat, judge_twice
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators import ESTIMATORS
 from jax_scorefn.typing import Capability, Key, Params, PyTree
 
-GIVEN = (
-    "An audit runs estimators again and again on fresh draws, and this family holds given draws, which are always the same. Audit a "
-    "family with a sampler, or look at Info.value_standard_error."
+NOT_DRAWN = (
+    "An audit runs estimators again and again on fresh draws, and the law of this family has {given}. Audit a family with a "
+    "sampler; for given draws look at Info.value_standard_error."
 )
+NEEDS_RICH_BAR = "The progress bar of an audit needs rich: pip install 'jax_scorefn[audit]'."
 UNKNOWN = "audit knows no estimator {name!r}; the registry has {known}. Others are passed as a mapping from labels to functions."
 
 
@@ -59,7 +60,8 @@ def audit(
       reference: "auto" (exact where it can be had: a sum over the support, or a quadrature that has settled; else a long run of
         ``score_function`` on keys of its own), or the gradient itself, a pytree like ``params``.
       num_samples: draws in one call of an estimator.
-      budget: evaluations of f in all, the reference's included, shared by the estimators: what an audit costs, reproducibly.
+      budget: evaluations of f, shared by the estimators and the reference: what an audit costs, reproducibly. An estimator gets at
+        least 200 and at most 20,000 replicates, and an alarm takes as many again.
       max_seconds: no estimator is begun after so many seconds, and one under way stops; the report says so. None is no limit.
       false_alarm: probability that any unbiased estimator is called biased.
       progress: whether to show a bar (needs rich); None shows it in a terminal.
@@ -68,9 +70,9 @@ def audit(
       An :class:`AuditReport`: ``print`` it, ``.recommended``, ``.num_samples_for(standard_error)``, ``.to_dict()``, ``.plot()``.
 
     Raises:
-      TypeError, ValueError: for a family of given draws, an unknown estimator, and for what ``score_function`` refuses.
+      TypeError, ValueError: for a family that cannot be drawn from, an unknown estimator, and for what ``score_function`` refuses.
 
-    Cost: ``budget`` evaluations of f, and a compilation or two for each estimator.
+    Cost: about ``budget`` evaluations of f, and three compilations for each estimator.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -86,12 +88,12 @@ def audit(
     if not isinstance(logp, Family):
         raise TypeError(_checks.NOT_A_FAMILY.format(name="audit", given=_checks.describe(logp)))
     law = logp.at(params)
-    if Capability.GIVEN_DRAWS in law.capabilities:
-        raise ValueError(GIVEN)
+    if Capability.SAMPLE not in law.capabilities:
+        raise ValueError(NOT_DRAWN.format(given=_checks.name_of(law.capabilities)))
     num_samples = _checks.positive_int("num_samples", num_samples)
     budget = _checks.positive_int("budget", budget)
     chosen, missing = _candidates(estimators, law)
-    of_params = _of_params(f)
+    of_params = _checks.of_params("audit", f)
     reference_key, draws_key, key = jax.random.split(key, 3)
 
     share = budget // (len(chosen) + 1)
@@ -108,6 +110,9 @@ def audit(
                 break
             one = _Candidate(label, function, of_params, logp, params, num_samples)
             rows.append(one.measure(truth, jax.random.fold_in(key, j), share, len(chosen), false_alarm, varies, left))
+            if rows[-1].cut:
+                stopped = f"stopped after {max_seconds:g} s, during {label}"
+                break
     return AuditReport(
         tuple(rows), missing, truth, num_samples, time.perf_counter() - began, stopped, float(false_alarm)
     )
@@ -152,22 +157,16 @@ class _Candidate:
 
         moments = replicate(key, left)
         grads = _part(moments, "grads")
-        found = judge(grads, truth.gradient, truth.error, tests=tests, false_alarm=alarm)
-        if found.verdict is Verdict.BIASED:
-            if not varies and not np.any(np.concatenate([np.ravel(v) for v in jax.tree.leaves(grads.variance)])):
-                found = dataclasses.replace(found, verdict=Verdict.IMPRECISE)  # f never varied: nothing was seen
-            else:
-                second = judge(
-                    _part(replicate(again, left), "grads"), truth.gradient, truth.error, tests=tests, false_alarm=alarm
-                )
-                if second.verdict is not Verdict.BIASED:
-                    found = dataclasses.replace(found, verdict=Verdict.IMPRECISE)
+        second = lambda: _part(replicate(again, left), "grads")
+        found = judge_twice(grads, second, truth.gradient, truth.error, tests=tests, false_alarm=alarm)
+        if found.verdict is Verdict.BIASED and not varies and not np.any(flat(grads.variance)):
+            found = dataclasses.replace(found, verdict=Verdict.IMPRECISE)  # f never varied: nothing was seen
         seconds, first = self._time(timing)
         record = _record(self.function)
         return Row(
             self.label, found, grads, _part(moments, "cosine"), each, seconds, first,
             declared=None if record is None else record.bias_with(self.logp, **getattr(self.function, "keywords", {})),
-            orders=1 if record is None else record.orders,
+            orders=1 if record is None else record.orders, cut=int(moments.count) < num // CHUNK * CHUNK,
         )  # fmt: skip
 
     def _with_cosine(self, key: Key, truth: _reference.Reference) -> PyTree:
@@ -268,20 +267,6 @@ def _takes(function: Any, option: str) -> bool:
     return taken and option not in getattr(function, "keywords", {})
 
 
-def _of_params(f: Any) -> Callable[[Params], Any]:
-    """``params -> f of one draw``, for an f of one argument or of two."""
-    if not callable(f):
-        raise TypeError(_checks.NOT_CALLABLE.format(name="audit", given=_checks.describe(f)))
-    try:
-        wanted = [
-            p for p in inspect.signature(f).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-        ]  # fmt: skip
-    except ValueError:
-        wanted = [None]
-    return (lambda params: lambda x: f(x, params)) if len(wanted) == 2 else (lambda params: f)
-
-
 def _truth(reference: Any, of_params: Any, logp: Family, law: Any, params: Params, key: Key, share: int) -> Any:
     if not (isinstance(reference, str) and reference == "auto"):
         return _reference.Reference(_reference.floats(reference), None, "given", None)
@@ -314,7 +299,7 @@ def _bar(progress: bool | None, total: int) -> Any:
             from rich.progress import Progress as Bar
         except ImportError as error:
             if progress:
-                raise ImportError("The progress bar of audit needs rich: pip install 'jax_scorefn[audit]'.") from error
+                raise ImportError(NEEDS_RICH_BAR) from error
             yield lambda label: None
             return
         from rich.console import Console

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_float
 from jax_scorefn.diagnostics._moments import Moments, gradient_moments
-from jax_scorefn.diagnostics._verdict import Judgement, Verdict, judge
+from jax_scorefn.diagnostics._reference import floats
+from jax_scorefn.diagnostics._verdict import Judgement, Verdict, judge_twice
 from jax_scorefn.typing import Key, Params, PyTree
 
 
@@ -86,20 +86,15 @@ def check_unbiased(
       biased 0.21 0.39
     """
     _checks.key("check_unbiased", key)
-    truth = reference(params) if callable(reference) else reference
-    truth = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if is_float(leaf) else None, truth)
+    truth = floats(reference(params) if callable(reference) else reference)
     run = jax.jit(lambda k: gradient_moments(grad_fn, params, k, num_replicates=num_replicates, chunk_size=chunk_size))
     first, second = jax.random.split(key)
     moments = jax.device_get(run(first))
-    found = judge(moments, truth, reference_error, false_alarm=false_alarm)
-    if found.verdict is Verdict.BIASED:
-        again = judge(jax.device_get(run(second)), truth, reference_error, false_alarm=false_alarm)
-        if again.verdict is not Verdict.BIASED:
-            found = dataclasses.replace(found, verdict=Verdict.IMPRECISE)
-    restore = _like(moments.mean)
-    return BiasCheck(
-        found.verdict, restore(found.z), moments.mean, restore(found.error), truth, found.threshold, moments, say(found)
-    )
+    again = lambda: jax.device_get(run(second))
+    found = judge_twice(moments, again, truth, reference_error, false_alarm=false_alarm)
+    mean, restore = ravel_pytree(moments.mean)
+    z, error = (restore(jnp.asarray(x, mean.dtype)) for x in (found.z, found.error))
+    return BiasCheck(found.verdict, z, moments.mean, error, truth, found.threshold, moments, say(found))
 
 
 def say(found: Judgement, name: str = "The estimate") -> str:
@@ -113,14 +108,3 @@ def say(found: Judgement, name: str = "The estimate") -> str:
         Verdict.HEAVY_TAILED: f"{name} has tails too heavy to judge: few replicates make most of its variance, at {where}.",
         Verdict.NOT_FINITE: f"{name} is not finite in some replicates, at {where}.",
     }[found.verdict]
-
-
-def _like(tree: PyTree) -> Callable[[Any], PyTree]:
-    leaves, treedef = jax.tree.flatten(tree)
-    ends = np.cumsum([0, *(np.size(leaf) for leaf in leaves)])
-
-    def restore(vector: Any) -> PyTree:
-        parts = [vector[a:b].reshape(np.shape(leaf)) for leaf, a, b in zip(leaves, ends[:-1], ends[1:], strict=True)]
-        return treedef.unflatten(parts)
-
-    return restore

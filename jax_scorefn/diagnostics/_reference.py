@@ -93,7 +93,7 @@ def _series(of_params: Any, logp: Family, law: Distribution, params: Params) -> 
         return None
     mean, spread = law.mean(), law.covariance_times(jax.tree.map(jnp.ones_like, law.mean()))
     reach = max(
-        float(jnp.max(m + 12 * jnp.sqrt(v)) + 12)
+        float(jnp.max(m + 30 * jnp.sqrt(v)) + 30)
         for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(spread), strict=True)
     )
     if not np.isfinite(reach) or (points := _points(law, max_value=int(reach))) is None:

@@ -7,13 +7,12 @@ import io
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from jax_scorefn.diagnostics._check import say
 from jax_scorefn.diagnostics._moments import Moments
 from jax_scorefn.diagnostics._reference import Reference
-from jax_scorefn.diagnostics._verdict import Judgement, Verdict
+from jax_scorefn.diagnostics._verdict import Judgement, Verdict, flat
 from jax_scorefn.typing import Bias
 
 NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
@@ -35,6 +34,7 @@ class Row:
       first_seconds: time of the first call, compilation included.
       declared: the bias that the registry declares for it; None for a function of one's own.
       orders: the order of derivative up to which it is right, as declared.
+      cut: whether the time was over before all its replicates.
       failed: why it could not be run; None if it could.
     """
 
@@ -47,6 +47,7 @@ class Row:
     first_seconds: float = math.nan
     declared: Bias | None = None
     orders: float = 1
+    cut: bool = False
     failed: str | None = None
 
     @property
@@ -67,8 +68,7 @@ class Row:
         return float(self.judgement.z[np.argmax(np.abs(self.judgement.z))])
 
     def _flat(self, name: str) -> np.ndarray:
-        leaves = jax.tree.leaves(getattr(self.moments, name))
-        return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+        return flat(getattr(self.moments, name))
 
     @property
     def variance(self) -> float:

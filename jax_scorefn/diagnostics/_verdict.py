@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ class Verdict(enum.StrEnum):
     """What the replicates of an estimate say about its bias."""
 
     UNBIASED = "unbiased"
-    """No bias was found, and one of a tenth of the gradient would have been."""
+    """No bias was found, and the error of the mean is at most a tenth of the gradient."""
     BIASED = "biased"
     IMPRECISE = "imprecise"
     """No bias was found, but the error is too large to say much. More replicates, or more draws."""
@@ -65,6 +66,19 @@ class Judgement:
     worst: int
 
 
+def flat(tree: PyTree) -> np.ndarray:
+    """All coordinates as one vector of float64."""
+    return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
+
+
+def judge_twice(moments: Any, again: Callable[[], Any], *args: Any, **options: Any) -> Judgement:
+    """The judgement of replicates, where an alarm has to be raised twice: ``again`` makes those of other keys, if it comes to that."""
+    found = judge(moments, *args, **options)
+    if found.verdict is Verdict.BIASED and judge(again(), *args, **options).verdict is not Verdict.BIASED:
+        return dataclasses.replace(found, verdict=Verdict.IMPRECISE)
+    return found
+
+
 def judge(
     moments: Any,
     reference: PyTree,
@@ -86,13 +100,12 @@ def judge(
     """
     from scipy.special import stdtrit  # takes long to import
 
-    flat = lambda tree: np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in _leaves(tree)])
     n = float(moments.count)
     mean, variance, skew, share = map(flat, (moments.mean, moments.variance, moments.skewness, moments.largest_share))
     kurtosis = flat(moments.kurtosis)
     truth = flat(reference)
     other = np.zeros_like(truth) if reference_error is None else flat(reference_error)
-    epsilon = np.finfo(np.asarray(_leaves(moments.mean)[0]).dtype).eps
+    epsilon = np.finfo(np.asarray(jax.tree.leaves(moments.mean)[0]).dtype).eps
     scale = max(float(np.max(np.abs(truth), initial=0)), float(np.max(np.abs(mean), initial=0)))
     spread = float(np.sqrt(np.max(variance, initial=0)))
     floor = (64 * epsilon if rounding is None else rounding) * max(scale, spread)
@@ -124,7 +137,3 @@ def judge(
     else:
         verdict, worst = Verdict.UNBIASED, int(np.argmax(np.abs(z), axis=0)) if z.size else 0
     return Judgement(verdict, z, bias, error, threshold, worst)
-
-
-def _leaves(tree: PyTree) -> list[Any]:
-    return jax.tree.leaves(tree)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path
-from jax_scorefn._trees import is_float, stop
+from jax_scorefn._trees import is_float, stop, widest
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.typing import Array, PyTree
 
@@ -53,7 +53,7 @@ def log_target(name: str, f: Callable[[PyTree], Any]) -> Callable[[PyTree], Arra
 
 def log_weight(target: Array, log_q: Array) -> Array:
     """f(x) - log q(x), in the wider of the two precisions."""
-    dtype = max(target.dtype, log_q.dtype, key=lambda dtype: jnp.finfo(dtype).bits)
+    dtype = widest([target, log_q])
     return target.astype(dtype) - log_q.astype(dtype)
 
 

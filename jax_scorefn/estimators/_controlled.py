@@ -14,9 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._surrogate import magic_box
+from jax_scorefn._surrogate import magic_box, nan_with
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.distributions._views import Choices
+from jax_scorefn.estimators._choices import in_a_row
 from jax_scorefn.estimators._relaxed import Relaxation, perturbed, perturbed_given
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, Info
@@ -60,7 +61,7 @@ def controlled_estimate(
 
     drawn = engine.map_draws(one, relaxation.rows(key, num_draws, how), num_draws, **how)
     values, unconditional, conditional, log_probs, kept = drawn
-    values = jnp.where(along_draws(jnp.isnan(log_probs), values), jnp.nan, values)
+    values = nan_with(values, in_a_row(choices.log_probs))
     rest = values - conditional
     # Not stopped: in the first derivative it cancels, and what the critic is tuned by is differentiated through it.
     baseline = baselines.resolve("auto", num_draws)(rest, 1)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import gradient_path, where_possible
+from jax_scorefn._surrogate import gradient_path, nan_with, where_possible
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.schemes._base import whole_groups
@@ -72,8 +72,7 @@ def estimate(
         return gradient_path(parameter, gradient).astype(values.dtype)
 
     values, shares, kept = engine.map_draws(ask, rows, num_groups, **how)
-    # NaN falls on neither side of a uniform, and would make draws of nothing without a word.
-    values = values * jnp.where(jnp.any(jnp.isnan(stop(parameter))), jnp.nan, 1).astype(values.dtype)
+    values = nan_with(values, parameter)  # NaN falls on neither side of a uniform
     if shares is not None:
         values = jax.vmap(where_possible)(values, shares)
     # A second pass makes the draws again and not the values, so that gradients need no more memory than a chunk of groups.

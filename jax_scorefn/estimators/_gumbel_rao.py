@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import stop
+from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._relaxed import on_path, path_estimate, perturbed_given, softened
+from jax_scorefn.estimators._relaxed import path_estimate, perturbed_given, softened
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -67,11 +67,9 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
 
     def soften(log_probs, probs, hot, uniforms):
         del probs
-        possible = log_probs > -jnp.inf
-        shift = jnp.where(possible, log_probs, 0)  # z = log p + g moves with log p, whatever g was picked
 
-        def path(v):
-            return softened(on_path(stop(perturbed_given(log_probs, hot, v)), shift), temperature)
+        def path(v):  # z = log p + g moves with log p, whatever g was picked
+            return softened(on_path(perturbed_given(log_probs, hot, v), log_probs), temperature)
 
         return on_path(hot, jnp.mean(jax.vmap(path)(uniforms[1:]), axis=0))
 

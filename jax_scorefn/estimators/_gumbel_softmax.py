@@ -6,8 +6,9 @@ straight through:   value f(x), x the one-hot row at the largest entry of x~; gr
 
 from __future__ import annotations
 
+from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._relaxed import on_path, path_estimate, perturbed, softened
+from jax_scorefn.estimators._relaxed import path_estimate, perturbed, softened
 from jax_scorefn.typing import Bias, Capability
 
 

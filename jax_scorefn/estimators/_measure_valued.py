@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import gradient_path
-from jax_scorefn._trees import stop, widest
+from jax_scorefn._surrogate import gradient_path, nan_with
+from jax_scorefn._trees import stop, take_rows, widest
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
@@ -101,8 +101,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
 
     draws = engine.noise_and_key_of(law, key, num_draws, how["sharding"])
     values, gradients, kept = engine.map_draws(one_draw, draws, num_draws, **how)
-    # A law with NaN among its parameters may still draw numbers. They are draws of nothing.
-    values = jnp.where(jnp.any(jnp.isnan(weak.parameter)), jnp.nan, values)
+    values = nan_with(values, weak.parameter)
     path = gradient_path(weak.parameter, jnp.mean(gradients, axis=0)).astype(values.dtype)
 
     def info():
@@ -126,32 +125,27 @@ def _how_many(coordinates: Any, total: int, law: Any) -> int:
 
 
 class _Picks(NamedTuple):
-    """Some of P parameters, as a mask (k, P) whose rows have one True each: explicit meshes know no gather. None is all of them."""
+    """Some of ``total`` parameters, by their numbers (k,). None is all of them."""
 
-    mask: Array | None
+    which: Array | None
+    total: int
 
     def of(self, table: Array | np.ndarray) -> Array:
         """The entries (k,) of what was picked."""
         table = jnp.asarray(table)
-        if self.mask is None:
-            return table
-        return jnp.sum(jnp.where(self.mask, table[None], jnp.zeros((), table.dtype)), axis=1)
+        return table if self.which is None else take_rows(table, self.which)
 
     def spread(self, found: Array) -> Array:
         """From (..., k), where those that were not picked have 0, (..., P); weighted by how seldom one is picked."""
-        if self.mask is None:
+        if self.which is None:
             return found
-        picked, total = self.mask.shape
-        mask = self.mask.reshape((1,) * (found.ndim - 1) + self.mask.shape)
-        return jnp.sum(jnp.where(mask, found[..., None], jnp.zeros((), found.dtype)), axis=-2) * (total / picked)
+        hot = jax.nn.one_hot(self.which, self.total, dtype=found.dtype)
+        return jnp.einsum("...k,kp->...p", found, hot) * (self.total / self.which.size)
 
 
 def _picks(key: Key, picked: int, total: int) -> _Picks:
     """Without replacement."""
-    if picked == total:
-        return _Picks(None)
-    which = jax.random.permutation(key, total)[:picked]
-    return _Picks(which[:, None] == jnp.arange(total, dtype=which.dtype)[None])
+    return _Picks(None if picked == total else jax.random.permutation(key, total)[:picked], total)
 
 
 def _variants(weak: WeakDerivative, x: PyTree, pick: _Picks, positive: Array, negative: Array) -> PyTree:

@@ -7,6 +7,7 @@ in the frame of ``_controlled``. The temperature lambda and the coefficient eta 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -26,12 +27,12 @@ class RebarTuning(NamedTuple):
       coefficient: eta.
     """
 
-    log_temperature: Array | float = -0.7
+    log_temperature: Array | float = math.log(0.5)
     coefficient: Array | float = 1.0
 
 
 @estimator(
-    needs=(Capability.CHOICES, Capability.RELAXED),
+    needs=(Capability.RELAXED,),
     bias=Bias.NONE,
     orders=1,
     evaluations="3 S",

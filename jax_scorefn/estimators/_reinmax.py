@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jax_scorefn._surrogate import departure, on_path
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._relaxed import on_path, path_estimate, softened
+from jax_scorefn.estimators._relaxed import path_estimate, softened
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -65,11 +66,8 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
     def soften(log_probs, probs, hot, uniforms):
         del uniforms
         middle = (hot + softened(stop(log_probs), temperature)) / 2
-        # the derivative of a softmax at ``middle``: pi (d a - sum pi d a), with the logits a where they are possible
-        possible = log_probs > -jnp.inf
-        logits = jnp.where(possible, log_probs, 0)
-        step = logits - stop(logits)
-        tilt = middle * (step - jnp.sum(middle * step, axis=-1, keepdims=True))
+        step = departure(log_probs)  # how the logits move
+        tilt = middle * (step - jnp.sum(middle * step, axis=-1, keepdims=True))  # a softmax at ``middle``, as they do
         return on_path(hot, 2 * tilt - probs / 2)
 
     law = logp.at(params)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
+from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._views import Choices
 from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
@@ -50,11 +51,6 @@ def perturbed_given(log_probs: Array, hot: Array, v: Array) -> Array:
 def softened(z: Array, temperature: Array | float) -> Array:
     """softmax(z / temperature)."""
     return jax.nn.softmax(z / jnp.asarray(temperature, z.dtype), axis=-1)
-
-
-def on_path(value: Array, path: Array) -> Array:
-    """The value of one, the derivative of the other."""
-    return value + (path - stop(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +106,6 @@ def path_estimate(
     held = stop(law)
 
     blocks = (relaxation.choices.log_probs, relaxation.choices.probs)
-    # NaN is the largest of no row, and would make draws of nothing without a word.
-    lost = jnp.any(jnp.isnan(stop(in_a_row(relaxation.choices.log_probs))))
 
     def one(row: Array, _: None) -> Any:
         uniforms = relaxation.split(row)
@@ -119,8 +113,7 @@ def path_estimate(
         x = relaxation.choices.relax(  # pyright: ignore[reportOptionalCall]
             [soften(p, q, h, u) for p, q, h, u in zip(*blocks, hot, uniforms, strict=True)]
         )
-        value = _checks.value(f(x))
-        value = value * jnp.where(lost, jnp.nan, 1).astype(value.dtype)
+        value = nan_with(_checks.value(f(x)), in_a_row(relaxation.choices.log_probs))
         if not keep_samples:
             return value, None
         return value, (x, held.log_prob(relaxation.choices.relax(hot)))  # pyright: ignore[reportOptionalCall]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._groups import others_mean
-from jax_scorefn._surrogate import gradient_path, magic_box
+from jax_scorefn._surrogate import gradient_path, magic_box, nan_with
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._choices import NO_CHOICES, in_a_row, in_blocks, one_hot, pick
 from jax_scorefn.estimators._registry import estimator, gradient
@@ -43,7 +43,7 @@ def _linear(tuning, mean, step):
 
 
 @estimator(
-    needs=(Capability.CHOICES, Capability.RELAXED),
+    needs=(Capability.RELAXED,),
     bias=Bias.NONE,
     orders=1,
     evaluations="S, and S gradients of f",
@@ -116,7 +116,7 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     values, slopes, hots, kept = engine.map_draws(one, rows, num_draws, **how)
     log_probs = in_a_row(choices.log_probs)
     scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
-    values = jnp.where(along_draws(jnp.isnan(scored), values), jnp.nan, values)
+    values = nan_with(values, log_probs)
     stopped = stop(values)
     others = leave_one_out(stopped, 1)
     slopes = others_mean(slopes)

@@ -5,8 +5,9 @@ value f(x),    gradient  f'(x) . grad p
 
 from __future__ import annotations
 
+from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._relaxed import on_path, path_estimate
+from jax_scorefn.estimators._relaxed import path_estimate
 from jax_scorefn.typing import Bias, Capability
 
 

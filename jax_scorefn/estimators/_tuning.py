@@ -11,41 +11,27 @@ from typing import Any
 import jax
 
 from jax_scorefn._trees import is_float
-from jax_scorefn.typing import Key, Objective, Params, PyTree
+from jax_scorefn.typing import PyTree
 
-NOTHING_TO_TUNE = "tuned_grad differentiates in {option}, which has no float in it: {given!r}. Pass floats."
+NOTHING_TO_TUNE = "tuned_grad differentiates in the tuning, which has no float in it: {given!r}. Pass floats."
 
 
-def tuned_grad(
-    estimator_grad: Callable[..., PyTree],
-    f: Objective,
-    logp: Any,
-    params: Params,
-    key: Key,
-    *,
-    tuning: PyTree,
-    option: str = "tuning",
-    has_aux: bool = False,
-    **options: Any,
-) -> tuple[PyTree, ...]:
+def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool = False) -> tuple[PyTree, ...]:
     """A gradient, and the gradient of its variance in what the estimator is tuned by.
 
     Args:
-      estimator_grad: the ``_grad`` form of an estimator whose mean does not depend on the option: :func:`rebar_grad`,
-        :func:`relax_grad`, :func:`rodeo_grad`, or :func:`double_control_variate_grad` with ``option="coefficient"``.
-      f: function of one draw that returns a scalar.
-      logp: a :func:`family`.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      tuning: value of the option, a pytree of floats.
-      option: name of the option.
-      has_aux: also return the :class:`Info` of the estimate.
-      **options: other options of the estimator.
+      grads: ``tuning -> gradient``, with all else bound, the key too: of one estimator, of a batch of them, through a network. Its
+        mean must not depend on the tuning, as for the tuning of :func:`rebar`, :func:`relax` and :func:`rodeo`, and the coefficient of
+        :func:`double_control_variate`.
+      tuning: where it is taken, a pytree with floats.
+      has_aux: whether ``grads`` returns a pair, of which the second is handed on.
 
     Returns:
-      ``(grads, tuning_grads)``, or with ``has_aux=True`` ``(grads, tuning_grads, info)``. ``grads`` is that of
-      ``estimator_grad``; ``tuning_grads`` is like ``tuning``, an unbiased estimate of the derivative of the summed variance of
-      ``grads``.
+      ``(gradient, tuning_grads)``, or with ``has_aux=True`` ``(gradient, tuning_grads, aux)``. ``tuning_grads`` is like ``tuning``, an
+      unbiased estimate of the derivative of the summed variance of the gradient: hand it to an optax optimizer.
+
+    Raises:
+      TypeError: for a tuning without a float.
 
     Cost: about twice that of the gradient.
 
@@ -53,27 +39,23 @@ def tuned_grad(
       >>> import jax, jax.numpy as jnp, optax, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f, logits = lambda b: jnp.sum((b - 0.45) ** 2), jnp.zeros(3)
+      >>> rebar = lambda tuning, key: sf.rebar_grad(f, bits, logits, key, tuning=tuning, num_samples=2)
       >>> adam, tuning = optax.adam(0.02), jax.tree.map(jnp.float32, sf.RebarTuning())
       >>> def step(carry, key):
       ...     tuning, state = carry
-      ...     _, grads = sf.tuned_grad(sf.rebar_grad, f, bits, logits, key, tuning=tuning, num_samples=2)
-      ...     updates, state = adam.update(grads, state)
+      ...     grads, slopes = sf.tuned_grad(lambda t: rebar(t, key), tuning)   # grads would train the logits, in the same step
+      ...     updates, state = adam.update(slopes, state)
       ...     return (optax.apply_updates(tuning, updates), state), None
       >>> trained = jax.lax.scan(step, (tuning, adam.init(tuning)), jax.random.split(jax.random.key(0), 500))[0][0]
       >>> def spread(tuning):
-      ...     grads = jax.jit(jax.vmap(lambda key: sf.rebar_grad(f, bits, logits, key, tuning=tuning, num_samples=2)))
-      ...     return grads(jax.random.split(jax.random.key(1), 1000))[:, 0].std()
+      ...     return sf.testing.replicate(lambda key: rebar(tuning, key), jax.random.key(1), 1000)[:, 0].std()
       >>> print(f"{spread(tuning):.3f} -> {spread(trained):.3f}")
       0.107 -> 0.042
 
     References: ruiz2016, tucker2017, grathwohl2018.
     """
     if not any(is_float(leaf) for leaf in jax.tree.leaves(tuning)):
-        raise TypeError(NOTHING_TO_TUNE.format(option=option, given=tuning))
-
-    def grads_of(tuning: PyTree) -> Any:
-        return estimator_grad(f, logp, params, key, has_aux=has_aux, **{option: tuning}, **options)
-
-    grads, pull_back, *aux = jax.vjp(grads_of, tuning, has_aux=has_aux)
-    (tuning_grads,) = pull_back(jax.tree.map(lambda g: 2 * g if is_float(g) else g, grads))
-    return grads, tuning_grads, *aux
+        raise TypeError(NOTHING_TO_TUNE.format(given=tuning))
+    gradient, pull_back, *aux = jax.vjp(grads, tuning, has_aux=has_aux)
+    (tuning_grads,) = pull_back(jax.tree.map(lambda g: 2 * g if is_float(g) else g, gradient))
+    return gradient, tuning_grads, *aux

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn import _checks
 from jax_scorefn._trees import num_leading, to_float
 from jax_scorefn.typing import Array, Params, PyTree
 
@@ -39,11 +40,11 @@ def enumerate_expectation(f: Callable[..., Any], logp: LogProb, support: PyTree)
       2.46212 0.39322 -0.18172
     """
     num_leading(support)
-    support = jax.tree.map(np.asarray, support)
+    support, at = jax.tree.map(np.asarray, support), _checks.of_params("enumerate_expectation", f)
 
     def expectation(params: Params) -> Array:
         probs = jnp.exp(jax.vmap(lambda x: logp(params, x))(support))
-        values = jax.vmap(lambda x: to_float(_call(f, x, params)))(support)
+        values = jax.vmap(lambda x: to_float(at(params)(x)))(support)
         return jnp.tensordot(probs.astype(values.dtype), values, axes=1)
 
     return expectation
@@ -77,6 +78,7 @@ def quadrature_expectation(
       >>> print(f"{mean(0.3):.4f} {jax.grad(mean)(0.3):.4f}")
       0.6179 0.3814
     """
+    at = _checks.of_params("quadrature_expectation", f)
     scalar = np.ndim(intervals[0]) == 0
     boxes: Any = [intervals] if scalar else list(intervals)
     axes = [_composite_legendre(low, high, panels, nodes) for low, high in boxes]
@@ -87,7 +89,7 @@ def quadrature_expectation(
     def expectation(params: Params) -> Array:
         xs = jnp.asarray(points, dtype=jnp.result_type(float))
         density = jnp.exp(jax.vmap(lambda x: logp(params, x))(xs))
-        values = jax.vmap(lambda x: to_float(_call(f, x, params)))(xs)
+        values = jax.vmap(lambda x: to_float(at(params)(x)))(xs)
         return jnp.tensordot((jnp.asarray(weights, density.dtype) * density).astype(values.dtype), values, axes=1)
 
     return expectation
@@ -115,14 +117,6 @@ def enumerate_draws(
     probs = jnp.exp(jnp.sum(log_probs[outcomes], axis=1))
     estimates = jax.vmap(lambda index: estimate(jax.tree.map(lambda xs: xs[index], support)))(outcomes)
     return jax.tree.map(lambda leaf: jnp.tensordot(probs.astype(leaf.dtype), leaf, axes=1), estimates)
-
-
-def _call(f: Callable[..., Any], x: PyTree, params: Params) -> Any:
-    try:
-        takes = f.__code__.co_argcount
-    except AttributeError:
-        takes = 1
-    return f(x, params) if takes == 2 else f(x)
 
 
 def _composite_legendre(low: float, high: float, panels: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
