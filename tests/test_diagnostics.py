@@ -357,6 +357,37 @@ def test_an_elbo_and_an_unnormalised_energy():
     assert report["score_function"].verdict == "unbiased" and report.reference.points == 8
 
 
+def _of(name, **options):
+    return functools.partial(sf.ESTIMATORS[name].function, **options)
+
+
+SCORES = {
+    "none": {"baseline": None}, "leave one out": {}, "optimal": {"baseline": sf.baselines.optimal_constant},
+    "f at the mode": {"baseline": sf.baselines.self_critical}, "antithetic": {"scheme": sf.schemes.antithetic},
+    "stratified": {"scheme": sf.schemes.stratified(4)}, "sobol": {"scheme": sf.schemes.sobol(4)},
+    "control variate": {"control_variate": sf.control_variates.delta()}, "proposal": {"proposal": sf.Bernoulli(logits=jnp.zeros(2))},
+}  # fmt: skip
+OTHERS = ["arm", "arms", "disarm", "disarm_categorical", "measure_valued", "rao_blackwell", "rebar", "rodeo"]
+ALL_RIGHT = {
+    **{f"score, {name}": _of("score_function", **options) for name, options in SCORES.items()},
+    **{name: _of(name) for name in (*OTHERS, "sum_and_sample", "double_control_variate")},
+    **{f"unordered set of {n}": _of("unordered_set", set_size=n) for n in (2, 4)},
+    "relax": _of("relax", critic=lambda slope, z: slope * jnp.sum(jnp.tanh(z) ** 2), tuning=jnp.ones(())),
+    "rebar, colder": _of("rebar", tuning=sf.RebarTuning(log_temperature=jnp.log(0.2), coefficient=jnp.asarray(0.7))),
+}
+
+
+@pytest.mark.statistical
+@pytest.mark.slow
+def test_all_that_is_right_passes():
+    """Twenty and more, with an f that depends on the parameters, at the default budget; with them one that is wrong."""
+    wrong = _of("straight_through")
+    report = sf.audit(objective, COIN, BITS, jax.random.key(8), estimators={**ALL_RIGHT, "wrong": wrong})
+    assert len(ALL_RIGHT) >= 20 and {row.name for row in report.rows} == {*ALL_RIGHT, "wrong"}
+    for row in report.rows:
+        assert row.verdict == ("biased" if row.name == "wrong" else "unbiased"), row.message
+
+
 def test_audits_are_reproducible_and_stop_when_told():
     few = {"estimators": ["score_function", "disarm"], "budget": 20_000}
     run = lambda: sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **few)
