@@ -298,7 +298,7 @@ PLAIN = sf.family(
 )
 
 
-@pytest.mark.parametrize("family", [JOINT, pytest.param(PLAIN, marks=pytest.mark.slow)], ids=["joint", "two functions"])
+@pytest.mark.parametrize("family", [pytest.param(JOINT, marks=pytest.mark.slow), PLAIN], ids=["joint", "two functions"])
 def test_at_the_target_there_is_no_noise_along_the_path(x64, family):
     """For every draw f - log q is a constant there; the score of log q is noise that pathwise keeps."""
     params = {"m": jnp.array([0.3, -0.8]), "s": jnp.array([-0.4, 0.2])}
@@ -317,6 +317,26 @@ def test_at_the_target_there_is_no_noise_along_the_path(x64, family):
         np.testing.assert_allclose(value, 3.0, rtol=1e-10)
         assert max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(grads)) < 1e-12
     assert min(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(path)) > 0.1
+
+
+@pytest.mark.parametrize("name", ["sticking_the_landing", "doubly_reparameterized"])
+def test_a_family_that_closes_over_what_is_differentiated_does_not_escape_the_order_guard(name):
+    """Of two plain functions: the first derivative is a number, the second raises."""
+
+    def loss(m):
+        family = sf.family(
+            log_prob=lambda p, x: jax.scipy.stats.norm.logpdf(x, m + p),
+            sampler=lambda key, p: m + p + jax.random.normal(key),
+            reparameterized=True,
+        )
+        function, options = sf.sticking_the_landing, {}
+        if name != "sticking_the_landing":
+            function, options = sf.iwae, {"gradient": name}
+        return function(lambda x: -(x**2), family, 0.0, jax.random.key(0), num_samples=2, **options)
+
+    assert jnp.isfinite(jax.grad(loss)(0.3))
+    with pytest.raises(TypeError, match="estimates derivatives up to order 1"):
+        jax.hessian(loss)(0.3)
 
 
 @pytest.mark.statistical

@@ -28,7 +28,7 @@ from jax_scorefn.estimators._bound import (
     shares,
     value_and_path,
 )
-from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._registry import estimator, gradient, unlimited
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.schemes._base import whole_groups
 from jax_scorefn.typing import Bias, Capability, Info
@@ -114,7 +114,7 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
     whole_groups(name, size)(num_draws)
     _checks.key(name, key)
     chosen = _gradient(gradient, size, law)
-    target, log_q = log_target(name, f), log_density(name, law)
+    target, log_q = log_target(name, f), log_density(name, law if chosen == "pathwise" else unlimited(law))
 
     def one_draw(noise, _):
         if chosen not in ALONG_THE_PATH:

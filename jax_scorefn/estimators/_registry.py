@@ -100,6 +100,11 @@ class _LimitedLaw:
         return lambda *args, **options: limit_orders(self._record, found(*args, **options))
 
 
+def unlimited(law: Distribution) -> Distribution:
+    """The law itself, for estimators that differentiate its density on their own and hold what else depends on the parameters."""
+    return law._law if isinstance(law, _LimitedLaw) else law
+
+
 def limit_orders(record: Record, tree: Any) -> Any:
     """The same tree, which raises when it is differentiated more often than the estimator declared."""
     return guard(tree, order=record.orders, message=_checks.ORDER.format(name=record.name, order=record.orders))

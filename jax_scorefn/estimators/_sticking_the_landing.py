@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._bound import log_density, log_target, log_weight, value_and_path
-from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._registry import estimator, gradient, unlimited
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Bias, Capability, Info
 
@@ -80,7 +80,7 @@ def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, k
     num_draws = _checks.positive_int("num_samples", num_samples)
     group_size = schemes.group_size(scheme, num_draws)
     _checks.key(name, key)
-    target, log_q = log_target(name, f), log_density(name, law)
+    target, log_q = log_target(name, f), log_density(name, unlimited(law))
 
     def one_draw(noise, _):
         x = noise.sample(law)
