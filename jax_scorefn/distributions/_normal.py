@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._once import once
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
@@ -34,6 +35,7 @@ _CONTINUOUS = (
 _CENTRED = _CONTINUOUS | Capability.MOMENTS | Capability.MODE
 
 
+@once
 def standard_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
     v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)

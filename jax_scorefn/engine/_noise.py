@@ -25,6 +25,7 @@ from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
+from jax_scorefn.engine._threefry import bits32, bits64
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -124,10 +125,12 @@ class Uniforms:
         def make(index: Array) -> list[Array]:
             def one(leaf: Any, start: int, size: int) -> Array:
                 high, low = _counters(index, num_rows, sum(sizes), start, size)
-                if self.sharding is None:  # one long axis vectorises where a short last one does not
-                    high, low = high.reshape(-1), low.reshape(-1)
-                first, second = threefry2x32_p.bind(*words, high, low)
-                return uniform_of_bits(_bits(first, second, leaf.dtype), leaf.dtype).reshape(index.shape + leaf.shape)
+                wide = jnp.finfo(leaf.dtype).bits == 64
+                if self.sharding is None:
+                    bits = (bits64 if wide else bits32)(*words, high, low)
+                else:
+                    bits = _bits(*threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low), leaf.dtype)
+                return uniform_of_bits(bits, leaf.dtype).reshape(index.shape + leaf.shape)
 
             return list(map(one, self.leaves, starts, sizes))
 
@@ -152,7 +155,7 @@ def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -
     index, mask, half = index[:, None], np.uint32(0xFFFF), np.uint32(16)
     low = index * np.uint32(width) + column
     if num_draws * width <= 2**32:
-        return jnp.zeros_like(low), low
+        return jnp.zeros((), jnp.uint32), low
     # The carry of a 32 x 32 bit product, from products of halves that fit.
     lower = (index & mask) * np.uint32(width & 0xFFFF)
     middle = (index >> half) * np.uint32(width & 0xFFFF) + (lower >> half)
