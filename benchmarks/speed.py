@@ -4,13 +4,13 @@ Hand-written means jitted, with one batched draw, `stop_gradient`, a leave-one-o
 person who knows the estimator writes for one problem. Both sides run in one process, interleaved call by call, and what is
 reported is the ratio of the medians with a bootstrap interval, since absolute times on a shared machine mean little.
 
-    W1  diagonal Gaussian, D in {10, 1000}, S in {100, 10,000}
+    W1  diagonal Gaussian, D in {10, 1000}, S in {100, 10,000}, and D = 10, S = 100,000
     W2  Bernoulli, D in {1, 200}, S in {100, 10,000}
     W3  softmax policy from a 4-64-64-2 network on 1,024 observations, S = 16
-    W4  20 categorical latents with K = 10 from a 64-256-200 network, batch 64, S = 8
+    W4  20 categorical latents with K = 10 from a 64-256-200 network, batch 64, S in {8, 1024}
 
-A check fails only where the lower 95 % bound of a ratio is above its limit. Memory is the peak of a child process (VmHWM), idle
-subtracted.
+No workload may take longer than by hand (5 % for the noise), and those that draw much have limits of their own. A check fails only
+where the lower 95 % bound of a ratio is above its limit. Memory is the peak of a child process (VmHWM), idle subtracted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from jax.lax import stop_gradient
 
 import jax_scorefn as sf
 
-RATIO_LIMIT, FIRST_CALL_LIMIT, MEMORY_LIMIT_MIB = 1.15, 1.5, 100.0
+RATIO_LIMIT, FIRST_CALL_LIMIT, MEMORY_LIMIT_MIB = 1.05, 1.5, 100.0
+FLAT_MATTERS_MORE = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 12)
+"""Since JAX 0.12 the stock generator takes longer beside the flat one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +75,10 @@ def gaussian(dim: int, num_samples: int, chunk_size: int | None = None) -> Workl
 
         return jax.grad(loss)(p)
 
-    size = dim * num_samples
-    return Workload(f"W1 D={dim} S={num_samples}", ours, by_hand, params, 30 if size > 1e6 else 300)
+    size, limit = dim * num_samples, RATIO_LIMIT
+    if size >= 1e6:
+        limit = 0.45 if FLAT_MATTERS_MORE else 0.75
+    return Workload(f"W1 D={dim} S={num_samples}", ours, by_hand, params, 30 if size >= 1e6 else 300, limit)
 
 
 def bernoulli(dim: int, num_samples: int) -> Workload:
@@ -97,8 +101,7 @@ def bernoulli(dim: int, num_samples: int) -> Workload:
 
         return jax.grad(loss)(logits)
 
-    # One bit for each draw: making a key for each draw costs as much as drawing, so there the limit is wider.
-    limit = 2.0 if (dim, num_samples) == (1, 10_000) else RATIO_LIMIT
+    limit = 0.8 if dim * num_samples > 1e6 else RATIO_LIMIT
     return Workload(
         f"W2 D={dim} S={num_samples}", ours, by_hand, params, 100 if dim * num_samples > 1e6 else 300, limit
     )
@@ -150,7 +153,7 @@ def policy(num_samples: int = 16, batch: int = 1024) -> Workload:
 
         return jax.grad(loss)(p)
 
-    return Workload(f"W3 S={num_samples}", ours, by_hand, params, 100)
+    return Workload(f"W3 S={num_samples}", ours, by_hand, params, 300, 0.8)
 
 
 def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | None = None) -> Workload:
@@ -188,16 +191,18 @@ def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | None = None
 
         return jax.grad(loss)(p)
 
-    return Workload(f"W4 S={num_samples}", ours, by_hand, params, 200 if num_samples < 100 else 10)
+    few = num_samples < 100
+    return Workload(f"W4 S={num_samples}", ours, by_hand, params, 200 if few else 10, 0.6 if few else 0.45)
 
 
 def workloads() -> list[Workload]:
     """Every workload that has a limit."""
     return [
-        *(gaussian(dim, s) for dim in (10, 1000) for s in (100, 10_000)),
+        *(gaussian(dim, s) for dim, s in ((10, 100), (10, 10_000), (10, 100_000), (1000, 100), (1000, 10_000))),
         *(bernoulli(dim, s) for dim in (1, 200) for s in (100, 10_000)),
         policy(),
         latents(),
+        latents(1024),
     ]
 
 
@@ -285,14 +290,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _memory_rows() -> list[dict[str, Any]]:
-    whole, chunked = peak_memory(4096, None), peak_memory(4096, 64)
-    slower = chunked["milliseconds"] / whole["milliseconds"]
-    passed = chunked["mib"] <= MEMORY_LIMIT_MIB and slower <= 1.0
-    print(
-        f"W4 S=4096 peak over idle: {chunked['mib']:.0f} MiB in chunks of 64 (limit {MEMORY_LIMIT_MIB:.0f}), "
-        f"{whole['mib']:.0f} MiB in one; time {slower:.2f} of unchunked  {'ok' if passed else 'OVER'}"
-    )
-    return [{"workload": "W4 S=4096 memory", "chunked": chunked, "whole": whole, "passed": passed}]
+    """Peak over idle with the options as they are, and in chunks, where it hardly grows; a chunk is quicker, too."""
+    rows = []
+    for num_samples, chunk_size in ((1024, None), (4096, 64)):
+        whole = peak_memory(num_samples, None)
+        taken = whole if chunk_size is None else peak_memory(num_samples, chunk_size)
+        slower = taken["milliseconds"] / whole["milliseconds"]
+        passed = taken["mib"] <= MEMORY_LIMIT_MIB and (chunk_size is None or slower <= 1.0)
+        how = "in one" if chunk_size is None else f"in chunks of {chunk_size}"
+        print(
+            f"W4 S={num_samples} peak over idle: {taken['mib']:.0f} MiB {how} (limit {MEMORY_LIMIT_MIB:.0f}), "
+            f"{whole['mib']:.0f} MiB in one; time {slower:.2f} of that in one  {'ok' if passed else 'OVER'}"
+        )
+        rows.append({"workload": f"W4 S={num_samples} memory", "taken": taken, "whole": whole, "passed": passed})
+    return rows
 
 
 def _first_calls(work: Workload) -> tuple[float, float]:

@@ -125,11 +125,11 @@ class Uniforms:
         def make(index: Array) -> list[Array]:
             def one(leaf: Any, start: int, size: int) -> Array:
                 high, low = _counters(index, num_rows, sum(sizes), start, size)
-                wide = jnp.finfo(leaf.dtype).bits == 64
-                if self.sharding is None:
-                    bits = (bits64 if wide else bits32)(*words, high, low)
+                if self.sharding is not None:
+                    a, b = threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low)
+                    bits = _bits(a, b, leaf.dtype)
                 else:
-                    bits = _bits(*threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low), leaf.dtype)
+                    bits = (bits64 if jnp.finfo(leaf.dtype).bits == 64 else bits32)(*words, high, low)
                 return uniform_of_bits(bits, leaf.dtype).reshape(index.shape + leaf.shape)
 
             return list(map(one, self.leaves, starts, sizes))

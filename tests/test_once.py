@@ -1,0 +1,147 @@
+"""A function that is computed in one place: the same numbers, once in the compiled program, under every transform; bits of jax.random."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+import jax_scorefn as sf
+from jax_scorefn._once import once
+from jax_scorefn.engine import _noise
+from jax_scorefn.engine._threefry import _threefry, bits32, bits64
+
+
+def root(x, y):
+    return jnp.sqrt(x) * y
+
+
+ROOT = once(root)
+X, Y = jnp.linspace(0.1, 2.0, 12).reshape(3, 4), jnp.linspace(1.0, 2.0, 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: f(X, X),
+        lambda f: f(jnp.float32(2.0), X),
+        lambda f: f(X, jnp.float32(2.0)),
+        lambda f: f(X[:0], X[:0]),
+        lambda f: jax.jit(f)(X[0], X[1]),
+        lambda f: jax.vmap(f)(X, X),
+        lambda f: jax.vmap(f, (0, None))(X, X[0]),
+        lambda f: jax.vmap(f, (None, 0))(jnp.float32(2.0), X),
+        lambda f: jax.vmap(f, (1, 0), 1)(X.T, X),
+        lambda f: jax.vmap(jax.vmap(f, (None, 0)), (0, None))(Y, X[0]),
+        lambda f: jax.lax.map(lambda x: f(x, x), X),
+        lambda f: jax.grad(lambda w: jnp.sum(w * f(X, X)))(2.0),
+        lambda f: jax.hessian(lambda w: jnp.sum(w**2 * f(X, X)))(2.0),
+        lambda f: jax.grad(jax.checkpoint(lambda w: jnp.sum(jnp.sin(w * f(X, X)))))(2.0),
+    ],
+)
+def test_it_is_the_function_under_every_transform(call):
+    np.testing.assert_allclose(call(ROOT), call(root), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit, "shard_map"])
+def test_it_is_the_function_on_devices(kind):
+    manual = kind == "shard_map"
+    mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto if manual else kind,))
+    spec = PartitionSpec("x")
+    x = jax.device_put(jnp.linspace(0.1, 2.0, 24).reshape(8, 3), jax.sharding.NamedSharding(mesh, spec))
+    run = lambda f: jax.shard_map(f, mesh=mesh, in_specs=(spec, spec), out_specs=spec) if manual else f
+    with jax.set_mesh(mesh):
+        np.testing.assert_allclose(jax.jit(run(ROOT))(x, x), jax.jit(run(root))(x, x), rtol=1e-6)
+
+
+def generators(function, *args):
+    """Places of a compiled program at which random words are made."""
+    text = jax.jit(function).lower(*args).compile().as_text()
+    return sum(len(re.findall(r" xor\(", part)) > 15 for part in text.split("\n\n"))
+
+
+def test_words_are_made_in_one_place(monkeypatch):
+    """Of the program that the processor runs; a twin without the fence makes them anew wherever they are used."""
+    family = sf.family(lambda p: sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])))
+    params = {"m": jnp.zeros(10), "s": jnp.zeros(10)}
+    grad = lambda p, key: sf.score_function_grad(lambda x: jnp.sum(x**2), family, p, key, num_samples=1000)
+    assert generators(lambda p, key: grad(p, key), params, jax.random.key(0)) == 1
+    monkeypatch.setattr(_noise, "bits32", lambda *args: (lambda a, b: a ^ b)(*_threefry(*args)))
+    monkeypatch.setattr(
+        sf.distributions._normal, "standard_normal", sf.distributions._normal.standard_normal.__wrapped__
+    )
+    assert generators(lambda p, key: grad(p, key), params, jax.random.key(0)) > 1
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_bits_are_those_of_jax_random(x64):
+    with jax.enable_x64(x64):
+        counters = jnp.arange(1000, dtype=jnp.uint32)
+        bits, dtype = (bits64, jnp.uint64) if x64 else (bits32, jnp.uint32)
+        draw = lambda words: bits(words[0], words[1], jnp.uint32(0), counters)
+        keys = jax.random.split(jax.random.key(3), (2, 3))
+        expected = jax.vmap(jax.vmap(lambda key: jax.random.bits(key, (1000,), dtype)))(keys)
+        np.testing.assert_array_equal(jax.vmap(jax.vmap(draw))(jax.random.key_data(jax.random.clone(keys))), expected)
+
+
+LAWS = {
+    "Normal": (lambda p: sf.Normal(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.normal(*a)),
+    "TanhNormal": (lambda p: sf.TanhNormal(loc=p, scale=0.5), lambda p, *a: jnp.tanh(p + 0.5 * jax.random.normal(*a))),
+    "Laplace": (lambda p: sf.Laplace(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.laplace(*a)),
+    "Exponential": (lambda p: sf.Exponential(rate=p), lambda p, *a: jax.random.exponential(*a) / p),
+    "Uniform": (lambda p: sf.Uniform(low=0.0 * p, high=p), lambda p, *a: p * jax.random.uniform(*a)),
+    "Bernoulli": (
+        lambda p: sf.Bernoulli(probs=p / 4),
+        lambda p, key, shape, dtype: jax.random.bernoulli(key, p / 4, shape).astype(dtype),
+    ),
+    "Geometric": (
+        lambda p: sf.Geometric(probs=p / 4),
+        lambda p, key, shape, dtype: jax.random.geometric(key, p / 4, shape, jnp.int32),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("float32", (2, 3)),
+        ("float64", (3,)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+            ("float32", ()), ("float32", (3,)), ("float64", ()), ("float64", (2, 3)),
+        ]),
+    ],
+)  # fmt: skip
+def test_draws_are_one_batch_of_jax_random(dtype, shape):
+    """Of every law whose docstring says so: whole, in chunks, and mapped over keys. Discrete ones to the bit, floats to 4 ulp."""
+    with jax.enable_x64(dtype == "float64"), jax.debug_key_reuse(False):
+        params, keys = jnp.full(shape, 1.5, dtype), jax.random.split(jax.random.key(5), 2)
+
+        def drawn(law, key, chunk_size):
+            options = {"num_samples": 7, "chunk_size": chunk_size, "has_aux": True}
+            return sf.score_function(lambda x: jnp.sum(x, dtype=dtype), sf.family(law), params, key, **options)[
+                1
+            ].samples
+
+        @jax.jit
+        def everything(keys):
+            ours = {
+                name: [jax.vmap(lambda key: drawn(law, key, size))(keys) for size in (None, 3)]
+                for name, (law, _) in LAWS.items()
+            }
+            theirs = {
+                name: jax.vmap(lambda key: make(params[None] if shape else params, key, (7, *shape), params.dtype))(
+                    keys
+                )
+                for name, (_, make) in LAWS.items()
+            }
+            return ours, theirs
+
+        ours, theirs = everything(keys)
+    for name in LAWS:
+        for draws in ours[name]:
+            if draws.dtype.kind == "f":
+                np.testing.assert_allclose(draws, theirs[name], rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+            else:
+                np.testing.assert_array_equal(draws, theirs[name])
