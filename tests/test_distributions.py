@@ -129,10 +129,8 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
             assert x.dtype == y.dtype
             if x.dtype.kind != "f":
                 np.testing.assert_array_equal(x, y)
-            elif name in (
-                "Normal",
-                "TanhNormal",
-            ):  # loc + scale z may nearly cancel, and XLA may round in between or not
+            elif name in ("Normal", "TanhNormal"):
+                # loc + scale z may nearly cancel, and XLA may round in between or not
                 eps = np.finfo(x.dtype).eps
                 np.testing.assert_allclose(x, y, rtol=4 * eps, atol=2 * eps)
             else:

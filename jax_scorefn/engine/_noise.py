@@ -25,7 +25,7 @@ from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
-from jax_scorefn.engine._threefry import bits32, bits64
+from jax_scorefn.engine._threefry import bits32, bits64, join
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -125,11 +125,12 @@ class Uniforms:
         def make(index: Array) -> list[Array]:
             def one(leaf: Any, start: int, size: int) -> Array:
                 high, low = _counters(index, num_rows, sum(sizes), start, size)
-                if self.sharding is not None:
-                    a, b = threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low)
-                    bits = _bits(a, b, leaf.dtype)
+                wide = jnp.finfo(leaf.dtype).bits == 64
+                if self.sharding is None:
+                    bits = (bits64 if wide else bits32)(*words, high, low)
                 else:
-                    bits = (bits64 if jnp.finfo(leaf.dtype).bits == 64 else bits32)(*words, high, low)
+                    a, b = threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low)
+                    bits = join(a, b, wide)
                 return uniform_of_bits(bits, leaf.dtype).reshape(index.shape + leaf.shape)
 
             return list(map(one, self.leaves, starts, sizes))
@@ -162,13 +163,6 @@ def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -
     other = (index & mask) * np.uint32(width >> 16) + (middle & mask)
     high = (index >> half) * np.uint32(width >> 16) + (middle >> half) + (other >> half)
     return high + (low < column).astype(jnp.uint32), low
-
-
-def _bits(first: Array, second: Array, dtype: Any) -> Array:
-    """The bits of one float from two words, as ``jax.random.bits`` puts them together."""
-    if jnp.finfo(dtype).bits == 64:
-        return (first.astype(jnp.uint64) << np.uint64(32)) | second.astype(jnp.uint64)
-    return first ^ second
 
 
 def uniform_of_bits(bits: Array, dtype: Any) -> Array:

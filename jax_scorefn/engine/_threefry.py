@@ -29,15 +29,18 @@ def _threefry(k0: Array, k1: Array, c0: Array, c1: Array) -> tuple[Array, Array]
     return a, b
 
 
+def join(a: Array, b: Array, wide: bool) -> Array:
+    """32 or (wide) 64 bits of two words, as ``jax.random.bits`` puts them together."""
+    return (a.astype(jnp.uint64) << np.uint64(32)) | b.astype(jnp.uint64) if wide else a ^ b
+
+
 @once
 def bits32(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
-    """32 bits for each counter, as ``jax.random.bits`` puts them together. Shapes broadcast."""
-    a, b = _threefry(k0, k1, c0, c1)
-    return a ^ b
+    """32 bits for each counter. Shapes broadcast."""
+    return join(*_threefry(k0, k1, c0, c1), wide=False)
 
 
 @once
 def bits64(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """64 bits for each counter."""
-    a, b = _threefry(k0, k1, c0, c1)
-    return (a.astype(jnp.uint64) << np.uint64(32)) | b.astype(jnp.uint64)
+    return join(*_threefry(k0, k1, c0, c1), wide=True)
