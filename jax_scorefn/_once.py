@@ -1,7 +1,7 @@
-"""Compute an elementwise function in one place, on one long axis.
+"""Compute an elementwise function in one place, on as few axes as its arguments have.
 
 XLA fuses an elementwise function into everything that uses its result, and computes it anew in each: a generator of random words
-three times over, and slowly, where the last axis is short. On a CPU, a function under ``once`` runs on one long axis behind a fence:
+three times over, and slowly, where the last axis is short. On a CPU, a function under ``once`` runs on few long axes behind a fence:
 a branch that is always taken, which the compiler cannot know. (``optimization_barrier`` is meant for this; with some versions of JAX
 it is gone before XLA fuses.) Other processors get the function as it is, and so do arrays in a mesh with Explicit axes.
 """
@@ -9,6 +9,8 @@ it is gone before XLA fuses.) Other processors get the function as it is, and so
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -29,12 +31,10 @@ def once(function: Callable[..., Array]) -> Callable[..., Array]:
 
     def fenced(*args: Array) -> Array:
         shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
-        *others, last = args
-        flat = [jnp.broadcast_to(arg, shape).reshape(-1) if arg.size > 1 else arg.reshape(()) for arg in others]
-        flat.append(jnp.broadcast_to(last, shape).reshape(-1))
-        dtype = jax.eval_shape(traced_once, *flat).dtype
-        never = lambda *args: sum((0 * arg).astype(dtype) for arg in args)
-        return jax.lax.cond(_always(flat[-1]), traced_once, never, *flat).reshape(shape)
+        merged = _with_few_axes(args)
+        out = jax.eval_shape(plain, *merged)
+        never = lambda *args: sum(jnp.broadcast_to(0 * arg, out.shape).astype(out.dtype) for arg in args)
+        return jax.lax.cond(_always(merged[-1]), plain, never, *merged).reshape(shape)
 
     @custom_vmap
     def call(*args: Array) -> Array:
@@ -61,7 +61,19 @@ def once(function: Callable[..., Array]) -> Callable[..., Array]:
     return wrapped
 
 
+def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
+    """The arguments with neighbouring axes made one wherever each argument runs along both, or is repeated along both.
+
+    Their repetition is left to the function: what is written to memory first is read again for each element.
+    """
+    shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
+    args = tuple(arg.reshape((1,) * (len(shape) - arg.ndim) + arg.shape) for arg in args)
+    runs_along = lambda axis: tuple(arg.shape[axis] > 1 for arg in args)
+    alike = [list(axes) for _, axes in itertools.groupby((i for i, n in enumerate(shape) if n > 1), key=runs_along)]
+    return [arg.reshape([math.prod(arg.shape[i] for i in axes) for axes in alike]) for arg in args]
+
+
 def _always(x: Array) -> Array:
     """True, whatever the bits of x; nothing in XLA knows the bits of a number."""
-    first = jax.lax.bitcast_convert_type(x[0], jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
+    first = jax.lax.bitcast_convert_type(x.reshape(-1)[0], jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
     return (first | jnp.ones_like(first)) != 0

@@ -72,19 +72,26 @@ class Categorical(Distribution):
     def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
         """One draw and the log-probability of each choice."""
         x = stop(self).sample(key)
-        return x, self._log_prob_of_each(x)
+        return x, self._log_prob_at(x)
+
+    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+        x = stop(self).from_uniform(u)
+        return x, jnp.sum(self._log_prob_at(x))
 
     def _log_prob_of_each(self, x: Array) -> Array:
+        inside = (x >= 0) & (x < self._logits().shape[-1]) & is_whole(x)
+        return jnp.where(inside, self._log_prob_at(jnp.where(inside, x, 0).astype(jnp.int32)), impossible(x))
+
+    def _log_prob_at(self, index: Array) -> Array:
+        """Of each choice, for numbers that are known to be categories."""
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
-        log_probs = jnp.broadcast_to(log_probs, (*x.shape, log_probs.shape[-1]))
-        inside = (x >= 0) & (x < log_probs.shape[-1]) & is_whole(x)
-        index = jnp.where(inside, x, 0).astype(jnp.int32)[..., None]
+        log_probs = jnp.broadcast_to(log_probs, (*index.shape, log_probs.shape[-1]))
         if in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
-            chosen = index == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape((1,) * x.ndim + (-1,))
-            picked = jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
-        else:
-            picked = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
-        return jnp.where(inside, picked, impossible(x))
+            chosen = index[..., None] == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape(
+                (1,) * index.ndim + (-1,)
+            )
+            return jnp.sum(jnp.where(chosen, log_probs, jnp.zeros((), log_probs.dtype)), axis=-1)
+        return jnp.take_along_axis(log_probs, index[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the choices of the log-probability of the category: a float scalar."""
