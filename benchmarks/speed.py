@@ -55,7 +55,7 @@ def leave_one_out_loss(values, log_probs):
     return jnp.mean(stop_gradient(values - baseline) * log_probs)
 
 
-def gaussian(dim: int, num_samples: int, chunk_size: int | None = None) -> Workload:
+def gaussian(dim: int, num_samples: int, chunk_size: int | str | None = "auto") -> Workload:
     """W1: mean and log-scale of a diagonal Gaussian, f = sum of squares."""
     params = {"mean": jnp.linspace(-1.0, 1.0, dim), "log_scale": jnp.zeros(dim)}
     law = sf.family(lambda p: sf.Normal(loc=p["mean"], scale=jnp.exp(p["log_scale"])))
@@ -156,7 +156,7 @@ def policy(num_samples: int = 16, batch: int = 1024) -> Workload:
     return Workload(f"W3 S={num_samples}", ours, by_hand, params, 300, 0.8)
 
 
-def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | None = None) -> Workload:
+def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | str | None = "auto") -> Workload:
     """W4: discrete latents of an encoder network; each data point has its own draws and its own baseline."""
     params = network((64, 256, 200), jax.random.key(1))
     data = jax.random.normal(jax.random.key(2), (batch, 64))

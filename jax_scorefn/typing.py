@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Params: TypeAlias = PyTree
 Objective: TypeAlias = Callable[[PyTree], Any]
+ChunkSize: TypeAlias = int | Literal["auto"] | None
 
 
 class Capability(enum.Flag):

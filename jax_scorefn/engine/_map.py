@@ -1,6 +1,6 @@
 """Map a function of one draw over all draws: draw i is made of ``(key, i)`` alone, whatever the split.
 
-Without ``chunk_size`` all draws are one ``vmap``. With it, a loop runs over chunks of that many draws (and a shorter last
+With ``chunk_size=None`` all draws are one ``vmap``. With a size, a loop runs over chunks of that many draws (and a shorter last
 one), each recomputed in the backward pass, so that memory is that of one chunk plus what is returned for each draw.
 """
 
@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
+from jax_scorefn.engine._chunk import suitable_chunk
 from jax_scorefn.engine._shard import gather, rows_at, spread
-from jax_scorefn.typing import Array, PyTree
+from jax_scorefn.typing import Array, ChunkSize, PyTree
 
 HOST_RESULT = "scorefn_host_result"
 """Name under which results of host calls are kept across recomputation, so that the host is called once."""
@@ -26,7 +27,7 @@ def map_draws(
     num_draws: int,
     *,
     beside: PyTree = None,
-    chunk_size: int | None = None,
+    chunk_size: ChunkSize = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
     """``one_draw(draw i, row i of beside)`` for i = 0 .. num_draws - 1, stacked on a leading axis.
@@ -46,15 +47,17 @@ def points(table: PyTree, sharding: jax.sharding.Sharding | None = None) -> Call
 
 
 def map_index(
-    many: Callable[[Array], PyTree], total: int, chunk_size: int | None, sharding: jax.sharding.Sharding | None
+    many: Callable[[Array], PyTree], total: int, chunk_size: ChunkSize, sharding: jax.sharding.Sharding | None
 ) -> PyTree:
     """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis."""
+    if isinstance(chunk_size, str) and chunk_size == "auto":
+        many, chunk_size = suitable_chunk(many, total) if sharding is None else (many, None)
 
     def span(start: Array | int, size: int) -> PyTree:
         index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
         return gather(many(index), size, sharding)
 
-    if chunk_size is None or _checks.positive_int("chunk_size", chunk_size) >= total:
+    if chunk_size is None or _checks.positive_int('Unless it is None or "auto", chunk_size', chunk_size) >= total:
         return span(0, total)
 
     num_full, rest = divmod(total, chunk_size)

@@ -129,7 +129,7 @@ def estimator(
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
-        def public(f, logp, params, key=None, *, chunk_size=None, sharding=None, has_aux=False, **options):
+        def public(f, logp, params, key=None, *, chunk_size="auto", sharding=None, has_aux=False, **options):
             _checks.options(record.name, options, known)
             if not callable(f):
                 raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
@@ -185,6 +185,6 @@ def _public_signature(body: Callable[..., Any]) -> inspect.Signature:
     signature = inspect.signature(body)
     hidden = ("how", "keep_samples")
     kept = [p for p in signature.parameters.values() if p.name not in hidden]
-    for name, default in (("chunk_size", None), ("sharding", None), ("has_aux", False)):
+    for name, default in (("chunk_size", "auto"), ("sharding", None), ("has_aux", False)):
         kept.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
     return signature.replace(parameters=kept)
