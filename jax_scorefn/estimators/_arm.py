@@ -24,7 +24,7 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of evaluations of f, an even Python int: S / 2 pairs.
-      chunk_size: pairs in memory at once; None is all of them.
+      chunk_size: pairs in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of pairs.
       has_aux: also return an :class:`Info`.
 

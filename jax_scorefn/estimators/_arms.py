@@ -35,7 +35,7 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
       key: one JAX key.
       num_samples: number S of evaluations of f, a Python int, a multiple of ``group_size``.
       group_size: settings that are made together, a Python int of at least 2.
-      chunk_size: groups in memory at once; None is all of them.
+      chunk_size: groups in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of groups.
       has_aux: also return an :class:`Info`.
 

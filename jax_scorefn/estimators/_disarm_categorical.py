@@ -40,7 +40,7 @@ def disarm_categorical(f, logp, params, key, *, num_samples=64, tree="stick", ke
       num_samples: number S of evaluations of f, an even Python int: S / 2 pairs.
       tree: "stick" breaks off one option after the other, so the likely ones should come first; "balanced" halves the options at
         each node, in their order.
-      chunk_size: pairs in memory at once; None is all of them.
+      chunk_size: pairs in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of pairs.
       has_aux: also return an :class:`Info`.
 

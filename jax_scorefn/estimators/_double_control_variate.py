@@ -52,7 +52,7 @@ def double_control_variate(
       coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it with
         :func:`tuned_grad`, as the paper does, or leave it at 1.
       scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

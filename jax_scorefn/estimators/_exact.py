@@ -38,7 +38,7 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
       num_nodes: nodes for each coordinate of a quadrature.
       max_value: largest value to sum for laws on all whole numbers.
       max_points: most points that may be asked for.
-      chunk_size: points in memory at once; None is all of them.
+      chunk_size: points in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of points.
       has_aux: also return an :class:`Info`, whose samples are the points and whose weights are theirs.
 

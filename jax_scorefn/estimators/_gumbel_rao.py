@@ -39,7 +39,7 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
       num_samples: number S of draws, a Python int.
       temperature: lambda > 0, a number or a traced scalar: small is less biased, and noisier.
       num_paths: number M of paths that are averaged for each draw, a Python int.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

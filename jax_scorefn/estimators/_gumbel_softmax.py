@@ -37,7 +37,7 @@ def gumbel_softmax(
       temperature: lambda > 0, a number or a traced scalar: small is less biased, and noisier.
       straight_through: ask f at the hard draw, and differentiate it as if the draw were the soft one. The value is then unbiased,
         and f is never asked for anything but draws.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

@@ -73,7 +73,7 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
       num_samples: number S of draws and evaluations of f, a Python int: S / K bounds, whose mean is the value.
       num_particles: K, draws to a bound, a Python int that divides S; None is S, one bound of all draws.
       gradient: "score", "vimco", "pathwise" or "doubly_reparameterized"; "auto" is "vimco", and "score" for one particle.
-      chunk_size: draws in memory at once; None is all of them. It may split a bound.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches. It may split a bound.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`: ``values`` are the log-weights, ``weights`` the share of each particle in its bound,
         times K.

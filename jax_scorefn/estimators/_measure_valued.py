@@ -53,7 +53,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
       coordinates: number k of scalar parameters that each draw looks at, picked at random and weighted by P / k; None is all
         P of them. The P parameters are those of the law, after broadcasting, whether they depend on ``params`` or not: 2 D for
         a Normal of D coordinates, K for a choice among K categories.
-      chunk_size: draws in memory at once, each with all its variants; None is all of them.
+      chunk_size: draws in memory at once, each with all its variants; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, about the draws of the law itself.
 

@@ -34,7 +34,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=
       key: one JAX key.
       num_samples: number S of draws, a Python int.
       scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

@@ -41,7 +41,7 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
-      chunk_size: draws in memory at once, each with all its evaluations; None is all of them.
+      chunk_size: draws in memory at once, each with all its evaluations; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, with f at the draws themselves.
 

@@ -53,7 +53,7 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
       tuning: a :class:`RebarTuning`, or any object with its two attributes; None is temperature 1/2 and coefficient 1. Train it with
         :func:`tuned_grad`.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

@@ -38,7 +38,7 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
       key: one JAX key.
       num_samples: number S of draws, a Python int.
       temperature: tau > 0, a number or a traced scalar, in the soft half of pi_1; 1 is the second-order rule.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

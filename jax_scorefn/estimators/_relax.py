@@ -41,7 +41,7 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
         largest; an option of probability 0 has -100).
       tuning: pytree that the critic is made of: weights of a network, a temperature. Train it with :func:`tuned_grad`.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

@@ -64,7 +64,7 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
       num_samples: number S of draws, a Python int of at least 2.
       surrogate: H: ``(tuning, mean of f, step) -> (h, h~)``, elementwise in arrays of the shape of f; None is linear in the step.
       tuning: pytree that H is made of; None is :class:`RodeoTuning` of the linear H. Train it with :func:`tuned_grad`.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

@@ -31,7 +31,7 @@ def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 

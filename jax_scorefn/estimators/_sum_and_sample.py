@@ -46,7 +46,7 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
       num_samples: number S of draws from what is not summed, a Python int. With one draw there is no baseline.
       num_summed: number k of outcomes that are summed, a Python int below the number of outcomes.
       max_points: most outcomes that may be listed.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`: first the outcomes that were summed, then the draws; their weights sum to 1.
 

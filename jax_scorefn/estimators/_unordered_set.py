@@ -49,7 +49,7 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
       num_samples: number S of evaluations of f, a Python int, a multiple of ``set_size``: sets are independent of each other.
       set_size: number k of outcomes in a set, from 2 to 12. One large set is better than two of half the size.
       max_points: most outcomes that may be listed.
-      chunk_size: sets in memory at once; None is all of them.
+      chunk_size: sets in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of sets.
       has_aux: also return an :class:`Info`; the weights there are those of the draws in the value, with mean 1.
 

@@ -39,7 +39,7 @@ def vargrad(f, logp, params, key, *, num_samples=None, scheme=None, keep_samples
       key: one JAX key; None is allowed where the family holds given draws.
       num_samples: number S of draws, a Python int of at least 2; None is 64, or all the draws that the family holds.
       scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them.
+      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`.
 
