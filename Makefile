@@ -29,7 +29,7 @@ $(PEERS)/%/.stamp: benchmarks/peers/%.txt
 	touch $@
 
 bench-peers: $(VENV)/.stamp-bench $(PEERS)/torch/.stamp $(PEERS)/genjax/.stamp
-	$(BIN)/python -m benchmarks --only credit --peers $(PEERS) --out $(OUT)
+	$(BIN)/python -m benchmarks --only speed,credit --peers $(PEERS) --out $(OUT)
 
 bench-control: $(VENV)/.stamp-bench,rl
 	$(BIN)/python -m benchmarks --only control --out $(OUT)

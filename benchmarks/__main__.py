@@ -18,6 +18,7 @@ from typing import NoReturn
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich", "jinja2": "jinja2"}
 
 PARTS = {
+    "speed": "The time of a gradient beside hand-written JAX, PyTorch and Storchastic (minutes: with --full, or by name)",
     "credit": "Programs with several choices: what credit costs and brings, and other systems",
     "discrete": "Bits: a toy with known answers, a variational autoencoder (minutes: with --full, or by name)",
     "control": "Policies that learn: CartPole, Pendulum, chess, the short corridor (minutes: with --full, or by name)",
@@ -44,14 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAME[,NAME...]",
-        help="problems, estimators, 'credit', 'control' or 'discrete', by name or glob (see --list); others are left out",
+        help="problems, estimators, 'speed', 'credit', 'control' or 'discrete', by name or glob (see --list); others are left out",
     )
     parser.add_argument(
         "--peers",
         type=Path,
         default=Path(".venv-peers"),
         metavar="DIR",
-        help="environments of other systems, which 'credit' runs if they are there (default .venv-peers)",
+        help="environments of other systems, which 'speed' and 'credit' run if they are there (default .venv-peers)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of every key (default 0)")
     parser.add_argument("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="default: bench-report")
@@ -88,13 +89,24 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     from benchmarks.methods import METHODS
     from benchmarks.problems import PROBLEMS
     from benchmarks.results import collect
-    from benchmarks.run import CONTROL, CREDIT, DISCRETE, control_tasks, credit_tasks, discrete_tasks, run, tasks
+    from benchmarks.run import (
+        CONTROL,
+        CREDIT,
+        DISCRETE,
+        SPEED,
+        control_tasks,
+        credit_tasks,
+        discrete_tasks,
+        run,
+        speed_tasks,
+        tasks,
+    )
     from benchmarks.settings import Settings
     from benchmarks.store import Refused, open_store
 
-    every, usual = [CREDIT, CONTROL, DISCRETE], [CREDIT]
+    every, usual = [SPEED, CREDIT, CONTROL, DISCRETE], [CREDIT]
     if options.mode == "full":
-        usual += [CONTROL, DISCRETE] if _has_environments() else [DISCRETE]
+        usual += [SPEED, CONTROL, DISCRETE] if _has_environments() else [SPEED, DISCRETE]
     problems, methods, parts = _chosen(options.only, list(PROBLEMS), list(METHODS), every, usual)
     if options.list:
         for heading, names in (("problems", problems), ("estimators", methods)):
@@ -117,6 +129,7 @@ def _run(options: argparse.Namespace, begin: float) -> int:
         raise Unusable(str(error)) from error
     log = Console(stderr=True, highlight=False)
     todo = tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods], settings, store)
+    todo += speed_tasks(options.peers) if SPEED in parts else []
     todo += credit_tasks(settings, options.peers) if CREDIT in parts else []
     todo += control_tasks() if CONTROL in parts else []
     run(todo + (discrete_tasks(settings) if DISCRETE in parts else []), store, log)

@@ -72,6 +72,9 @@ def draw(folder: Path, results: Results) -> dict[str, Figure]:
             figures[f"{name}-curve"] = both(
                 folder, f"{name}-curve", curve.title, lambda theme, s=section: _curves(s, theme)
             )
+    if results.speed:
+        alt = "Time of a gradient in each system, relative to jax_scorefn, for each workload"
+        figures["speed"] = both(folder, "speed", alt, lambda theme: _speed(results, theme))
     if results.credit.plates:
         figures["plate"] = both(
             folder, "plate", "Variance of a plate's gradient against its size", lambda theme: _plate(results, theme)
@@ -285,6 +288,30 @@ def _plate(results: Results, theme: Theme) -> Any:
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: _decade(y, True)))
     ax.set_xlabel("pairs in the plate")
     ax.set_ylabel("variance, summed")
+    return figure
+
+
+def _speed(results: Results, theme: Theme) -> Any:
+    records, systems = results.speed.records, results.speed.systems
+    figure, ax = plt.subplots(figsize=(9.5, 1.5 + 0.36 * len(records)))
+    ax.axvline(1.0, color=theme.soft, lw=1.4)
+    for place, system in enumerate(systems):
+        found = [(y, record["systems"][system]) for y, record in enumerate(records) if system in record["systems"]]
+        shade, offset = PALETTE[(place + 1) % len(PALETTE)], 0.22 * (place - (len(systems) - 1) / 2)
+        for y, row in found:
+            ax.plot([row["low"], row["high"]], [y + offset] * 2, color=shade, lw=1.4, alpha=0.55, zorder=2)
+        ax.scatter(
+            [row["ratio"] for _, row in found], [y + offset for y, _ in found], s=46, color=shade, edgecolor=theme.paper,
+            lw=0.9, zorder=3, label=system,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_ylim(len(records) - 0.5, -0.5)
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, 0.5), max(high, 20))
+    _log_ticks(ax)
+    ax.set_yticks(range(len(records)), [record["problem"] for record in records])
+    ax.set_xlabel("time relative to jax_scorefn   (1 is ours; further right is slower)")
+    figure.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1.6)
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.discrete import VAE
 from benchmarks.methods import BASE
-from benchmarks.results import Results, Row, Section
+from benchmarks.results import SAME_GRADIENT, Results, Row, Section
 from benchmarks.words import listed, number, plural, times
 
 
@@ -32,6 +32,7 @@ def findings(results: Results) -> list[Finding]:
         _theory,
         _exact,
         _time,
+        _speed,
         _credit,
         _peers,
         _cart_pole,
@@ -208,6 +209,24 @@ def _time(results: Results) -> Finding | None:
         f"{worst.method.label} needs {times(ratio)} times the computing time of {best.method.label}; over the "
         f"problems the median "
         f"gap is {times(middle)}.",
+    )
+
+
+def _speed(results: Results) -> Finding | None:
+    speed = results.speed
+    if not speed:
+        return None
+    closest = {system: speed.closest(system) for system in speed.systems}
+    most = min(ratio for _, ratio in closest.values())
+    told = listed(
+        [f"{system} takes {times(ratio)} times as long ({name})" for system, (name, ratio) in closest.items()]
+    )
+    return Finding(
+        f"{times(most)}×",
+        "the time of ours, where another comes closest",
+        f"The same gradient elsewhere, each on the workload that suits it best: {told}. The means of all agree within "
+        f"{speed.apart:.1f} standard errors.",
+        alarm=speed.apart > SAME_GRADIENT,
     )
 
 

@@ -15,6 +15,8 @@ from jax_scorefn import Bias
 
 FAMILY_ERROR = 0.01
 """Chance that a report in which nothing is biased flags anything at all."""
+SAME_GRADIENT = 5.0
+"""Standard errors between the means of two systems that estimate the same gradient, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,36 @@ class Credit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Speed:
+    """The time of a gradient in other systems, in units of ours: one record for each workload."""
+
+    records: list[dict[str, Any]]
+
+    @property
+    def systems(self) -> list[str]:
+        return list(dict.fromkeys(label for record in self.records for label in record["systems"]))
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Systems that did not answer, and their last word."""
+        return {name: why for record in self.records for name, why in record["failed"].items()}
+
+    def closest(self, system: str) -> tuple[str, float]:
+        """The workload on which a system does best against us, and its time there in units of ours."""
+        ratios = {r["problem"]: r["systems"][system]["ratio"] for r in self.records if system in r["systems"]}
+        name = min(ratios, key=lambda problem: ratios[problem])
+        return name, ratios[name]
+
+    @property
+    def apart(self) -> float:
+        """The largest distance of a system's mean gradient from ours, in standard errors."""
+        return max(found["apart"] for record in self.records for found in record["systems"].values())
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+
+@dataclasses.dataclass(frozen=True)
 class Discrete:
     """Bits: the toy, method by method; variance and bias along one training of an autoencoder; the same seconds for every method."""
 
@@ -146,6 +178,7 @@ class Results:
 
     sections: list[Section]
     credit: Credit
+    speed: Speed
     control: dict[str, dict[str, Any]]
     discrete: Discrete
 
@@ -176,7 +209,7 @@ def collect(store: Store) -> Results:
         curves = [r for r in store.of("curve") if r["problem"] == problem.name and r["method"] in METHODS]
         sections.append(Section(problem, rows, about.get("facts", {}), about.get("reference", ""), curves))
     control = {record["problem"]: record for record in store.of("control")}
-    return Results(sections, _credit(store), control, _discrete(store))
+    return Results(sections, _credit(store), Speed(store.of("speed")), control, _discrete(store))
 
 
 def _credit(store: Store) -> Credit:

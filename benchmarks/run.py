@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import control, credit, discrete, measure, peers
+from benchmarks import control, credit, discrete, measure, peers, speed
 from benchmarks.methods import Method
-from benchmarks.peers import ours
+from benchmarks.peers import ours, turns
 from benchmarks.problems import Problem, Setup
 from benchmarks.settings import Settings
 from benchmarks.store import Store
@@ -25,6 +25,8 @@ CONTROL = "control"
 """The name of what is measured of policies that learn."""
 DISCRETE = "discrete"
 """The name of what is measured of bits: a toy, and an autoencoder."""
+SPEED = "speed"
+"""The name of what is measured of time beside other systems."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +98,14 @@ def discrete_tasks(settings: Settings) -> list[Task]:
     return [
         Task("discrete", problem, method, lambda do=do: [do()])
         for problem, method, do in discrete.workloads(settings.full)
+    ]
+
+
+def speed_tasks(environments: Path) -> list[Task]:
+    """The time of a gradient beside hand-written JAX and other systems."""
+    return [
+        Task("speed", work.name, "", lambda work=work: [turns.compare(work, environments)])
+        for work in speed.workloads()
     ]
 
 

@@ -31,6 +31,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 import jax_scorefn as sf
+from benchmarks.peers import workloads as problems
 
 RATIO_LIMIT, FIRST_CALL_LIMIT, MEMORY_LIMIT_MIB = 1.05, 1.5, 100.0
 FLAT_MATTERS_MORE = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 12)
@@ -87,7 +88,7 @@ def bernoulli(dim: int, num_samples: int) -> Workload:
     law = sf.family(lambda logits: sf.Bernoulli(logits=logits))
 
     def f(x):
-        return jnp.mean((x - 0.499) ** 2, axis=-1)
+        return jnp.mean((x - problems.TARGET) ** 2, axis=-1)
 
     def ours(logits, key):
         return sf.score_function_grad(f, law, logits, key, num_samples=num_samples)
@@ -123,10 +124,10 @@ def apply(layers: list[dict[str, Any]], x):
     return x @ layers[-1]["w"] + layers[-1]["b"]
 
 
-def policy(num_samples: int = 16, batch: int = 1024) -> Workload:
+def policy(num_samples: int = problems.POLICY_DRAWS) -> Workload:
     """W3: a softmax policy on observations; each observation has its own draws and its own baseline."""
-    params = network((4, 64, 64, 2), jax.random.key(1))
-    observations = jax.random.normal(jax.random.key(2), (batch, 4))
+    params = jax.tree.map(jnp.asarray, problems.POLICY)
+    observations, batch = jnp.asarray(problems.OBSERVATIONS), len(problems.OBSERVATIONS)
 
     def reward(action, observation):
         return jnp.where(action == (observation[..., 0] > 0), 1.0, -observation[..., 1])
@@ -156,11 +157,10 @@ def policy(num_samples: int = 16, batch: int = 1024) -> Workload:
     return Workload(f"W3 S={num_samples}", ours, by_hand, params, 300, 0.8)
 
 
-def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | str | None = "auto") -> Workload:
+def latents(num_samples: int = 8, chunk_size: int | str | None = "auto") -> Workload:
     """W4: discrete latents of an encoder network; each data point has its own draws and its own baseline."""
-    params = network((64, 256, 200), jax.random.key(1))
-    data = jax.random.normal(jax.random.key(2), (batch, 64))
-    table = jax.random.normal(jax.random.key(3), (20, 10))
+    params = jax.tree.map(jnp.asarray, problems.ENCODER)
+    data, table, batch = jnp.asarray(problems.DATA), jnp.asarray(problems.TABLE), len(problems.DATA)
 
     def cost(codes, x):
         entries = jnp.take_along_axis(
@@ -198,11 +198,10 @@ def latents(num_samples: int = 8, batch: int = 64, chunk_size: int | str | None 
 def workloads() -> list[Workload]:
     """Every workload that has a limit."""
     return [
-        *(gaussian(dim, s) for dim, s in ((10, 100), (10, 10_000), (10, 100_000), (1000, 100), (1000, 10_000))),
-        *(bernoulli(dim, s) for dim in (1, 200) for s in (100, 10_000)),
+        *(gaussian(dim, s) for dim, s in problems.GAUSSIANS),
+        *(bernoulli(dim, s) for dim, s in problems.BERNOULLIS),
         policy(),
-        latents(),
-        latents(1024),
+        *(latents(s) for s in problems.LATENT_DRAWS),
     ]
 
 

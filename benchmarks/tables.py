@@ -17,6 +17,7 @@ def show(console: Console, results: Results) -> None:
     for section in results.sections:
         console.print()
         console.print(_table(section, results))
+    _speed(console, results)
     _credit(console, results)
     _control(console, results)
     _discrete(console, results)
@@ -72,6 +73,21 @@ def _cells(row: Row, results: Results) -> tuple[str, ...]:
         number(row.first_seconds, 2),
         number(row.work),
     )
+
+
+def _speed(console: Console, results: Results) -> None:
+    speed = results.speed
+    if not speed:
+        return
+    table = _simple("Time of a gradient, × ours", "workload", "µs, ours", *speed.systems, "apart (z)")
+    for record in speed.records:
+        found = [record["systems"].get(system) for system in speed.systems]
+        ratios = ["—" if row is None else number(row["ratio"], 3) for row in found]
+        apart = max(row["apart"] for row in found if row is not None)
+        table.add_row(record["problem"], number(record["microseconds"]), *ratios, number(apart, 2))
+    console.print(table)
+    for name, why in speed.failed.items():
+        console.print(f"{name} was not measured: {why}", markup=False)
 
 
 def _credit(console: Console, results: Results) -> None:
