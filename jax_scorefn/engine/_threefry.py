@@ -8,6 +8,9 @@ takes a fraction of that time.
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -20,16 +23,21 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def _threefry(k0: Array, k1: Array, c0: Array, c1: Array) -> tuple[Array, Array]:
-    add, xor = lax.add, lax.bitwise_xor  # these hundred operations are traced in a fraction of the time of + and ^
     k0, k1, c0, c1 = jnp.broadcast_arrays(k0, k1, c0, c1)
-    keys = (k0, k1, xor(xor(k0, k1), PARITY))
-    a, b = add(c0, k0), add(c1, k1)
+    keys = (k0, k1, lax.bitwise_xor(lax.bitwise_xor(k0, k1), PARITY))
+    a, b = lax.add(c0, k0), lax.add(c1, k1)
     for group in range(5):
-        for rotation in ROTATIONS[group % 2]:
-            a = add(a, b)
-            left, right = lax.shift_left(b, np.uint32(rotation)), lax.shift_right_logical(b, np.uint32(32 - rotation))
-            b = xor(a, lax.bitwise_or(left, right))
-        a, b = add(a, keys[(group + 1) % 3]), add(add(b, keys[(group + 2) % 3]), np.uint32(group + 1))
+        a, b = _four_rounds(a, b, ROTATIONS[group % 2])
+        a, b = lax.add(a, keys[(group + 1) % 3]), lax.add(lax.add(b, keys[(group + 2) % 3]), np.uint32(group + 1))
+    return a, b
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _four_rounds(a: Array, b: Array, rotations: tuple[int, ...]) -> tuple[Array, Array]:
+    for rotation in rotations:
+        a = lax.add(a, b)
+        left, right = lax.shift_left(b, np.uint32(rotation)), lax.shift_right_logical(b, np.uint32(32 - rotation))
+        b = lax.bitwise_xor(a, lax.bitwise_or(left, right))
     return a, b
 
 
