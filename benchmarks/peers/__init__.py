@@ -2,6 +2,7 @@
 
 ``run_*.py`` is a peer: a process that imports nothing of this library and prints a JSON line for each program. ``make bench-peers``
 makes the environments and measures them all; a peer whose environment is not there is left out, and the report says so.
+``time_*.py`` is a peer of the workloads of ``benchmarks.speed``, which answers questions so that it can take turns (see ``turns``).
 """
 
 from __future__ import annotations
