@@ -16,6 +16,9 @@ from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
+FEW = 4
+"""Categories that are told apart by selection: a gather goes back as a scatter, which takes longer than that."""
+
 
 @law()
 class Categorical(Distribution):
@@ -85,6 +88,11 @@ class Categorical(Distribution):
     def _log_prob_at(self, index: Array) -> Array:
         """Of each choice, for numbers that are known to be categories."""
         log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
+        if log_probs.shape[-1] <= FEW:
+            picked = jnp.broadcast_to(log_probs[..., 0], index.shape)
+            for k in range(1, log_probs.shape[-1]):
+                picked = jnp.where(index == k, log_probs[..., k], picked)
+            return picked
         log_probs = jnp.broadcast_to(log_probs, (*index.shape, log_probs.shape[-1]))
         if in_explicit_mesh():  # there a gather cannot tell how its result is to be sharded
             chosen = index[..., None] == jnp.arange(log_probs.shape[-1], dtype=jnp.int32).reshape(
