@@ -27,7 +27,8 @@ import numpy as np
 from jax.lax import stop_gradient
 
 import jax_scorefn as sf
-from benchmarks.speed import apply, bootstrap, interleaved, network
+from benchmarks.peers.workloads import network
+from benchmarks.speed import apply, bootstrap, interleaved
 
 RUN_LIMIT, TRACE_LIMIT, PLATE_LIMIT, PLATE_SIZES = 1.10, 4.0, 200.0, (16, 64, 256)
 
@@ -79,7 +80,7 @@ def layers(depth: int = 10, width: int = 16, runs: int = 512) -> Pair:
 
 def rollout(in_carry: bool, steps: int = 100, runs: int = 1000) -> Pair:
     """Each action is charged with its reward-to-go."""
-    params = network((2, 16, 1), jax.random.key(1))
+    params = jax.tree.map(jnp.asarray, network((2, 16, 1)))
 
     def environment(state: Any, action: Any) -> Any:
         state = jnp.stack([

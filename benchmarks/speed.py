@@ -56,7 +56,7 @@ def leave_one_out_loss(values, log_probs):
     return jnp.mean(stop_gradient(values - baseline) * log_probs)
 
 
-def gaussian(dim: int, num_samples: int, chunk_size: int | str | None = "auto") -> Workload:
+def gaussian(dim: int, num_samples: int) -> Workload:
     """W1: mean and log-scale of a diagonal Gaussian, f = sum of squares."""
     params = {"mean": jnp.linspace(-1.0, 1.0, dim), "log_scale": jnp.zeros(dim)}
     law = sf.family(lambda p: sf.Normal(loc=p["mean"], scale=jnp.exp(p["log_scale"])))
@@ -65,7 +65,7 @@ def gaussian(dim: int, num_samples: int, chunk_size: int | str | None = "auto") 
         return jnp.sum(x**2, axis=-1)
 
     def ours(p, key):
-        return sf.score_function_grad(f, law, p, key, num_samples=num_samples, chunk_size=chunk_size)
+        return sf.score_function_grad(f, law, p, key, num_samples=num_samples)
 
     def by_hand(p, key):
         def loss(p):
@@ -106,15 +106,6 @@ def bernoulli(dim: int, num_samples: int) -> Workload:
     return Workload(
         f"W2 D={dim} S={num_samples}", ours, by_hand, params, 100 if dim * num_samples > 1e6 else 300, limit
     )
-
-
-def network(sizes: tuple[int, ...], key) -> list[dict[str, Any]]:
-    """Parameters of a fully connected network."""
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (n, m)) / np.sqrt(n), "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    ]
 
 
 def apply(layers: list[dict[str, Any]], x):

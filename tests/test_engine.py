@@ -216,8 +216,8 @@ def test_memory_of_a_chunked_gradient_is_that_of_a_chunk():
     assert not any(shape in chunked for shape in ("[1024,50]", "[32,32,50]", "[51200]"))
 
 
-def chunk_of(call, *args):
-    """The size of the chunks that a call is compiled with: that of the loop in it, None where there is none."""
+def chunks_of(call, *args):
+    """The number of chunks that a call is compiled with: the length of the loop in it, None where there is none."""
     text = str(jax.make_jaxpr(call)(*args))
     lengths = {int(n) for n in re.findall(r"length=(\d+)", text)}
     assert len(lengths) <= 1
@@ -228,27 +228,27 @@ def test_a_chunk_is_chosen_where_it_saves_time_and_memory():
     wide, narrow = ({"m": jnp.zeros(d), "s": jnp.zeros(d)} for d in (1000, 1))
     f, key = lambda x: jnp.sum(x**2), jax.random.key(0)
     grad = lambda p, n, f=f, key=key, **how: sf.score_function_grad(f, NORMAL, p, key, num_samples=n, **how)
-    assert chunk_of(lambda p: grad(p, 10_000), wide) == 10  # of 1000 draws: 1048 would do, but 1000 leave no rest
-    assert chunk_of(lambda p: grad(p, 8388), wide) is None  # 32 MiB and a little less
-    assert chunk_of(lambda p: grad(p, 8389), wide) == 8  # of 1048, and 5 draws more
-    assert chunk_of(lambda p: grad(p, 10_000, chunk_size=None), wide) is None
-    assert chunk_of(lambda p: grad(p, 10_000, chunk_size=5000), wide) == 2
+    assert chunks_of(lambda p: grad(p, 10_000), wide) == 10  # of 1000 draws: 1048 would do, but 1000 leave no rest
+    assert chunks_of(lambda p: grad(p, 8388), wide) is None  # 32 MiB and a little less
+    assert chunks_of(lambda p: grad(p, 8389), wide) == 8  # of 1048, and 5 draws more
+    assert chunks_of(lambda p: grad(p, 10_000, chunk_size=None), wide) is None
+    assert chunks_of(lambda p: grad(p, 10_000, chunk_size=5000), wide) == 2
     # What is returned for each draw has to be in memory anyway.
-    assert chunk_of(lambda p: grad(p, 10_000_000), narrow) is None
-    assert chunk_of(lambda p: grad(p, 10_000, has_aux=True), wide) is None
+    assert chunks_of(lambda p: grad(p, 10_000_000), narrow) is None
+    assert chunks_of(lambda p: grad(p, 10_000, has_aux=True), wide) is None
     # The largest array may be one that f makes, in a branch or a loop, and not one that the draws do not need.
     makes = lambda x: jax.lax.cond(x[0] > 0, lambda x: jnp.sum(jnp.tile(x, 1000)), jnp.sum, x)
-    assert chunk_of(lambda p: grad(p, 10_000, makes), narrow) == 10
+    assert chunks_of(lambda p: grad(p, 10_000, makes), narrow) == 10
     fixed = jnp.ones((3000, 3000))
-    assert chunk_of(lambda p: grad(p, 10, lambda x: jnp.sum(x) * jnp.sum(jnp.sin(fixed))), narrow) is None
+    assert chunks_of(lambda p: grad(p, 10, lambda x: jnp.sum(x) * jnp.sum(jnp.sin(fixed))), narrow) is None
     # The host is not asked twice.
     host = sf.black_box(lambda x: np.float32(np.sum(x)))
-    assert chunk_of(lambda p: grad(p, 10_000, host), wide) is None
+    assert chunks_of(lambda p: grad(p, 10_000, host), wide) is None
     # What it chooses under a transform, for a bound and for points, it chooses for one call.
-    assert chunk_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 10
-    assert chunk_of(lambda p: sf.pathwise_grad(f, NORMAL, p, key, num_samples=10_000), wide) == 10
+    assert chunks_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 10
+    assert chunks_of(lambda p: sf.pathwise_grad(f, NORMAL, p, key, num_samples=10_000), wide) == 10
     assert (
-        chunk_of(lambda p: sf.exact_grad(lambda x: jnp.sum(x), COINS, p, max_points=2**20), jnp.zeros(20)) is not None
+        chunks_of(lambda p: sf.exact_grad(lambda x: jnp.sum(x), COINS, p, max_points=2**20), jnp.zeros(20)) is not None
     )
 
 
@@ -279,15 +279,20 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
     grad = getattr(sf, f"{name}_grad")
     f = lambda x: jnp.sum(jnp.sin(x)) - jnp.sum(x**2)
     run = lambda p, **how: grad(f, NORMAL, p, jax.random.key(0), num_samples=S, **how)
-    assert chunk_of(run, PARAMS) is not None
+    assert chunks_of(run, PARAMS) is not None
     assert_same(jax.jit(run)(PARAMS), jax.jit(lambda p: run(p, chunk_size=None))(PARAMS))
 
 
 @pytest.mark.sharded
 @pytest.mark.parametrize(
     "law",
-    [lambda p: sf.Categorical(logits=p), lambda p: sf.Bernoulli(logits=p), lambda p: sf.TanhNormal(loc=p, scale=1.0)],
-    ids=["categorical", "bernoulli", "tanh"],
+    [
+        lambda p: sf.Categorical(logits=p),
+        lambda p: sf.Categorical(logits=jnp.concatenate([p, 2 * p])),  # more than are told apart by selection
+        lambda p: sf.Bernoulli(logits=p),
+        lambda p: sf.TanhNormal(loc=p, scale=1.0),
+    ],
+    ids=["categorical", "categories", "bernoulli", "tanh"],
 )
 def test_other_laws_in_an_explicit_mesh(law):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Explicit,))

@@ -1,7 +1,8 @@
 """Map a function of one draw over all draws: draw i is made of ``(key, i)`` alone, whatever the split.
 
 With ``chunk_size=None`` all draws are one ``vmap``. With a size, a loop runs over chunks of that many draws (and a shorter last
-one), each recomputed in the backward pass, so that memory is that of one chunk plus what is returned for each draw.
+one), each recomputed in the backward pass, so that memory is that of one chunk plus what is returned for each draw. With
+"auto" the traced program decides (see ``_chunk``).
 """
 
 from __future__ import annotations
