@@ -198,7 +198,7 @@ def workloads() -> list[Workload]:
 
 def measure(work: Workload, *, scale: float = 1.0) -> dict[str, Any]:
     """Ratio of medians, its 95 % bootstrap interval, and the ratio of first calls."""
-    first = [_first_calls(work) for _ in range(3)]
+    first = [_first_calls(work) for _ in range(5)]
     ours, by_hand = jax.jit(work.ours), jax.jit(work.by_hand)
     key = jax.random.key(0)
     repeats = max(10, int(work.repeats * scale))

@@ -3,7 +3,8 @@
 XLA fuses an elementwise function into everything that uses its result, and computes it anew in each: a generator of random words
 three times over, and slowly, where the last axis is short. On a CPU, a function under ``once`` runs on few long axes behind a fence:
 a branch that is always taken, which the compiler cannot know. (``optimization_barrier`` is meant for this; with some versions of JAX
-it is gone before XLA fuses.) Other processors get the function as it is, and so do arrays in a mesh with Explicit axes.
+it is gone before XLA fuses.) Other processors, and arrays in a mesh with Explicit axes, get the function as it is, or another that
+is given for them.
 """
 
 from __future__ import annotations
@@ -15,32 +16,39 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jax_scorefn._trees import in_explicit_mesh
 from jax_scorefn.typing import Array
 
 
-def once(function: Callable[..., Array]) -> Callable[..., Array]:
-    """The same function of arrays, whose shapes broadcast. It is elementwise, and its arguments have no derivative."""
+def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None = None) -> Callable[..., Array]:
+    """The same function of arrays, whose shapes broadcast. It is elementwise, and its arguments have no derivative.
+
+    ``elsewhere`` computes the same for other processors, where something is better there than the function as it is.
+    """
+    elsewhere = function if elsewhere is None else elsewhere
     traced_once = jax.jit(function)
 
     def plain(*args: Array) -> Array:
-        shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
-        return traced_once(*(jnp.broadcast_to(arg, shape) for arg in args))
+        return traced_once(*_in_full(args))
 
     def fenced(*args: Array) -> Array:
         shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
         merged = _with_few_axes(args)
         out = jax.eval_shape(plain, *merged)
-        never = lambda *args: sum(jnp.broadcast_to(0 * arg, out.shape).astype(out.dtype) for arg in args)
-        return jax.lax.cond(_always(merged[-1]), plain, never, *merged).reshape(shape)
+        nothing = lambda arg: jnp.broadcast_to(
+            lax.convert_element_type(lax.mul(arg, lax.full_like(arg, 0)), out.dtype), out.shape
+        )
+        never = lambda *args: functools.reduce(lax.add, map(nothing, args))
+        return lax.cond(_always(merged[-1]), plain, never, *merged).reshape(shape)
 
     @custom_vmap
     def call(*args: Array) -> Array:
         if 0 in jnp.broadcast_shapes(*(arg.shape for arg in args)):
             return plain(*args)
-        return jax.lax.platform_dependent(*args, cpu=fenced, default=plain)
+        return lax.platform_dependent(*args, cpu=fenced, default=lambda *args: elsewhere(*_in_full(args)))
 
     @call.def_vmap
     def _(size: int, mapped: list[bool], *args: Array) -> tuple[Array, bool]:
@@ -55,10 +63,16 @@ def once(function: Callable[..., Array]) -> Callable[..., Array]:
 
     @functools.wraps(function)
     def wrapped(*args: Array) -> Array:
-        return function(*args) if in_explicit_mesh() else jitted(*args)
+        return elsewhere(*args) if in_explicit_mesh() else jitted(*args)
 
     jitted = jax.jit(lambda *args: call(*args))
     return wrapped
+
+
+def _in_full(args: tuple[Array, ...]) -> list[Array]:
+    """The arguments, each of the shape of all."""
+    shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
+    return [jnp.broadcast_to(arg, shape) for arg in args]
 
 
 def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
@@ -75,5 +89,7 @@ def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
 
 def _always(x: Array) -> Array:
     """True, whatever the bits of x; nothing in XLA knows the bits of a number."""
-    first = jax.lax.bitcast_convert_type(x.reshape(-1)[0], jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
-    return (first | jnp.ones_like(first)) != 0
+    first = lax.index_in_dim(x.reshape(-1), 0, keepdims=False)
+    bits = lax.bitcast_convert_type(first, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
+    one = lax.full_like(bits, 1)
+    return lax.ne(lax.bitwise_or(bits, one), lax.full_like(bits, 0))

@@ -158,6 +158,10 @@ class Bernoulli(_Odds):
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)
 
+    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+        x = stop(self).from_uniform(u)
+        return x, jnp.sum(jnp.where(x == 1, *self._log_odds()))
+
     def _log_prob_given(self, x, log_p, log_q):
         return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, impossible(x)))
 

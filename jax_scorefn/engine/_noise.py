@@ -20,12 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import threefry2x32_p
 from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
-from jax_scorefn.engine._threefry import bits32, bits64, join
+from jax_scorefn.engine._threefry import bits32, bits64, stock
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -126,11 +125,8 @@ class Uniforms:
             def one(leaf: Any, start: int, size: int) -> Array:
                 high, low = _counters(index, num_rows, sum(sizes), start, size)
                 wide = jnp.finfo(leaf.dtype).bits == 64
-                if self.sharding is None:
-                    bits = (bits64 if wide else bits32)(*words, high, low)
-                else:
-                    a, b = threefry2x32_p.bind(*words, high + jnp.zeros_like(low), low)
-                    bits = join(a, b, wide)
+                make_bits = (bits64 if wide else bits32) if self.sharding is None else functools.partial(stock, wide)
+                bits = make_bits(*words, high, low)
                 return uniform_of_bits(bits, leaf.dtype).reshape(index.shape + leaf.shape)
 
             return list(map(one, self.leaves, starts, sizes))

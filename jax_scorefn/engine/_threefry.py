@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.random import threefry2x32_p
 
 from jax_scorefn._once import once
 from jax_scorefn.typing import Array
@@ -46,13 +47,18 @@ def join(a: Array, b: Array, wide: bool) -> Array:
     return (a.astype(jnp.uint64) << np.uint64(32)) | b.astype(jnp.uint64) if wide else a ^ b
 
 
-@once
+def stock(wide: bool, k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
+    """32 or (wide) 64 bits by JAX's own lowering, which other processors have a kernel for."""
+    return join(*threefry2x32_p.bind(k0, k1, c0 + jnp.zeros_like(c1), c1), wide)
+
+
+@functools.partial(once, elsewhere=functools.partial(stock, False))
 def bits32(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """32 bits for each counter. Shapes broadcast."""
     return join(*_threefry(k0, k1, c0, c1), wide=False)
 
 
-@once
+@functools.partial(once, elsewhere=functools.partial(stock, True))
 def bits64(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """64 bits for each counter."""
     return join(*_threefry(k0, k1, c0, c1), wide=True)
