@@ -70,7 +70,7 @@ class Categorical(Distribution):
         if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
             *below, total = itertools.accumulate(probs[..., k] for k in range(probs.shape[-1]))
             threshold = _below(total, u)
-            return sum((cdf <= threshold for cdf in below), start=jnp.zeros(threshold.shape, jnp.int32))
+            return sum(((cdf <= threshold).astype(jnp.int32) for cdf in below), jnp.zeros(u.shape, jnp.int32))
         # Any other rounded sum may rise or fall by an ulp there. Here it stays level, so where it rises p > 0.
         cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
         return jnp.sum(cdf <= _below(cdf[..., -1], u)[..., None], axis=-1, dtype=jnp.int32)
