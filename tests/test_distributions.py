@@ -155,12 +155,13 @@ def test_laws_with_uniforms_are_the_ones_that_say_so():
 @pytest.mark.parametrize(
     "logits", [[0.0, 1.0, -2.0, 0.5], [-40.0, 40.0, 39.0, 0.0], [-np.inf, 0.3, -np.inf, 0.0], [0.0] * 4]
 )
-def test_categories_have_their_probabilities(logits):
-    """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail."""
-    logits = jnp.array(logits, jnp.float32)
+@pytest.mark.parametrize("between", [0, 20])
+def test_categories_have_their_probabilities(logits, between):
+    """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail. Few categories, and many forbidden ones between."""
+    logits = jnp.array([*logits[:2], *[-np.inf] * between, *logits[2:]], jnp.float32)
     u = jax.random.uniform(jax.random.key(0), (1_000_000,))
     x = jax.jit(jax.vmap(sf.Categorical(logits=logits).from_uniform))(u)
-    counts = np.bincount(np.asarray(x), minlength=4)
+    counts = np.bincount(np.asarray(x), minlength=len(logits))
     probs = np.asarray(jax.nn.softmax(logits), np.float64)
     kept = probs > 1e-7
     assert counts[~kept].sum() <= 1 and counts.sum() == 1_000_000
@@ -171,12 +172,13 @@ def test_categories_have_their_probabilities(logits):
 
     assert p_value(probs) > 1e-4
     if kept.sum() > 1:
-        tilted = probs * np.where(np.arange(4) == np.argmax(probs), 1.01, 1.0)
+        tilted = probs * np.where(np.arange(len(logits)) == np.argmax(probs), 1.01, 1.0)
         assert p_value(tilted) < 1e-4
 
 
-def test_the_last_uniform_never_picks_a_forbidden_category():
-    law = sf.Categorical(logits=jnp.array([0.3, 0.1, -jnp.inf]))
+@pytest.mark.parametrize("forbidden", [1, 20])
+def test_the_last_uniform_never_picks_a_forbidden_category(forbidden):
+    law = sf.Categorical(logits=jnp.array([0.3, 0.1, *[-jnp.inf] * forbidden]))
     edge = np.array([0.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
     np.testing.assert_array_equal(jax.jit(jax.vmap(law.from_uniform))(edge), [0, 1])
     assert jax.jit(sf.Categorical(logits=jnp.zeros(1)).from_uniform)(np.float32(0.9999999)) == 0

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 import jax_scorefn as sf
 from jax_scorefn._once import once
 from jax_scorefn.engine import _noise
-from jax_scorefn.engine._threefry import _threefry, bits32, bits64
+from jax_scorefn.engine._threefry import _threefry, bits32, bits64, stock
 
 
 def root(x, y):
@@ -88,6 +88,17 @@ def test_bits_are_those_of_jax_random(x64):
         keys = jax.random.split(jax.random.key(3), (2, 3))
         expected = jax.vmap(jax.vmap(lambda key: jax.random.bits(key, (1000,), dtype)))(keys)
         np.testing.assert_array_equal(jax.vmap(jax.vmap(draw))(jax.random.key_data(jax.random.clone(keys))), expected)
+
+
+def test_other_processors_have_the_stock_generator():
+    """The same bits, by the primitive that JAX has kernels for."""
+    words, counters = jnp.uint32([1, 2]), jnp.arange(100, dtype=jnp.uint32)
+    run = jax.jit(lambda words: bits32(words[0], words[1], jnp.uint32(0), counters))
+    np.testing.assert_array_equal(run(words), stock(False, words[0], words[1], jnp.uint32(0), counters))
+    traced = run.trace(words)
+    text = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda", "tpu")}
+    assert {name: "_four_rounds" in text[name] for name in text} == {"cpu": True, "cuda": False, "tpu": False}
+    assert {name: "threefry2x32" in text[name] for name in text} == {"cpu": False, "cuda": True, "tpu": True}
 
 
 LAWS = {
