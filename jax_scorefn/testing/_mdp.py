@@ -159,8 +159,8 @@ class PrisonersDilemma:
       >>> game = sf.testing.PrisonersDilemma()
       >>> print(f"{game.values(jnp.zeros(5), jnp.zeros(5))[0]:.3f}")
       -37.500
-      >>> print(jax.grad(lambda a: game.values(a, jnp.zeros(5))[0])(jnp.zeros(5)))
-      [-0.25 -1.5  -1.5  -1.5  -1.5 ]
+      >>> print(*(f"{slope:.3f}" for slope in jax.grad(lambda a: game.values(a, jnp.zeros(5))[0])(jnp.zeros(5))))
+      -0.250 -1.500 -1.500 -1.500 -1.500
 
     References: foerster2018 (section 5).
     """
