@@ -32,7 +32,7 @@ def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None 
     traced_once = jax.jit(function)
 
     def plain(*args: Array) -> Array:
-        return traced_once(*_in_full(args))
+        return traced_once(*jnp.broadcast_arrays(*args))
 
     def fenced(*args: Array) -> Array:
         shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
@@ -48,7 +48,7 @@ def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None 
     def call(*args: Array) -> Array:
         if 0 in jnp.broadcast_shapes(*(arg.shape for arg in args)):
             return plain(*args)
-        return lax.platform_dependent(*args, cpu=fenced, default=lambda *args: elsewhere(*_in_full(args)))
+        return lax.platform_dependent(*args, cpu=fenced, default=lambda *args: elsewhere(*jnp.broadcast_arrays(*args)))
 
     @call.def_vmap
     def _(size: int, mapped: list[bool], *args: Array) -> tuple[Array, bool]:
@@ -67,12 +67,6 @@ def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None 
 
     jitted = jax.jit(lambda *args: call(*args))
     return wrapped
-
-
-def _in_full(args: tuple[Array, ...]) -> list[Array]:
-    """The arguments, each of the shape of all."""
-    shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
-    return [jnp.broadcast_to(arg, shape) for arg in args]
 
 
 def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
