@@ -106,17 +106,20 @@ def test_signatures_are_those_of_the_documentation():
 
 
 def test_import_costs_little_beside_jax():
-    """At most .15 s after jax, optax and chex are there: in one of five fresh processes at most, since others may be busy."""
+    """At most a fifth of what jax, optax and chex take in the same process: in one of five processes at most, since others may be busy.
+
+    A ratio, since seconds measure the machine: .06 to .08 s here, and more than .15 s on one that was twice as slow.
+    """
     code = (
-        "import jax, optax, chex, time; start = time.process_time(); import jax_scorefn; "
-        "print(time.process_time() - start)"
+        "import time; start = time.process_time(); import jax, optax, chex; there = time.process_time(); import jax_scorefn; "
+        "print((time.process_time() - there) / (there - start))"
     )
     compiled = {
         k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
     }  # the first process compiles the source
     how = {"check": True, "capture_output": True, "text": True, "env": compiled}
     run = lambda: subprocess.run([sys.executable, "-c", code], **how).stdout
-    assert any(float(run()) < 0.15 for _ in range(5))
+    assert any(float(run()) < 0.2 for _ in range(5))
 
 
 def test_the_readme_prints_what_it_says():
