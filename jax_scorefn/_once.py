@@ -76,8 +76,8 @@ def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
     """
     shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
     args = tuple(arg.reshape((1,) * (len(shape) - arg.ndim) + arg.shape) for arg in args)
-    runs_along = lambda axis: tuple(arg.shape[axis] > 1 for arg in args)
-    alike = [list(axes) for _, axes in itertools.groupby((i for i, n in enumerate(shape) if n > 1), key=runs_along)]
+    runs_along = lambda axis: tuple(arg.shape[axis] != 1 for arg in args)
+    alike = [list(axes) for _, axes in itertools.groupby((i for i, n in enumerate(shape) if n != 1), key=runs_along)]
     return [arg.reshape([math.prod(arg.shape[i] for i in axes) for axes in alike]) for arg in args]
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 import jax_scorefn as sf
@@ -58,6 +59,33 @@ def test_it_is_the_function_on_devices(kind):
     run = lambda f: jax.shard_map(f, mesh=mesh, in_specs=(spec, spec), out_specs=spec) if manual else f
     with jax.set_mesh(mesh):
         np.testing.assert_allclose(jax.jit(run(ROOT))(x, x), jax.jit(run(root))(x, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("law", ["Bernoulli", "Normal", "Categorical"])
+def test_draws_within_a_shard_map(law):
+    """Each shard has keys of its own; value and gradient are those without shards."""
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
+    makes = {"Normal": lambda p: sf.Normal(loc=p, scale=1.0)}
+    family = sf.family(makes.get(law, lambda p: getattr(sf, law)(logits=p)))
+    f = lambda x: jnp.sum(x.astype(float) ** 2)
+    run = jax.vmap(jax.value_and_grad(lambda p, key: sf.score_function(f, family, p, key, num_samples=5)))
+    spec, keys = PartitionSpec("d"), lambda: jax.random.split(jax.random.key(0), 4)
+    params = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
+    sharded = jax.shard_map(run, mesh=mesh, in_specs=(spec, spec), out_specs=spec)
+    for there, here in zip(jax.jit(sharded)(params, keys()), jax.jit(run)(params, keys()), strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_of_unknown_size_is_exported():
+    family = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+    run = jax.jit(jax.vmap(lambda p, key: sf.score_function_grad(jnp.sum, family, p, key), (None, 0)))
+    (size,) = export.symbolic_shape("b")
+    shapes = jax.ShapeDtypeStruct((3,), jnp.float32), jax.ShapeDtypeStruct((size, 2), jnp.uint32)
+    keys = lambda n: jax.random.key_data(jax.random.split(jax.random.key(0), n))
+    exported = export.export(run)(*shapes)
+    for n in (1, 2, 5):
+        there, here = exported.call(jnp.zeros(3), keys(n)), run(jnp.zeros(3), keys(n))
+        np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6)
 
 
 def generators(function, *args):

@@ -49,7 +49,11 @@ def join(a: Array, b: Array, wide: bool) -> Array:
 
 def stock(wide: bool, k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """32 or (wide) 64 bits by JAX's own lowering, which other processors have a kernel for."""
-    return join(*threefry2x32_p.bind(k0, k1, c0 + jnp.zeros_like(c1), c1), wide=wide)
+    k0, k1, c0, c1 = jnp.broadcast_arrays(k0, k1, c0, c1)
+    a, b = threefry2x32_p.bind(k0, k1, c0, c1)
+    # In a shard_map, the primitive forgets over which axes of the mesh its arguments vary; this zero knows.
+    nothing = (k0 ^ k0) ^ (k1 ^ k1) ^ (c0 ^ c0) ^ (c1 ^ c1)
+    return join(a ^ nothing, b ^ nothing, wide=wide)
 
 
 @functools.partial(once, elsewhere=functools.partial(stock, False))
