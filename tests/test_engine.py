@@ -244,6 +244,10 @@ def test_a_chunk_is_chosen_where_it_saves_time_and_memory():
     # The host is not asked twice.
     host = sf.black_box(lambda x: np.float32(np.sum(x)))
     assert chunks_of(lambda p: grad(p, 10_000, host), wide) is None
+    shows = lambda x: (jax.debug.print("{}", x[0]), f(x))[1]
+    assert chunks_of(lambda p: grad(p, 10_000, shows), wide) is None
+    # Any integer is a size.
+    assert chunks_of(lambda p: grad(p, 10_000, chunk_size=np.int64(5000)), wide) == 2
     # What it chooses under a transform, for a bound and for points, it chooses for one call.
     assert chunks_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 10
     assert chunks_of(lambda p: sf.pathwise_grad(f, NORMAL, p, key, num_samples=10_000), wide) == 10

@@ -6,12 +6,14 @@
 An array of that size goes through main memory from one operation to the next; of 4 MiB it stays in a CPU's caches, and the memory
 of a gradient stops growing with the number of draws. The sizes are those of the traced program, so the choice is the same in each run.
 Only under ``jit`` (a loop outside it is compiled anew in each call), only on a CPU, only where what is returned for each draw is so
-small that the loop saves something, and never where the host is called, which may be asked twice. A surrounding ``vmap`` is not seen.
+small that the loop saves something, and never where the host is called (be it to print), which may be asked twice. A surrounding
+``vmap`` is not seen.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,7 +38,7 @@ def suitable_chunk(many: Callable[[Array], PyTree], total: int) -> tuple[Callabl
     operations = list(_operations(traced.jaxpr))
     largest = max(_sizes((v.aval for operation in operations for v in operation.outvars), total), default=0)
     returned = max(_sizes(traced.out_avals, total), default=0)
-    calls_host = any("callback" in operation.primitive.name for operation in operations)
+    calls_host = any(re.search("callback|debug", operation.primitive.name) for operation in operations)
     if calls_host or largest < SPLIT_FROM or largest < SMALLER_RESULT * returned:
         return lambda index: jax.tree.unflatten(jax.tree.structure(result), jaxpr_as_fun(traced)(index)), None
     most = max(1, CHUNK * total // largest)

@@ -58,7 +58,10 @@ def map_index(
         index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
         return gather(many(index), size, sharding)
 
-    if chunk_size is None or _checks.positive_int('Unless it is None or "auto", chunk_size', chunk_size) >= total:
+    if chunk_size is None:
+        return span(0, total)
+    chunk_size = _checks.positive_int('Unless it is None or "auto", chunk_size', chunk_size)
+    if chunk_size >= total:
         return span(0, total)
 
     num_full, rest = divmod(total, chunk_size)

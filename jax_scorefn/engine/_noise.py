@@ -162,9 +162,15 @@ def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -
 
 
 def uniform_of_bits(bits: Array, dtype: Any) -> Array:
-    """Uniforms in [0, 1) by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1."""
+    """Uniforms in [0, 1) by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1.
+
+    Half precision has the leading bits of that mantissa: rounded, it would be 1 at times.
+    """
     if jnp.finfo(dtype).bits == 64:
         mantissa = (bits >> np.uint64(12)) | np.uint64(0x3FF0000000000000)
         return jax.lax.bitcast_convert_type(mantissa, jnp.float64) - np.float64(1)
     mantissa = (bits >> np.uint32(9)) | np.uint32(0x3F800000)
+    if jnp.finfo(dtype).bits < 32:
+        unused = np.uint32(23 - jnp.finfo(dtype).nmant)
+        mantissa = (mantissa >> unused) << unused
     return (jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)).astype(dtype)
