@@ -199,3 +199,84 @@ def test_half_precision_logits_of_a_sequence_make_the_law_that_is_scored():
         logits
     )
     assert abs(rare - 0.001) < 5 * np.sqrt(0.001 / 200_000)
+
+
+@pytest.mark.parametrize("name", ["score_function", "exact", "rao_blackwell", "measure_valued", "sum_and_sample"])
+def test_small_values_of_half_precision_keep_their_gradient(name):
+    """F itself is in the range of float16; the share of one draw in the mean of its derivative is not."""
+    how = {} if name == "exact" else {"num_samples": 1000}
+
+    def run(dtype):
+        f = lambda x: (x * jnp.asarray(1e-5, x.dtype)).astype(jnp.float16).astype(dtype)
+        estimate = lambda p: getattr(sf, name)(f, BITS, p, key() if how else None, **how)
+        return jax.jit(jax.value_and_grad(estimate))(jnp.full((), 0.3))
+
+    (value, grads), (wide_value, wide_grads) = run(jnp.float16), run(jnp.float32)
+    assert value.dtype == jnp.float16 and grads.dtype == jnp.float32 and wide_grads > 5e-6
+    np.testing.assert_allclose(grads, wide_grads, rtol=1e-5)
+    np.testing.assert_allclose(
+        value.astype(jnp.float32), wide_value, rtol=0.02
+    )  # below 2^-14 numbers of float16 are far apart
+
+
+def test_more_draws_than_half_precision_counts():
+    f = lambda x: x.astype(jnp.float16)
+    run = jax.jit(lambda k: sf.score_function(f, BITS, 0.3, k, num_samples=70_000, has_aux=True)[1])
+    np.testing.assert_allclose(run(key()).value_standard_error, np.sqrt(0.3 * 0.7 / 70_000), rtol=0.02)
+
+
+@pytest.mark.parametrize("make", [sf.Categorical, sf.OneHotCategorical])
+def test_probabilities_that_are_all_zero_are_none(make):
+    """NaN in value and gradient, of their row alone."""
+    law = sf.family(lambda p: make(probs=p))
+    f = lambda x: jnp.sum(x.astype(float))
+    for probs in (jnp.zeros(3), jnp.full(3, 1e-42)):
+        value, grads = jax.jit(jax.value_and_grad(lambda p: sf.score_function(f, law, p, key())))(probs)
+        assert np.isnan(value) and np.all(np.isnan(grads))
+    log_prob = jax.grad(lambda p: make(probs=p).log_prob(make(probs=p).mode()))(jnp.array([[0.5, 0.5, 0], [0, 0, 0]]))
+    np.testing.assert_array_equal(np.isnan(log_prob), [[False] * 3, [True] * 3])
+
+
+def test_probabilities_whose_sum_is_too_large_for_a_float():
+    law = sf.family(lambda p: sf.Categorical(probs=p))
+    f = lambda x: jnp.array([1.0, 2.0, 4.0])[x]
+    large = jnp.array([2e38, 2e38, 0.0])
+    np.testing.assert_allclose(sf.exact(f, law, large), 1.5, rtol=1e-6)
+    np.testing.assert_allclose(sf.OneHotCategorical(probs=large).mean(), [0.5, 0.5, 0.0], rtol=1e-6)
+    small = jnp.array([0.2, 0.2, 0.0])
+    np.testing.assert_allclose(sf.exact_grad(f, law, small), [-1.25, 1.25, 6.25], rtol=1e-5)
+    np.testing.assert_allclose(sf.exact_grad(f, law, small * 1e37) * 1e37, [-1.25, 1.25, 6.25], rtol=1e-5)
+
+
+class Coin(sf.Distribution):
+    """A law of one's own, made from uniforms of half precision."""
+
+    capabilities = sf.Capability.SAMPLE | sf.Capability.LOG_PROB | sf.Capability.FROM_UNIFORM
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def uniform_like(self):
+        return jax.ShapeDtypeStruct((), self.dtype)
+
+    def from_uniform(self, u):
+        return u
+
+    def from_uniform_and_log_prob(self, u):
+        return u, jnp.zeros(())
+
+    def sample(self, key):
+        return jax.random.uniform(key, (), self.dtype)
+
+    def log_prob(self, x):
+        return jnp.zeros(())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_uniforms_of_half_precision_are_below_1(dtype):
+    law = sf.family(lambda p: Coin(dtype))
+    _, info = sf.score_function(lambda x: x, law, 0.5, key(), num_samples=50_000, has_aux=True)
+    draws = np.asarray(info.samples.astype(jnp.float32))
+    assert info.samples.dtype == dtype and draws.min() >= 0 and draws.max() < 1
+    step = float(jnp.finfo(dtype).eps)
+    assert abs(draws.mean() - (0.5 - step / 2)) < 5 * np.sqrt(1 / 12 / 50_000)  # of a grid of that step, from 0

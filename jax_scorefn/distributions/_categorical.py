@@ -207,7 +207,11 @@ def _logits_of(law: Any) -> Array:
         raise ValueError(f"{law.name} wants {name} with a last axis of K categories; it got a scalar.")
     if field.shape[-1] == 0:
         raise ValueError(f"{law.name} wants at least one category; its {name} have shape {field.shape}.")
-    return safe_log(field) if name == "probs" else field
+    if name == "logits":
+        return field
+    # log p has no derivative at p = 0, so where all are 0 it could not tell that they are no probabilities.
+    some = jnp.any(field != 0, axis=-1, keepdims=True)
+    return safe_log(field * jnp.where(some, 1, jnp.nan).astype(field.dtype))
 
 
 def _given_probs(law: Any) -> Array | None:
@@ -215,4 +219,8 @@ def _given_probs(law: Any) -> Array | None:
     if law.probs is None:
         return None
     (given,) = float_fields(law, probs=law.probs)
+    # Large numbers have no sum, or one whose reciprocal is 0. A selection, since XLA takes a factor out of a sum.
+    tiny = 2.0 ** -(jnp.finfo(given.dtype).maxexp // 2)
+    large = jnp.sum(given, axis=-1, keepdims=True) > 1 / tiny
+    given = jnp.where(large, given * tiny, given)
     return given / jnp.sum(given, axis=-1, keepdims=True)

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
+from jax_scorefn.typing import EVERY_ORDER, Array, Bias, Capability, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +141,9 @@ def estimator(
                 _checks.key(record.name, key)
             guarded = limit_orders(record, params)
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
+            f, restored = (f, lambda value: value) if estimates != "E[f]" else _in_full_precision(f)
             value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
-            return (value, stop(info())) if has_aux else value
+            return (restored(value), stop(info())) if has_aux else restored(value)
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         signature = _public_signature(body)
@@ -151,6 +153,24 @@ def estimator(
         return public
 
     return register
+
+
+def _in_full_precision(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[[Array], Array]]:
+    """F with values of float32 at least, and what takes the mean back to the dtype of f.
+
+    A value may be in the range of half precision where its share in a mean, or the number of draws, is not.
+    """
+    half = []
+
+    def wide(x):
+        value = f(x)
+        dtype = getattr(value, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits >= 32:
+            return value
+        half.append(dtype)
+        return jnp.asarray(value).astype(jnp.float32)
+
+    return wide, lambda value: value.astype(half[0]) if half else value
 
 
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
