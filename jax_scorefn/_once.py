@@ -42,7 +42,7 @@ def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None 
             lax.convert_element_type(lax.mul(arg, lax.full_like(arg, 0)), out.dtype), out.shape
         )
         never = lambda *args: functools.reduce(lax.add, map(nothing, args))
-        return lax.cond(_always(merged[-1]), plain, never, *merged).reshape(shape)
+        return lax.cond(_always(merged), plain, never, *merged).reshape(shape)
 
     @custom_vmap
     def call(*args: Array) -> Array:
@@ -81,8 +81,13 @@ def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
     return [arg.reshape([math.prod(arg.shape[i] for i in axes) for axes in alike]) for arg in args]
 
 
-def _always(x: Array) -> Array:
-    """True, whatever the bits of x; nothing in XLA knows the bits of a number."""
+def _always(args: list[Array]) -> Array:
+    """True, whatever the bits of the arguments; nothing in XLA knows the bits of a number, unless all of them are constants."""
+    return functools.reduce(lax.bitwise_and, map(_any_bits, args))
+
+
+def _any_bits(x: Array) -> Array:
+    """Whether the bits of the first number, or 1, are not 0."""
     first = lax.index_in_dim(x.reshape(-1), 0, keepdims=False)
     bits = lax.bitcast_convert_type(first, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
     one = lax.full_like(bits, 1)

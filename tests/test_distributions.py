@@ -108,6 +108,8 @@ def test_a_draw_is_that_of_jax_random(name, dtype):
         expected = jax.jit(JAX_RANDOM[name])(params, jax.random.key(5))
         assert got.dtype == expected.dtype and got.shape == expected.shape
         np.testing.assert_array_equal(got, expected)
+        outside_jit = CASES[name].family.at(params).sample(jax.random.key(5))
+        np.testing.assert_array_equal(outside_jit, JAX_RANDOM[name](params, jax.random.key(5)))
 
 
 FROM_UNIFORM = [

@@ -265,9 +265,6 @@ class Coin(sf.Distribution):
     def from_uniform_and_log_prob(self, u):
         return u, jnp.zeros(())
 
-    def sample(self, key):
-        return jax.random.uniform(key, (), self.dtype)
-
     def log_prob(self, x):
         return jnp.zeros(())
 
@@ -280,3 +277,36 @@ def test_uniforms_of_half_precision_are_below_1(dtype):
     assert info.samples.dtype == dtype and draws.min() >= 0 and draws.max() < 1
     step = float(jnp.finfo(dtype).eps)
     assert abs(draws.mean() - (0.5 - step / 2)) < 5 * np.sqrt(1 / 12 / 50_000)  # of a grid of that step, from 0
+    sampled = np.asarray(jax.vmap(Coin(dtype).sample)(jax.random.split(key(), 50_000)).astype(jnp.float32))
+    assert sampled.min() >= 0 and sampled.max() < 1 and abs(sampled.mean() - draws.mean()) < 0.01
+
+
+class Parts(sf.Distribution):
+    """A law of one's own that says how uniforms make a draw, and nothing else of sampling."""
+
+    capabilities = sf.Capability.SAMPLE | sf.Capability.LOG_PROB | sf.Capability.FROM_UNIFORM
+
+    def uniform_like(self):
+        return {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jax.ShapeDtypeStruct((), jnp.float32)}
+
+    def from_uniform(self, u):
+        return u
+
+    def log_prob(self, x):
+        return jnp.sum(x["a"]) + x["b"]
+
+
+def test_a_law_that_is_made_from_uniforms_needs_no_sampler():
+    """Its leaves have the numbers of one jax.random.uniform, in the order of the leaves, in ``sample`` and in an estimator."""
+    one = np.asarray(jax.random.uniform(key(), (7,)))
+    draw = Parts().sample(key())
+    np.testing.assert_array_equal(draw["a"], one[:6].reshape(2, 3))
+    np.testing.assert_array_equal(draw["b"], one[6])
+    family = sf.family(lambda p: Parts())
+    _, info = sf.score_function(lambda x: x["b"], family, 0.5, key(), num_samples=1, baseline=None, has_aux=True)
+    np.testing.assert_array_equal(info.samples["a"][0], draw["a"])
+    other = Parts().sample(jax.random.key(0, impl="rbg"))  # numbers without a counter: of the same shapes and law
+    assert other["a"].shape == (2, 3) and other["b"].shape == () and 0 <= float(other["b"]) < 1
+    assert float(other["b"]) not in np.asarray(other["a"])
+    with pytest.raises(NotImplementedError):
+        sf.Distribution().sample(key())

@@ -10,9 +10,10 @@ from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 import jax_scorefn as sf
+from jax_scorefn import _once
 from jax_scorefn._once import once
+from jax_scorefn._threefry import _threefry, bits32, bits64, stock
 from jax_scorefn.engine import _noise
-from jax_scorefn.engine._threefry import _threefry, bits32, bits64, stock
 
 
 def root(x, y):
@@ -105,6 +106,28 @@ def test_words_are_made_in_one_place(monkeypatch):
         sf.distributions._normal, "standard_normal", sf.distributions._normal.standard_normal.__wrapped__
     )
     assert generators(lambda p, key: grad(p, key), params, jax.random.key(0)) > 1
+
+
+def test_one_word_in_a_loop_is_made_in_one_place(monkeypatch):
+    """Its number is a constant to the compiler. A twin whose branch hangs on that number alone is no fence."""
+
+    def program(logit, key):
+        def step(state, k):
+            state = 0.9 * state + sf.sample(k, sf.Bernoulli(logits=logit - state))
+            return state, -(state**2)
+
+        return jnp.sum(jax.lax.scan(step, jnp.zeros(()), jax.random.split(key, 5))[1])
+
+    grad = lambda logit, key: jax.grad(sf.expectation(program, num_samples=4))(logit, key)
+    made = lambda: generators(lambda logit, key: grad(logit, key), 0.5, jax.random.key(0))
+    fenced = made()
+    with monkeypatch.context() as patched:
+        always = _once._always
+        patched.setattr(_once, "_always", lambda args: always(args[-1:]))
+        jax.clear_caches()
+        without = made()
+    jax.clear_caches()
+    assert fenced == 1 < without
 
 
 @pytest.mark.parametrize("x64", [False, True])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import is_float
+from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._base import Distribution, law
 from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, combinations
@@ -99,10 +100,6 @@ class Autoregressive(Distribution):
         wide = jnp.float32 if jnp.finfo(logits.dtype).bits < 32 else logits.dtype
         return jax.ShapeDtypeStruct((self.length,), wide)
 
-    def sample(self, key: Key) -> Array:
-        like = self.uniform_like()
-        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
-
     def from_uniform(self, u: Array) -> Array:
         return self.from_uniform_and_log_prob(u)[0]
 
@@ -119,8 +116,7 @@ class Autoregressive(Distribution):
         return tokens, jnp.sum(log_probs)
 
     def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        like = self.uniform_like()
-        return self.from_uniform_and_log_prob(jax.random.uniform(key, like.shape, like.dtype))
+        return self.from_uniform_and_log_prob(uniform(key, self.uniform_like()))
 
     def log_probs(self, x: Array) -> Array:
         """Log-probability of each token of a sequence given those before it, shape ``(length,)``."""

@@ -5,8 +5,8 @@ A law knows ``sample(key)``, ``log_prob(x)`` (a scalar, whatever the shape of a 
 summed; a batch of problems is ``jax.vmap`` over a function that builds the law of one.
 
 Where a draw is a function of a fixed number of uniforms the law says so: ``uniform_like()`` gives their shape and
-``from_uniform(u)`` makes the draw. Fed with ``jax.random.uniform(key, ...)`` it makes the very draw of ``sample(key)``, which is
-that of ``jax.random``'s own sampler.
+``from_uniform(u)`` makes the draw. That is all there is to sampling: ``sample(key)`` is ``from_uniform`` of the numbers of
+``jax.random.uniform(key, ...)``, and with them makes the draw of ``jax.random``'s own sampler.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
+from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -45,8 +46,8 @@ def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
 class Distribution:
     """Base of the laws: what is common to all of them. Subclasses are frozen dataclasses and pytrees.
 
-    A law of one's own needs ``sample`` and ``log_prob`` and a ``capabilities`` that says so; ``sf.family`` takes any
-    object with these.
+    A law of one's own needs ``log_prob``, ``sample`` or else ``uniform_like`` and ``from_uniform``, and a ``capabilities``
+    that says so; ``sf.family`` takes any object with these.
     """
 
     capabilities: ClassVar[Capability] | property = Capability.LOG_PROB | Capability.SAMPLE
@@ -60,7 +61,9 @@ class Distribution:
 
     def sample(self, key: Key) -> PyTree:
         """One draw. Differentiable in the parameters where the law is reparameterized."""
-        raise NotImplementedError
+        if Capability.FROM_UNIFORM not in self.capabilities:
+            raise NotImplementedError
+        return self.from_uniform(uniform(key, self.uniform_like()))
 
     def log_prob(self, x: PyTree) -> Array:
         """Log-density (log-mass for discrete laws) of one whole draw: a float scalar."""

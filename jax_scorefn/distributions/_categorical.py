@@ -61,10 +61,6 @@ class Categorical(Distribution):
     def mode(self) -> Array:
         return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
 
-    def sample(self, key: Key) -> Array:
-        like = self.uniform_like()
-        return self.from_uniform(jax.random.uniform(key, like.shape, like.dtype))
-
     def from_uniform(self, u: Array) -> Array:
         probs = jax.nn.softmax(held(self, self._logits()), axis=-1)
         if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
@@ -167,9 +163,6 @@ class OneHotCategorical(Distribution):
 
     def mode(self) -> Array:
         return self._row(self._number.mode())
-
-    def sample(self, key: Key) -> Array:
-        return self._row(self._number.sample(key))
 
     def from_uniform(self, u: Array) -> Array:
         return self._row(self._number.from_uniform(u))

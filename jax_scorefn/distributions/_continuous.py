@@ -15,6 +15,7 @@ from jax.scipy.special import betaln, gammaln
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Elementwise, float_fields, law, spread
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
@@ -64,10 +65,6 @@ class Laplace(Elementwise):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.laplace(*self._fields())
 
-    def sample(self, key: Key) -> Array:
-        loc, scale = self._fields()
-        return loc + scale * jax.random.laplace(key, loc.shape, loc.dtype)
-
     def from_uniform(self, u: Array) -> Array:
         loc, scale = self._fields()
         v = spread(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
@@ -114,10 +111,6 @@ class Exponential(Elementwise):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.exponential(*self._fields())
-
-    def sample(self, key: Key) -> Array:
-        (rate,) = self._fields()
-        return jax.random.exponential(key, rate.shape, rate.dtype) / rate
 
     def from_uniform(self, u: Array) -> Array:
         (rate,) = self._fields()
@@ -170,10 +163,6 @@ class Weibull(Elementwise):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.weibull(*self._fields())
 
-    def sample(self, key: Key) -> Array:
-        a, scale = self._fields()
-        return jax.random.weibull_min(key, scale, a, scale.shape, scale.dtype)
-
     def from_uniform(self, u: Array) -> Array:
         a, scale = self._fields()
         return jnp.power(-jnp.log1p(-u), 1.0 / a) * scale
@@ -183,8 +172,7 @@ class Weibull(Elementwise):
         return x, jnp.sum(log_probs)
 
     def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        like = self.uniform_like()
-        return self._scored(jax.random.uniform(key, like.shape, like.dtype))
+        return self._scored(uniform(key, self.uniform_like()))
 
     def _scored(self, u: Array) -> tuple[Array, Array]:
         a, scale = stop(self._fields())
@@ -272,6 +260,12 @@ class Gamma(Elementwise):
         return t / rate[None], {"rule": jnp.exp(log_weights + (a[None] - 1) * jnp.log(t) - gammaln(a)[None])}
 
 
+@jax.jit
+def _between(u: Array, low: Array, high: Array) -> Array:
+    """Uniforms in [low, high), rounded in one piece as in ``jax.random.uniform``."""
+    return jnp.maximum(low, u * (high - low) + low)
+
+
 @law()
 class Uniform(Elementwise):
     """Independent uniform laws on [low, high).
@@ -299,13 +293,8 @@ class Uniform(Elementwise):
         low, high = self._fields()
         return (high - low) ** 2 / 12
 
-    def sample(self, key: Key) -> Array:
-        low, high = self._fields()
-        return jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
-
     def from_uniform(self, u: Array) -> Array:
-        low, high = self._fields()
-        return jnp.maximum(low, u * (high - low) + low)
+        return _between(u, *self._fields())
 
     def _log_prob(self, x):
         ends = guard(self._fields(), order=0, message=UNIFORM_ENDS)

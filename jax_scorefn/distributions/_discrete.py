@@ -151,10 +151,6 @@ class Bernoulli(_Odds):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
 
-    def sample(self, key: Key) -> Array:
-        probs = self._probs()
-        return jax.random.bernoulli(key, probs).astype(probs.dtype)
-
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)
 
@@ -260,9 +256,6 @@ class Geometric(_Odds):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.geometric(*self._fields(), in_logits=self.probs is None)
-
-    def sample(self, key: Key) -> Array:
-        return jax.random.geometric(key, self._probs(), dtype=jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
         u = jnp.where(u == 0, 1, u)

@@ -79,10 +79,6 @@ class Normal(Elementwise):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.normal(*self._fields())
 
-    def sample(self, key: Key) -> Array:
-        loc, scale = self._fields()
-        return loc + scale * jax.random.normal(key, loc.shape, loc.dtype)
-
     def from_uniform(self, u: Array) -> Array:
         loc, scale = self._fields()
         return loc + scale * standard_normal(u)
@@ -141,10 +137,6 @@ class MultivariateNormal(Distribution):
     def mode(self) -> Array:
         return stop(self.mean())
 
-    def sample(self, key: Key) -> Array:
-        loc, tril = self._fields()
-        return loc + tril @ jax.random.normal(key, loc.shape, loc.dtype)
-
     def from_uniform(self, u: Array) -> Array:
         loc, tril = self._fields()
         return loc + tril @ standard_normal(u)
@@ -194,9 +186,6 @@ class TanhNormal(Elementwise):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.normal(*self._fields(), squash=jnp.tanh)
-
-    def sample(self, key: Key) -> Array:
-        return jnp.tanh(self._normal.sample(key))
 
     def from_uniform(self, u: Array) -> Array:
         return jnp.tanh(self._normal.from_uniform(u))

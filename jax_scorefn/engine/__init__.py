@@ -7,6 +7,5 @@ from jax_scorefn.engine._map import points as points
 from jax_scorefn.engine._noise import Noise as Noise
 from jax_scorefn.engine._noise import noise_and_key_of as noise_and_key_of
 from jax_scorefn.engine._noise import noise_of as noise_of
-from jax_scorefn.engine._noise import uniform_of_bits as uniform_of_bits
 from jax_scorefn.engine._noise import uniforms as uniforms
 from jax_scorefn.engine._shard import rows_at as rows_at

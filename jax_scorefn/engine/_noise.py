@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from jax_scorefn._threefry import bits32, bits64, stock
+from jax_scorefn._uniforms import note_use, threefry_words, uniform_of_bits
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
-from jax_scorefn.engine._threefry import bits32, bits64, stock
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -44,7 +45,7 @@ class Noise:
     @property
     def repeatable(self) -> bool:
         """Whether the draw comes out the same however it is mapped: a key of another generator than threefry does not promise that."""
-        return self.key is None or _threefry_words(self.key) is not None
+        return self.key is None or threefry_words(self.key) is not None
 
     def again(self) -> Noise:
         """The same noise for one more use, which JAX's checker is told of."""
@@ -69,9 +70,9 @@ def noise_of(
         if Capability.FROM_UNIFORM not in law.capabilities:
             raise TypeError(SCHEME_NEEDS_UNIFORMS.format(scheme=scheme.name, law=law.name))
         key = jax.random.split(key, 1)[0]
-    elif jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.random.bits(key, (1,))  # neither fold_in nor the counter is a use of the key to JAX's checker; this is
-    if Capability.FROM_UNIFORM not in law.capabilities or (scheme is None and _threefry_words(key) is None):
+    else:
+        note_use(key)  # neither fold_in nor the counter is one to JAX's checker
+    if Capability.FROM_UNIFORM not in law.capabilities or (scheme is None and threefry_words(key) is None):
         return lambda index: Noise(key=_keys(key, index))
     leaves, treedef = jax.tree.flatten(law.uniform_like())
     source = Uniforms(leaves, sharding)
@@ -115,7 +116,7 @@ class Uniforms:
 
     def rows(self, key: Key, num_rows: int) -> Callable[[Array], list[Array]]:
         """``index -> rows`` of num_rows independent ones."""
-        words = _threefry_words(key)
+        words = threefry_words(key)
         if words is None:
             return jax.vmap(lambda i: self._drawn(jax.random.fold_in(key, i)))
         sizes = [math.prod(leaf.shape) for leaf in self.leaves]
@@ -138,14 +139,6 @@ class Uniforms:
         return [jax.random.uniform(keys[j], leaf.shape, leaf.dtype) for j, leaf in enumerate(self.leaves)]
 
 
-def _threefry_words(key: Key) -> tuple[Array, Array] | None:
-    """The two words of a threefry key; None for a key of another generator."""
-    if str(jax.random.key_impl(key)) != "threefry2x32":
-        return None
-    data = key if key.dtype == jnp.uint32 else jax.random.key_data(key)
-    return data[0], data[1]
-
-
 def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -> tuple[Array, Array]:
     """High and low words of i * width + start + j, for each i of the index (below ``num_draws``) and j < size."""
     column = np.arange(start, start + size, dtype=np.uint32)[None]
@@ -159,18 +152,3 @@ def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -
     other = (index & mask) * np.uint32(width >> 16) + (middle & mask)
     high = (index >> half) * np.uint32(width >> 16) + (middle >> half) + (other >> half)
     return high + (low < column).astype(jnp.uint32), low
-
-
-def uniform_of_bits(bits: Array, dtype: Any) -> Array:
-    """Uniforms in [0, 1) by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1.
-
-    Half precision has the leading bits of that mantissa: rounded, it would be 1 at times.
-    """
-    if jnp.finfo(dtype).bits == 64:
-        mantissa = (bits >> np.uint64(12)) | np.uint64(0x3FF0000000000000)
-        return jax.lax.bitcast_convert_type(mantissa, jnp.float64) - np.float64(1)
-    mantissa = (bits >> np.uint32(9)) | np.uint32(0x3F800000)
-    if jnp.finfo(dtype).bits < 32:
-        unused = np.uint32(23 - jnp.finfo(dtype).nmant)
-        mantissa = (mantissa >> unused) << unused
-    return (jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)).astype(dtype)
