@@ -2,7 +2,8 @@
 
 A round is one block of calls of each system, one after the other; its ratio is that of the blocks' medians. What is reported is the
 median of the rounds' ratios, with the lowest and the highest. Hand-written JAX runs in this process, another system in its own,
-which waits while others are timed. All estimate the same gradient: their means along one direction are compared as well.
+which waits while others are timed. All estimate the same gradient: their means along one direction are compared as well. A system
+that ends, sooner or later, is left out, and named with its last word.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ BY_HAND = "JAX by hand"
 ROUNDS = 9
 
 
+class Ended(Exception):
+    """A peer's process is no more; the message is its last word."""
+
+
 def compare(work: Workload, environments: Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """The record of one workload: our time, every other system's in units of it, and how far its gradient is apart."""
     failed: dict[str, str] = {}
@@ -40,10 +45,21 @@ def compare(work: Workload, environments: Path, rounds: int = ROUNDS) -> dict[st
                     label, answer = stack.enter_context(_process(python, name))
                     answer(work.name)
                     ask[label] = answer
-                except (OSError, ValueError) as error:
+                except Ended as error:
                     failed[name] = str(error)
-        blocks = [{label: float(np.median(answer("block"))) for label, answer in ask.items()} for _ in range(rounds)]
-        along = {label: np.asarray(answer("projections")) for label, answer in ask.items()}
+
+        def answers(question: str) -> dict[str, Any]:
+            found = {}
+            for label in list(ask):
+                try:
+                    found[label] = ask[label](question)
+                except Ended as error:
+                    failed[label] = str(error)
+                    del ask[label]
+            return found
+
+        blocks = [{label: float(np.median(times)) for label, times in answers("block").items()} for _ in range(rounds)]
+        along = {label: np.asarray(values) for label, values in answers("projections").items()}
     ours = along["ours"]
     systems = {}
     for label in list(ask)[1:]:
@@ -97,12 +113,13 @@ def _process(python: Path, name: str) -> Iterator[tuple[str, Callable[[str], Any
 
     def heard() -> Any:
         if not (line := said.readline()):
-            _, complaint = child.communicate()
-            raise ValueError((complaint.strip().splitlines() or ["it ended without a word"])[-1])
+            complaint = child.stderr.read() if child.stderr else ""
+            raise Ended((complaint.strip().splitlines() or ["it ended without a word"])[-1])
         return json.loads(line)
 
     def ask(question: str) -> Any:
-        print(question, file=child.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it is no more, and has said why
+            print(question, file=child.stdin, flush=True)
         return heard()
 
     with child:

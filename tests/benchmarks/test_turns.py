@@ -90,6 +90,19 @@ def test_a_peer_that_does_not_answer_is_named(environments, script):
     assert record["failed"]["fake"]
 
 
+@pytest.mark.parametrize("calls", [4, 30])
+def test_a_peer_that_ends_in_between_is_named(environments, calls):
+    """After it has said its name, in its first block or in a later one; the others go on."""
+    ends = f"""
+    call.left = getattr(call, "left", {calls}) - 1
+    if call.left < 0:
+        raise MemoryError("no more")
+    """
+    folder = environments(PEER.replace("    time.sleep(0.003)\n", ends + "    time.sleep(0.003)\n"), mean=exact())
+    record = turns.compare(WORK, folder, rounds=9)
+    assert record["failed"] == {"Fake 1": "MemoryError: no more"} and list(record["systems"]) == [turns.BY_HAND]
+
+
 def test_the_same_gradient_in_the_same_order(monkeypatch):
     """The projections are of the gradient that the workload has, leaf by leaf as the other systems have them."""
     monkeypatch.setattr(workloads, "PROJECTION_SECONDS", 0.1)
