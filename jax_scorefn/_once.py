@@ -82,7 +82,7 @@ def _with_few_axes(args: tuple[Array, ...]) -> list[Array]:
 
 
 def _always(args: list[Array]) -> Array:
-    """True, whatever the bits of the arguments; nothing in XLA knows the bits of a number, unless all of them are constants."""
+    """True, whatever the bits of the arguments. XLA sees that only where all of them are constants."""
     return functools.reduce(lax.bitwise_and, map(_any_bits, args))
 
 

@@ -1,6 +1,8 @@
 """The uniforms of one draw: those of ``jax.random.uniform`` to the last bit, made by the flat generator.
 
-number n of uniform(key, shape)  =  uniform_of_bits(threefry2x32(key, n))
+    number n of uniform(key, shape)  =  uniform_of_bits(threefry2x32(key, n))
+
+Keys of other generators have no such numbers, and go through ``jax.random.uniform``.
 """
 
 from __future__ import annotations
