@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 # The notebooks run in processes of their own, which inherit this. They compile many small programs and run each once,
-# so the compiler is told not to optimise much: it halves the time of the build.
+# so the compiler is told not to optimise much: it halves the time of the build. Pages that print times take that back.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
