@@ -289,7 +289,7 @@ def test_the_audit_of_bits(which):
         report.ranked("luck")
 
 
-def test_people_can_read_a_report(tmp_path):
+def test_people_can_read_a_report(tmp_path, monkeypatch):
     """As text, in a notebook and as a figure: what the extra is for."""
     pytest.importorskip("rich")
     pytest.importorskip("matplotlib")
@@ -298,6 +298,10 @@ def test_people_can_read_a_report(tmp_path):
     text, html = str(report), report._repr_html_()
     for row in report.rows:
         assert row.name.split(",")[0] in text and row.name.split(",")[0] in html
+    monkeypatch.setattr(
+        "rich.console._is_jupyter", lambda: True
+    )  # where a console shows what it prints, there and then
+    assert str(report) == text and report._repr_html_() == html
     report.plot().savefig(tmp_path / "audit.png")
     assert (tmp_path / "audit.png").stat().st_size > 10_000
 

@@ -18,6 +18,8 @@ from jax_scorefn.typing import Bias
 NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
 NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
 NOTHING_GOOD = "No estimator passed the audit; see the verdicts: {verdicts}."
+_AS_TEXT: dict[str, Any] = {"width": 170, "highlight": False, "markup": False, "force_jupyter": False}
+"""How rich writes a report. In a notebook it would otherwise display each line at once, whatever file it is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +230,11 @@ class AuditReport:
         lines += [f"The audit was {self.stopped}."] if self.stopped else []
         return lines
 
+    def _print(self, console: Any) -> None:
+        console.print(self._table())
+        for line in self.notes():
+            console.print(line)
+
     def __str__(self) -> str:
         """The table and the notes, as text; without rich a line for each estimator."""
         try:
@@ -235,20 +242,15 @@ class AuditReport:
         except ImportError:
             return "\n".join([row.message for row in self.rows] + self.notes())
         out = io.StringIO()
-        console = Console(file=out, width=170, highlight=False, markup=False)
-        console.print(self._table())
-        for line in self.notes():
-            console.print(line)
+        self._print(Console(file=out, **_AS_TEXT))
         return out.getvalue()
 
     def _repr_html_(self) -> str:
         """The table and the notes, for a notebook."""
         from rich.console import Console
 
-        console = Console(record=True, file=io.StringIO(), width=170, highlight=False, markup=False)
-        console.print(self._table())
-        for line in self.notes():
-            console.print(line)
+        console = Console(record=True, file=io.StringIO(), **_AS_TEXT)
+        self._print(console)
         return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.3">{code}</pre>')
 
     def plot(self) -> Any:
