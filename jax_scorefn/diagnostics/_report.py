@@ -257,6 +257,7 @@ class AuditReport:
         """Variance against evaluations of f and against time, a matplotlib figure: low and left is good, hollow did not pass."""
         try:
             from matplotlib.figure import Figure
+            from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
         except ImportError as error:
             raise ImportError(NEEDS_MATPLOTLIB) from error
         figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -264,7 +265,7 @@ class AuditReport:
         for axes, attribute, label in zip(
             figure.subplots(1, 2, sharey=True),
             ("evaluations", "seconds"),
-            ("evaluations of f", "seconds for one gradient"),
+            ("evaluations of f", "time of one gradient"),
             strict=True,
         ):
             for j, row in enumerate(rows):
@@ -275,6 +276,9 @@ class AuditReport:
                     markerfacecolor=color if passed else "none", label=row.name if passed else f"{row.name} ({row.verdict})",
                 )  # fmt: skip
             axes.set(xscale="log", yscale="log", xlabel=label)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(unit="s" if attribute == "seconds" else ""))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel(f"variance, {self.num_samples} draws")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
