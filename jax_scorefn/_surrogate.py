@@ -25,7 +25,7 @@ def _mapped_with(x: Array, other: Array) -> Array:
 
 @jax.custom_jvp
 def _box(s: Array, weight: Array) -> Array:
-    return _mapped_with(weight, s)
+    return jnp.where(jnp.isnan(s), s, weight)
 
 
 @_box.defjvp
@@ -40,7 +40,7 @@ def magic_box(log_prob: Array, weight: Array | None = None) -> Array:
 
     The number 1 with the derivatives of a likelihood ratio: multiply a cost by the box of the log-probability of the
     choices that led to it, and every derivative of the mean of that product is an unbiased score-function estimate.
-    Unlike ``exp(s - stop_gradient(s))`` it is finite at ``s = -inf``.
+    Unlike ``exp(s - stop_gradient(s))`` it is finite at ``s = -inf``. At NaN it is NaN.
 
     Args:
       log_prob: float array of any shape.
@@ -140,6 +140,25 @@ def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -
     return center + total / jnp.sum(boxes).astype(values.dtype)
 
 
+@jax.custom_jvp
+def nan_where(bad: Array, x: Array) -> Array:
+    """X, but NaN with derivatives of NaN where ``bad``. (x times NaN would not do: XLA takes a product with a bit for a selection.)"""
+    return jnp.where(bad, _nan_made_of(x, bad), x)
+
+
+@nan_where.defjvp
+def _nan_where_jvp(primals, tangents):
+    (bad, x), (_, dx) = primals, tangents
+    return nan_where(bad, x), dx * jnp.where(bad, _nan_made_of(x, bad), 1)
+
+
+def _nan_made_of(x: Array, bad: Array) -> Array:
+    """NaN where ``bad``, of numbers that the compiler does not know: XLA's exp on a CPU makes garbage of the constant NaN."""
+    zero = jnp.where(bad, x - x, 1)
+    return zero / zero
+
+
 def nan_with(values: Array, parameters: Array) -> Array:
     """The values, but NaN with derivatives of NaN if a parameter is NaN: draws of nothing must not pass for others."""
-    return values * jnp.where(jnp.any(jnp.isnan(stop_gradient(parameters))), jnp.nan, 1).astype(values.dtype)
+    nothing = jnp.any(jnp.isnan(stop_gradient(parameters)))
+    return nan_where(jnp.broadcast_to(nothing, values.shape), values)
