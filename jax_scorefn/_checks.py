@@ -37,7 +37,7 @@ BAD_KEY = (
     "A key is one jax.random.key(seed) (or one legacy uint32 key of jax.random.PRNGKey), not {given}. "
     "For a batch of keys map over them: jax.vmap(lambda key: ...)(keys)."
 )
-NOT_POSITIVE_INT = "{option} is a positive Python int (it fixes shapes, so it cannot be traced), not {given!r}."
+NOT_POSITIVE_INT = "{option} is {kind} Python int (it fixes shapes, so it cannot be traced), not {given!r}."
 WRONG_NUM_SAMPLES = (
     "The family holds {held} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
     "family the draws that are wanted."
@@ -107,16 +107,17 @@ def describe(x: Any) -> str:
     return f"{name} ({text if len(text) < 60 else text[:57] + '...'})"
 
 
-def positive_int(option: str, value: Any) -> int:
-    """A static int of at least 1."""
+def positive_int(option: str, value: Any, least: int = 1) -> int:
+    """A static int of at least 1, or of at least 0."""
+    message = NOT_POSITIVE_INT.format(option=option, kind="a positive" if least else "a non-negative", given=value)
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise TypeError(NOT_POSITIVE_INT.format(option=option, given=value)) from error
+        raise TypeError(message) from error
     if isinstance(value, bool):
-        raise TypeError(NOT_POSITIVE_INT.format(option=option, given=value))
-    if number < 1:
-        raise ValueError(NOT_POSITIVE_INT.format(option=option, given=value))
+        raise TypeError(message)
+    if number < least:
+        raise ValueError(message)
     return number
 
 

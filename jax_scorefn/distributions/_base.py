@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
+from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -32,13 +32,37 @@ TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be comp
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
-    """Class decorator: a frozen keyword-only dataclass, registered as a pytree whose ``static`` fields are metadata."""
+    """Class decorator: a frozen keyword-only dataclass, registered as a pytree whose ``static`` fields are metadata.
+
+    A static field that holds an array is a leaf all the same. Made again of its leaves, whatever they are, a distribution is not
+    made by its constructor.
+    """
 
     def register(cls: type[T]) -> type[T]:
         cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
         names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
-        data = [name for name in names if name not in static]
-        return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=list(static))
+        cls.domains, cls.static = domains_of(cls), static  # pyright: ignore[reportAttributeAccessIssue]
+
+        def split(x: T) -> tuple[list[str], Any]:
+            fixed = tuple((name, getattr(x, name)) for name in static if not is_array(getattr(x, name)))
+            return [name for name in names if name not in dict(fixed)], fixed
+
+        def flatten(x: T) -> tuple[list[Any], Any]:
+            leaves, fixed = split(x)
+            return [getattr(x, name) for name in leaves], (tuple(leaves), fixed)
+
+        def flatten_with_keys(x: T) -> tuple[list[Any], Any]:
+            leaves, fixed = split(x)
+            return [(jax.tree_util.GetAttrKey(name), getattr(x, name)) for name in leaves], (tuple(leaves), fixed)
+
+        def unflatten(aux: Any, leaves: Any) -> T:
+            x = object.__new__(cls)
+            for name, value in (*zip(aux[0], leaves, strict=True), *aux[1]):
+                object.__setattr__(x, name, value)
+            return x
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        return cls
 
     return register
 
@@ -53,6 +77,10 @@ class Distribution:
     capabilities: ClassVar[Capability] | property = Capability.LOG_PROB | Capability.SAMPLE
     normalized: ClassVar[bool] | bool = True  # pyright: ignore[reportRedeclaration]
     """Whether ``log_prob`` has its constant; without it estimators normalise by the draws."""
+    domains: ClassVar[dict[str, Domain]] = {}
+    """What each parameter may be."""
+    static: ClassVar[tuple[str, ...]] = ()
+    """Fields that are metadata of the pytree, where they hold no array."""
 
     @property
     def name(self) -> str:
@@ -124,7 +152,13 @@ class Distribution:
 
 
 class Elementwise(Distribution):
-    """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw."""
+    """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw.
+
+    They are broadcast when it is made, so a distribution made under ``jax.vmap`` is one of all the coordinates when it comes out.
+    """
+
+    def __post_init__(self):
+        broadcast_fields(self)
 
     def _fields(self) -> tuple[Array, ...]:
         """The parameters that decide the shape of a draw, as float arrays of that one shape."""
@@ -171,31 +205,6 @@ class Elementwise(Distribution):
         nodes, weights = self._nodes(num_nodes, max_value)
         nodes = jax.lax.stop_gradient(nodes)
         return product_grid(self.name, nodes, self._log_prob(nodes), max_points, **weights)
-
-
-def float_fields(law: Any, **fields: Any) -> tuple[Array, ...]:
-    """Parameters of a law as float arrays, broadcast to one shape (explicitly, so rank promotion may be an error).
-
-    Half-precision parameters are widened to float32: a uniform of 8 bits makes another law than the one that is scored.
-    """
-    arrays = []
-    for name, field in fields.items():
-        array = jnp.asarray(float(field) if isinstance(field, int) else field)  # a plain Python int, as in loc=0
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            message = _checks.FLOAT_PARAMETER.format(law=type(law).__name__, field=name, dtype=array.dtype)
-            raise TypeError(message)
-        arrays.append(array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array)
-    dtype = jnp.result_type(*arrays)
-    shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
-    return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays)
-
-
-def one_of(law: Any, first: str, second: str) -> tuple[str, Any]:
-    """The name and value of the one of two fields that was given."""
-    given = [(name, getattr(law, name)) for name in (first, second) if getattr(law, name) is not None]
-    if len(given) != 1:
-        raise ValueError(_checks.ONE_OF_TWO.format(law=type(law).__name__, first=first, second=second))
-    return given[0]
 
 
 def spread(u: Array, low: float, high: float) -> Array:

@@ -11,8 +11,9 @@ import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Distribution, float_fields, law, one_of
+from jax_scorefn.distributions._base import Distribution, law
 from jax_scorefn.distributions._discrete import COUNT, FINITE_CHOICES, held, impossible, is_whole, safe_log
+from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
@@ -35,8 +36,8 @@ class Categorical(Distribution):
     probabilities to within the resolution of a uniform, 2^-23 in float32.
     """
 
-    logits: Any = None
-    probs: Any = None
+    logits: LogWeights = None
+    probs: Weights = None
     capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.WEAK_DERIVATIVE
 
     def _logits(self) -> Array:
@@ -82,7 +83,8 @@ class Categorical(Distribution):
 
     def _log_prob_of_each(self, x: Array) -> Array:
         inside = (x >= 0) & (x < self._logits().shape[-1]) & is_whole(x)
-        return jnp.where(inside, self._log_prob_at(jnp.where(inside, x, 0).astype(jnp.int32)), impossible(x))
+        log_probs = self._log_prob_at(jnp.where(inside, x, 0).astype(jnp.int32))
+        return jnp.where(inside, log_probs, impossible(x, log_probs))
 
     def _log_prob_at(self, index: Array) -> Array:
         """Of each choice, for numbers that are known to be categories."""
@@ -129,8 +131,8 @@ class OneHotCategorical(Distribution):
     rows can be asked between the draws as well, which is what relaxations and their control variates do.
     """
 
-    logits: Any = None
-    probs: Any = None
+    logits: LogWeights = None
+    probs: Weights = None
     capabilities: ClassVar[Capability] = (
         COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.RELAXED
     )
@@ -177,9 +179,7 @@ class OneHotCategorical(Distribution):
         x = jnp.broadcast_to(jnp.asarray(x), _logits_of(self).shape)
         is_row = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x == 1, axis=-1) == 1)
         log_probs = self._number._log_prob_of_each(jnp.argmax(x == 1, axis=-1))
-        nan = jnp.any(jnp.isnan(x), axis=-1) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.zeros_like(is_row)
-        outside = jnp.where(nan, jnp.nan, -jnp.inf).astype(log_probs.dtype)
-        return jnp.sum(jnp.where(is_row, log_probs, outside))
+        return jnp.sum(jnp.where(is_row, log_probs, impossible(jnp.sum(x, axis=-1), log_probs)))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Every combination of categories."""
@@ -195,16 +195,13 @@ def _below(total: Array, u: Array) -> Array:
 def _logits_of(law: Any) -> Array:
     """The logits of independent choices, categories on the last axis."""
     name, field = one_of(law, "logits", "probs")
-    (field,) = float_fields(law, **{name: field})
-    if field.ndim == 0:
+    shape = jnp.shape(field)
+    if shape == ():
         raise ValueError(f"{law.name} wants {name} with a last axis of K categories; it got a scalar.")
-    if field.shape[-1] == 0:
-        raise ValueError(f"{law.name} wants at least one category; its {name} have shape {field.shape}.")
-    if name == "logits":
-        return field
-    # log p has no derivative at p = 0, so where all are 0 it could not tell that they are no probabilities.
-    some = jnp.any(field != 0, axis=-1, keepdims=True)
-    return safe_log(field * jnp.where(some, 1, jnp.nan).astype(field.dtype))
+    if shape[-1] == 0:
+        raise ValueError(f"{law.name} wants at least one category; its {name} have shape {shape}.")
+    (field,) = float_fields(law, **{name: field})
+    return field if name == "logits" else safe_log(field)
 
 
 def _given_probs(law: Any) -> Array | None:

@@ -6,7 +6,7 @@ Weibull, Gamma and Beta are scored through the logarithm of the draw, which is e
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,8 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Elementwise, float_fields, law, spread
+from jax_scorefn.distributions._base import Elementwise, law, spread
+from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
@@ -44,8 +45,8 @@ class Laplace(Elementwise):
     A draw is ``loc + scale * jax.random.laplace(key, shape)``.
     """
 
-    loc: Any
-    scale: Any
+    loc: Finite
+    scale: Positive
     capabilities: ClassVar[Capability] = (
         _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
     )
@@ -92,7 +93,7 @@ class Exponential(Elementwise):
     A draw is ``jax.random.exponential(key, shape) / rate``.
     """
 
-    rate: Any
+    rate: Positive
     capabilities: ClassVar[Capability] = (
         _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
     )
@@ -138,8 +139,8 @@ class Weibull(Elementwise):
     A draw is ``scale * E ** (1 / concentration)`` of an exponential E, that of ``jax.random.weibull_min(key, scale, concentration)``.
     """
 
-    concentration: Any
-    scale: Any
+    concentration: Positive
+    scale: Positive
     capabilities: ClassVar[Capability] = (
         _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
     )
@@ -212,8 +213,8 @@ class Gamma(Elementwise):
     (implicit reparameterisation, figurnov2018).
     """
 
-    concentration: Any
-    rate: Any
+    concentration: Positive
+    rate: Positive
     capabilities: ClassVar[Capability] = _SMOOTH | Capability.MODE | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
@@ -278,12 +279,13 @@ class Uniform(Elementwise):
     through the log-probability they raise, since the score of a law with a moving support misses the boundary.
     """
 
-    low: Any
-    high: Any
+    low: Finite
+    high: Finite
     capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
 
     def _fields(self):
-        return float_fields(self, low=self.low, high=self.high)
+        low, high = float_fields(self, low=self.low, high=self.high)
+        return low, confine(self, "high", high, Domain("above low", lambda high: high > known(low)))
 
     def mean(self) -> Array:
         low, high = self._fields()
@@ -321,8 +323,8 @@ class Beta(Elementwise):
     below .05 that derivative is biased in float32, where JAX's rule for gamma draws saturates: use score_function, or float64.
     """
 
-    a: Any
-    b: Any
+    a: Positive
+    b: Positive
     capabilities: ClassVar[Capability] = _SMOOTH
 
     def _fields(self):

@@ -6,7 +6,7 @@ give log-probabilities of 0 and -inf instead of NaN.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,23 @@ from jax.scipy.special import gammaln
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import is_float, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Distribution, Elementwise, column, float_fields, law, one_of
+from jax_scorefn.distributions._base import Distribution, Elementwise, column, law
+from jax_scorefn.distributions._fields import (
+    Count,
+    Logit,
+    NonNegative,
+    PossibleLogit,
+    PossibleProbability,
+    Probability,
+    confine,
+    float_fields,
+    is_array,
+    one_of,
+)
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
+from jax_scorefn.distributions._masses import binomial_mass, poisson_mass, power
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -26,6 +39,17 @@ DISCRETE_DRAW = (
     "A draw of {law} was differentiated in the law's parameters. It is discrete, so its derivative along the path would be 0 "
     "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
+)
+COUNT_DERIVATIVE = (
+    "The total_count of a Binomial was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
+    "jax.lax.stop_gradient, or draw it as an int32 (a draw of sf.sample is one)."
+)
+COUNT_DTYPE = (
+    "Binomial got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
+)
+COUNT_SUPPORT = (
+    "The support of a Binomial is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
+    "not known when the function is traced. Use score_function or measure_valued, which sample."
 )
 COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 FINITE_CHOICES = Capability.FINITE | Capability.CHOICES
@@ -39,8 +63,8 @@ def held(law: Distribution, parameter: Array) -> Array:
 class _Odds(Elementwise):
     """Laws of a success probability, given as ``logits`` or as ``probs``."""
 
-    logits: Any
-    probs: Any
+    logits: Logit
+    probs: Probability
 
     def _fields(self):
         name, field = one_of(self, "logits", "probs")
@@ -60,15 +84,18 @@ class _Odds(Elementwise):
         (field,) = self._fields()
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
-        return safe_log(field), jnp.where(field == 1, -jnp.inf, jnp.log1p(-jnp.where(field == 1, 0, field)))
+        return safe_log(field), _safe_log_of_rest(field)
 
     def _known(self, nodes: Array) -> dict[str, Array]:
-        """Probabilities of a grid. At p = 0 and 1 the safe logarithm's derivative would be wrong there; the plain one's is NaN."""
+        """Probabilities of a grid, where they are known better than as exponentials: at p = 0 and 1 they have a derivative too."""
         if self.probs is None:
             return {}
-        (field,) = self._fields()
-        log_p, log_q = (jnp.broadcast_to(p, nodes.shape) for p in (jnp.log(field), jnp.log1p(-field)))
-        return {"probs": jnp.exp(self._log_prob_given(nodes, log_p, log_q))}
+        (p,) = self._fields()
+        return {"probs": self._masses(nodes.astype(p.dtype), jnp.broadcast_to(p, nodes.shape))}
+
+    def _masses(self, k: Array, p: Array) -> Array:
+        """Probabilities of values, as functions of the success probability."""
+        raise NotImplementedError
 
     def _log_prob_given(self, x: Array, log_p: Array, log_q: Array) -> Array:
         """Log-probability of each coordinate from log p and log(1 - p)."""
@@ -83,9 +110,15 @@ def safe_log(p: Array) -> Array:
     return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
 
 
-def impossible(x: Array) -> Array | float:
-    """Minus infinity for a value that the law does not have, NaN for a value that is NaN."""
-    return jnp.where(jnp.isnan(x), x, -jnp.inf) if jnp.issubdtype(x.dtype, jnp.floating) else -jnp.inf
+def _safe_log_of_rest(p: Array) -> Array:
+    """Log(1 - p), which at p = 1 is -inf with a derivative of 0."""
+    return jnp.where(p == 1, -jnp.inf, jnp.log1p(-jnp.where(p == 1, 0, p)))
+
+
+def impossible(x: Array, log_p: Array) -> Array:
+    """Minus infinity for a value that the law does not have; NaN for a value that is NaN, and of a law that is none (log_p is NaN)."""
+    found = jnp.where(jnp.isnan(log_p), log_p, -jnp.inf)
+    return jnp.where(jnp.isnan(x), x.astype(log_p.dtype), found) if jnp.issubdtype(x.dtype, jnp.floating) else found
 
 
 def is_whole(x: Array) -> Array:
@@ -108,8 +141,8 @@ class Bernoulli(_Odds):
     A draw has the shape and float dtype of the parameter, and is ``jax.random.bernoulli(key, p)`` as 0.0 and 1.0.
     """
 
-    logits: Any = None
-    probs: Any = None
+    logits: Logit = None
+    probs: Probability = None
     capabilities: ClassVar[Capability] = (
         COUNT
         | FINITE_CHOICES
@@ -159,7 +192,7 @@ class Bernoulli(_Odds):
         return x, jnp.sum(jnp.where(x == 1, *self._log_odds()))
 
     def _log_prob_given(self, x, log_p, log_q):
-        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, impossible(x)))
+        return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, impossible(x, log_p)))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
@@ -168,27 +201,53 @@ class Bernoulli(_Odds):
         return column(np.array([0, 1]), field), known
 
 
+def _log_binomial(k: Array, n: Array, log_p: Array, log_q: Array) -> Array:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + _times(k, log_p) + _times(n - k, log_q)
+
+
 @law(static=("total_count",))
 class Binomial(_Odds):
     """Independent counts of successes in ``total_count`` trials.
 
     Args:
-      total_count: number of trials, a Python int (static).
+      total_count: number of trials: a Python int, or an array, traced or not, which is never differentiated (the infected of the day
+        before). The support of an array's number is not enumerated.
       logits: log(p / (1 - p)), any shape; or
       probs: p; one of the two is given, not both.
 
     A draw is int32, that of ``jax.random.binomial(key, total_count, p)``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> def twice(p, key):  # who is left of 12 after two days
+      ...     first, second = jax.random.split(key)
+      ...     left = sf.sample(first, sf.Binomial(total_count=12, probs=p))
+      ...     return sf.sample(second, sf.Binomial(total_count=left, probs=p))
+      >>> loss = sf.expectation(lambda p, key: 1.0 * twice(p, key), num_samples=10_000)
+      >>> print(f"{jax.jit(jax.grad(loss))(0.5, jax.random.key(0)):.1f}")  # 12 p^2 has the derivative 24 p
+      12.0
     """
 
-    total_count: int
-    logits: Any = None
-    probs: Any = None
-    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
+    total_count: Count
+    logits: Logit = None
+    probs: Probability = None
 
-    def _trials(self) -> int:
-        if type(self.total_count) is int and self.total_count == 0:
-            return 0
-        return _checks.positive_int("total_count", self.total_count)
+    @property
+    def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A support, too, where the number of trials is a Python int."""
+        any_count = Capability.LOG_PROB | Capability.SAMPLE | Capability.MODE | Capability.MOMENTS
+        finite = COUNT | FINITE_CHOICES if not is_array(self.total_count) else Capability.LOG_PROB
+        return any_count | Capability.WEAK_DERIVATIVE | finite
+
+    def _trials(self) -> int | Array:
+        if not is_array(self.total_count):
+            return _checks.positive_int("total_count", self.total_count, least=0)
+        count = jnp.asarray(self.total_count)
+        if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
+            raise TypeError(COUNT_DTYPE.format(dtype=count.dtype))
+        dtype = self._fields()[0].dtype
+        count = guard(count, order=0, message=COUNT_DERIVATIVE).astype(dtype)
+        return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
 
     def mean(self) -> Array:
         return self._trials() * self._success()
@@ -199,7 +258,7 @@ class Binomial(_Odds):
 
     def mode(self) -> Array:
         n = self._trials()
-        return jnp.minimum(jnp.floor((n + 1) * stop(self._success())), n).astype(jnp.int32)
+        return stop(jnp.minimum(jnp.floor((n + 1) * self._success()), n)).astype(jnp.int32)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
@@ -210,14 +269,20 @@ class Binomial(_Odds):
 
     def _log_prob_given(self, x, log_p, log_q):
         n = self._trials()
-        valid = (x >= 0) & (x <= n) & is_whole(x)
+        valid = (x >= 0) & ((x if isinstance(n, int) else x.astype(n.dtype)) <= n) & is_whole(x)
         k = jnp.where(valid, x, 0).astype(log_p.dtype)
-        ways = gammaln(jnp.asarray(n + 1, k.dtype)) - gammaln(k + 1) - gammaln(n - k + 1)
-        return jnp.where(valid, ways + _times(k, log_p) + _times(n - k, log_q), impossible(x))
+        n = jnp.asarray(n, k.dtype)
+        return jnp.where(valid, _log_binomial(k, n, log_p, log_q), impossible(x, log_p + n))
+
+    def _masses(self, k, p):
+        log_mass = lambda k, n, p: _log_binomial(k, n, safe_log(p), _safe_log_of_rest(p))
+        return binomial_mass(log_mass, k, jnp.full_like(k, self._trials()), p)
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
-        nodes = column(np.arange(self._trials() + 1), self._fields()[0]).astype(jnp.int32)
+        if is_array(self.total_count):
+            raise TypeError(COUNT_SUPPORT.format(given=_checks.describe(self.total_count)))
+        nodes = column(np.arange(self.total_count + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
 
     def choices(self) -> Choices:
@@ -238,8 +303,8 @@ class Geometric(_Odds):
     A draw is int32, that of ``jax.random.geometric(key, p)``.
     """
 
-    logits: Any = None
-    probs: Any = None
+    logits: PossibleLogit = None
+    probs: PossibleProbability = None
     capabilities: ClassVar[Capability] = (
         COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
     )
@@ -264,7 +329,10 @@ class Geometric(_Odds):
     def _log_prob_given(self, x, log_p, log_q):
         valid = (x >= 1) & is_whole(x)
         k = jnp.where(valid, x, 1).astype(log_p.dtype)
-        return jnp.where(valid, log_p + _times(k - 1, log_q), impossible(x))
+        return jnp.where(valid, log_p + _times(k - 1, log_q), impossible(x, log_p))
+
+    def _masses(self, k, p):
+        return p * power(safe_log, k - 1, 1 - p)
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
@@ -279,12 +347,12 @@ class Poisson(Elementwise):
     """Independent Poisson counts.
 
     Args:
-      rate: mean, positive, any shape.
+      rate: mean, at least 0 (a count that is always 0), any shape.
 
     A draw is int32, that of ``jax.random.poisson(key, rate)`` (which takes threefry keys only).
     """
 
-    rate: Any
+    rate: NonNegative
     capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
@@ -309,10 +377,17 @@ class Poisson(Elementwise):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
         valid = (x >= 0) & is_whole(x)
         k = jnp.where(valid, x, 0).astype(rate.dtype)
-        return jnp.where(valid, k * jnp.log(rate) - rate - gammaln(k + 1), impossible(x))
+        return jnp.where(valid, _log_poisson(k, rate), impossible(x, rate))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
             raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
-        return column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32), {}
+        (rate,) = self._fields()
+        nodes = column(np.arange(max_value + 1), rate)
+        probs = poisson_mass(_log_poisson, nodes, jnp.broadcast_to(rate, nodes.shape))
+        return nodes.astype(jnp.int32), {"probs": probs}
+
+
+def _log_poisson(k: Array, rate: Array) -> Array:
+    return _times(k, safe_log(rate)) - rate - gammaln(k + 1)

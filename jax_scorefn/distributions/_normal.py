@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,10 @@ from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
     Distribution,
     Elementwise,
-    float_fields,
     law,
-    one_of,
     spread,
 )
+from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import hermite
 from jax_scorefn.distributions._views import WeakDerivative
@@ -60,8 +59,8 @@ class Normal(Elementwise):
       -2.235
     """
 
-    loc: Any
-    scale: Any
+    loc: Finite
+    scale: Positive
     capabilities: ClassVar[Capability] = _CENTRED | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
@@ -106,9 +105,9 @@ class MultivariateNormal(Distribution):
     A draw is the one of ``jax.random.multivariate_normal`` for the same key.
     """
 
-    loc: Any
-    scale_tril: Any = None
-    covariance: Any = None
+    loc: Finite
+    scale_tril: Triangular = None
+    covariance: Symmetric = None
     capabilities: ClassVar[Capability] = _CENTRED
 
     def _fields(self) -> tuple[Array, Array]:
@@ -120,7 +119,7 @@ class MultivariateNormal(Distribution):
                 f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
                 f"{matrix.shape}. A batch of laws is jax.vmap over a function that makes one."
             )
-        return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
+        return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else matrix
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate."""
@@ -173,8 +172,8 @@ class TanhNormal(Elementwise):
     A draw is the tanh of ``loc + scale * jax.random.normal(key, shape)``. References: haarnoja2018.
     """
 
-    loc: Any
-    scale: Any
+    loc: Finite
+    scale: Positive
     capabilities: ClassVar[Capability] = _CONTINUOUS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):

@@ -49,11 +49,11 @@ def bernoulli(field: Array, *, in_logits: bool) -> WeakDerivative:
     return of_coordinates([field], [_slope(field, in_logits)], lambda key: [(ones, 0 * ones)])
 
 
-def binomial(field: Array, *, in_logits: bool, trials: int) -> WeakDerivative:
+def binomial(field: Array, *, in_logits: bool, trials: int | Array) -> WeakDerivative:
     p = _success(field, in_logits)
 
     def pairs(key: Key) -> Pairs:
-        fewer = jax.random.binomial(key, jnp.asarray(max(0, trials - 1), p.dtype), p, dtype=p.dtype)
+        fewer = jax.random.binomial(key, jnp.maximum(jnp.asarray(trials, p.dtype) - 1, 0), p, dtype=p.dtype)
         return [(1 + fewer, fewer)]
 
     return of_coordinates([field], [trials * _slope(field, in_logits)], pairs)

@@ -1,0 +1,65 @@
+"""Probabilities of counts, whose derivatives are differences of probabilities, so that they are right at the ends of a range too.
+
+    Binomial     B(k; n, p)     dB/dp    = n (B(k - 1; n - 1, p) - B(k; n - 1, p))
+    Poisson      P(k; rate)     dP/drate = P(k - 1; rate) - P(k; rate)
+    powers       q^m            dq^m/dq  = m q^(m - 1)
+
+The derivative of exp(k log p) is that of a logarithm, and at p = 0 there is none, where the first outcome above 0 has a derivative of
+n. Each of these functions is what its own derivative is made of, so derivatives of every order are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn.typing import Array
+
+
+def binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, n: Array, p: Array) -> Array:
+    """exp(log_mass(k, n, p)) for 0 <= k <= n, else 0, as floats of one shape; differentiable in p."""
+
+    @jax.custom_jvp
+    def mass(k: Array, n: Array, p: Array) -> Array:
+        possible = (k >= 0) & (k <= n)
+        return jnp.where(possible, jnp.exp(log_mass(jnp.where(possible, k, 0), jnp.maximum(n, 0), p)), 0)
+
+    @mass.defjvp
+    def _(primals, tangents):
+        k, n, p = primals
+        slope = n * (mass(k - 1, n - 1, p) - mass(k, n - 1, p))
+        return mass(k, n, p), slope * tangents[2]
+
+    return mass(k, n, p)
+
+
+def poisson_mass(log_mass: Callable[[Array, Array], Array], k: Array, rate: Array) -> Array:
+    """exp(log_mass(k, rate)) for k >= 0, else 0, as floats of one shape; differentiable in the rate."""
+
+    @jax.custom_jvp
+    def mass(k: Array, rate: Array) -> Array:
+        return jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), rate)), 0)
+
+    @mass.defjvp
+    def _(primals, tangents):
+        k, rate = primals
+        return mass(k, rate), (mass(k - 1, rate) - mass(k, rate)) * tangents[1]
+
+    return mass(k, rate)
+
+
+def power(log: Callable[[Array], Array], m: Array, q: Array) -> Array:
+    """q^m for m >= 0 by exp(m log(q)), as floats of one shape; differentiable in q."""
+
+    @jax.custom_jvp
+    def mass(m: Array, q: Array) -> Array:
+        return jnp.where(m <= 0, 1, jnp.exp(m * log(q)))
+
+    @mass.defjvp
+    def _(primals, tangents):
+        m, q = primals
+        return mass(m, q), m * mass(m - 1, q) * tangents[1]
+
+    return mass(m, q)
