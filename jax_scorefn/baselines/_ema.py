@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import is_number
 from jax_scorefn.baselines._base import Baseline, Draws
 from jax_scorefn.typing import Array, Bias, Info
 
@@ -28,7 +29,7 @@ class EMAState(NamedTuple):
 class EMA:
     """Exponential moving average of past values, as a baseline with a state. Made by :func:`ema`."""
 
-    decay: float
+    decay: Array | float
     name: str = "ema"
 
     def init(self, shape: tuple[int, ...] = ()) -> EMAState:
@@ -55,14 +56,14 @@ class EMA:
         return EMAState(decay * state.average + (1 - decay) * mean, state.count + 1)
 
 
-def ema(decay: float) -> EMA:
+def ema(decay: Array | float) -> EMA:
     """Moving-average baseline: b = the exponential average of the mean value of earlier calls.
 
     It needs no second draw, and it does not depend on the draws that it is used on, so it adds no bias at any order.
     The order of things is value, gradient, update:
 
     Args:
-      decay: weight of the past, in [0, 1).
+      decay: weight of the past, in [0, 1): a number, or an array that may be traced.
 
     Returns:
       An object with ``init(shape)``, ``bind(state)``, ``update(state, info)`` and ``value(state)``.
@@ -82,6 +83,6 @@ def ema(decay: float) -> EMA:
       >>> print(f"{baseline.value(state):.2f}")
       5.57
     """
-    if not 0 <= decay < 1:
+    if is_number(decay) and not 0 <= decay < 1:
         raise ValueError(f"ema wants a decay in [0, 1); it got {decay!r}.")
     return EMA(decay)

@@ -54,7 +54,7 @@ class ControlVariate:
         if isinstance(c, str):
             good = c in (FITTED, FITTED_PER_PARAMETER)
         else:
-            good = isinstance(c, int | float) or (getattr(c, "shape", None) == () and jnp.isrealobj(c))
+            good = _checks.is_real_scalar(c)
         if not good:
             raise ValueError(BAD_COEFFICIENT.format(given=_checks.describe(c)))
 

@@ -64,7 +64,8 @@ def score_function(
       scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       proposal: a distribution q to draw from instead; each draw then weighs p / q. q > 0 wherever p f is not 0. Where the
         family has no constant (``normalized=False``), the estimate is normalised by its weights.
-      max_weight: the most that a draw may weigh, cut in log space (1 is a typical weight). Declared biased; None is no limit.
+      max_weight: the most that a draw may weigh, cut in log space (1 is a typical weight): a number, or an array that may be traced.
+        Declared biased; None is no limit.
       chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches. Any remainder is fine.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, whose ``effective_sample_size`` says what weighted draws are worth.

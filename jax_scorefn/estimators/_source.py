@@ -25,7 +25,7 @@ from jax_scorefn.distributions._adapters import is_law
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NO_WEIGHTS = "max_weight cuts the weights of draws from another law: it goes with proposal=, or with given draws and log_proposal=."
-BAD_MAX_WEIGHT = "max_weight is a positive number (a typical weight is 1), not {given!r}."
+BAD_MAX_WEIGHT = "max_weight is a positive number or an array that holds one (a typical weight is 1), not {given!r}."
 NOT_A_PROPOSAL = (
     "proposal is a distribution to draw from: one of sf.distributions, or an object with sample(key) and log_prob(x); it got "
     "{given}. Of a family, pass the law at some parameters: family.at(params)."
@@ -132,13 +132,13 @@ def _given(law: GivenDraws, num_samples: int | None, sharding: jax.sharding.Shar
 
 
 def importance_weights(
-    log_probs: Array, log_proposals: Array | None, normalized: bool, max_weight: float | None
+    log_probs: Array, log_proposals: Array | None, normalized: bool, max_weight: Array | float | None
 ) -> Array | None:
     """P / q of each draw, without a derivative; None where every weight is 1."""
     if max_weight is not None:
         if log_proposals is None:
             raise ValueError(NO_WEIGHTS)
-        if not isinstance(max_weight, int | float) or not max_weight > 0:
+        if not _checks.is_real_scalar(max_weight) or (_checks.is_number(max_weight) and not max_weight > 0):
             raise ValueError(BAD_MAX_WEIGHT.format(given=max_weight))
     if log_proposals is None:
         return None
@@ -146,5 +146,5 @@ def importance_weights(
     if not normalized:  # only their ratios count, so their mean is made 1
         log_weights = log_weights - (jax.nn.logsumexp(log_weights) - math.log(log_weights.shape[0]))
     if max_weight is not None:
-        log_weights = jnp.minimum(log_weights, math.log(max_weight))
+        log_weights = jnp.minimum(log_weights, stop(jnp.log(jnp.asarray(max_weight, log_weights.dtype))))
     return jnp.exp(log_weights)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._checks import is_number
 from jax_scorefn.typing import Array, Key
 
 BAD_MDP = "TabularMDP: {what}."
@@ -39,7 +40,7 @@ class TabularMDP:
       transition: probabilities (S, A, S): of the next state, given state and action.
       reward: expected rewards (S, A).
       start: probabilities (S,) of the first state.
-      discount: between 0 and 1; with 1 an infinite horizon needs terminal states.
+      discount: between 0 and 1, a number or an array that may be traced; with 1 an infinite horizon needs terminal states.
       terminal: booleans (S,): states in which nothing more happens. None is none.
 
     Example: two states; action 1 moves on to the second, which is the end, and costs nothing; action 0 stays, and costs 1.
@@ -54,7 +55,7 @@ class TabularMDP:
     transition: np.ndarray
     reward: np.ndarray
     start: np.ndarray
-    discount: float
+    discount: Array | float
     terminal: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class TabularMDP:
         for name, table in (("transition", self.transition), ("start", self.start)):
             if not np.allclose(np.sum(table, axis=-1), 1) or np.min(table) < 0:
                 raise ValueError(BAD_MDP.format(what=f"the probabilities of {name} do not sum to 1"))
-        if not 0 <= self.discount <= 1:
+        if is_number(self.discount) and not 0 <= self.discount <= 1:
             raise ValueError(BAD_MDP.format(what=f"the discount is between 0 and 1, not {self.discount}"))
 
     @property
@@ -165,7 +166,7 @@ class PrisonersDilemma:
     References: foerster2018 (section 5).
     """
 
-    discount: float = 0.96
+    discount: Array | float = 0.96
     payoffs: tuple[float, float, float, float] = (-1.0, -3.0, 0.0, -2.0)
     """Of the first player, for CC, CD, DC, DD."""
 

@@ -34,14 +34,14 @@ class SnrState(NamedTuple):
     snr: Array
 
 
-def track_snr(decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
+def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraArgs:
     """An optax transformation that keeps the signal-to-noise ratio of the gradients in its state and changes no update.
 
     Put it first in a chain, where it sees the gradients themselves. The mean is over time, so it is the ratio of a gradient that stays
     about the same over 1 / (1 - decay) steps; a gradient that turns counts as noise.
 
     Args:
-      decay: of the running mean and second moment, in [0, 1).
+      decay: of the running mean and second moment, in [0, 1): a number, or an array that may be traced.
 
     Returns:
       A ``GradientTransformationExtraArgs`` whose state is a :class:`SnrState`.
@@ -58,7 +58,7 @@ def track_snr(decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
       >>> print(f"{state[0].snr:.0f}")
       4
     """
-    if not 0 <= decay < 1:
+    if _checks.is_number(decay) and not 0 <= decay < 1:
         raise ValueError(f"track_snr wants 0 <= decay < 1, not {decay}.")
 
     def init(params: PyTree) -> SnrState:
