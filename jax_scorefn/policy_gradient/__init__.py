@@ -13,6 +13,7 @@ from jax_scorefn.policy_gradient._losses import mean_loss as mean_loss
 from jax_scorefn.policy_gradient._losses import ppo_clip as ppo_clip
 from jax_scorefn.policy_gradient._losses import reinforce as reinforce
 from jax_scorefn.policy_gradient._losses import reward_to_go as reward_to_go
+from jax_scorefn.policy_gradient._penalties import entropy as entropy
 from jax_scorefn.policy_gradient._penalties import entropy_loss as entropy_loss
 from jax_scorefn.policy_gradient._penalties import kl_loss as kl_loss
 from jax_scorefn.policy_gradient._returns import VTrace as VTrace

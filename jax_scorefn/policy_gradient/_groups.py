@@ -3,6 +3,8 @@
 leave one out (RLOO)      A_i = R_i - mean_{j != i} R_j                      unbiased
 mean (GRPO)               A_i = R_i - mean_j R_j                             1 - 1/n of it
 ... over deviation        A_i / std_j R_j                                    biased: questions are weighted by 1 / std
+
+A member that is not there counts nowhere, neither in the mean nor in the deviation.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import is_number
+from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.typing import Array
 
 BASELINES = ("leave_one_out", "mean")
@@ -24,6 +28,7 @@ TOO_FEW = (
     "question."
 )
 MASK_SHAPE = "mask has shape {given}; it is booleans of the shape {wanted} of the returns."
+BAD_DDOF = "group_advantages: ddof={given}; it is 1 (n - 1 in the denominator of the variance) or 0 (n)."
 
 
 def group_advantages(
@@ -32,6 +37,7 @@ def group_advantages(
     group_axis: int,
     baseline: str = "leave_one_out",
     divide_by_std: bool = False,
+    ddof: Array | int = 1,
     mask: Array | None = None,
 ) -> Array:
     """Each return minus what the others of its group got.
@@ -40,8 +46,8 @@ def group_advantages(
       returns: floats of any shape with an axis for the members of a group.
       group_axis: that axis. There is no default: a wrong one is the commonest mistake.
       baseline: "leave_one_out", the mean of the *other* members, or "mean", that of all, the member itself too.
-      divide_by_std: divide by the standard deviation of the group (n in the denominator, as in GRPO). Where that is no more than
-        rounding, the advantages are 0.
+      divide_by_std: divide by the standard deviation of the group. Where that is no more than rounding, the advantages are 0.
+      ddof: what is taken off n in the denominator of the variance: 1, as every implementation of GRPO has it, or 0.
       mask: booleans of the same shape; False marks members that do not exist. They change nothing and get 0.
 
     Returns:
@@ -49,7 +55,7 @@ def group_advantages(
 
     Raises:
       ValueError: for an unknown option, an axis that is not there, or groups of one.
-      TypeError: for a mask of another shape or dtype.
+      TypeError: for returns that are not real, and a mask of another shape or dtype.
 
     Bias: with "leave_one_out", none. With "mean" the gradient is 1 - 1/n of the right one. With ``divide_by_std`` each question has
     a weight of its own, 1 / std, and that is another objective.
@@ -63,8 +69,8 @@ def group_advantages(
 
     References: kool2019, ahmadian2024 (RLOO), shao2024 (GRPO).
     """
-    returns = jnp.asarray(returns)
-    returns = returns if jnp.issubdtype(returns.dtype, jnp.floating) else returns.astype(float)
+    returns = real("group_advantages", "returns", returns)
+    given = returns.dtype
     if baseline not in BASELINES:
         raise ValueError(UNKNOWN.format(option="baseline", given=baseline, known=BASELINES))
     if not -returns.ndim <= group_axis < returns.ndim:
@@ -72,11 +78,14 @@ def group_advantages(
     size = returns.shape[group_axis]
     if size < 2:
         raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
+    if is_number(ddof) and ddof not in (0, 1):
+        raise ValueError(BAD_DDOF.format(given=ddof))
     there = jnp.ones(returns.shape, bool) if mask is None else jnp.asarray(mask)
     if there.shape != returns.shape or there.dtype != jnp.bool_:
         raise TypeError(MASK_SHAPE.format(given=f"{there.dtype}{list(there.shape)}", wanted=list(returns.shape)))
 
-    returns = jnp.where(there, stop_gradient(returns), 0.0).astype(returns.dtype)
+    returns = stop_gradient(returns).astype(wide([returns]))
+    returns = jnp.where(there, returns, 0.0)
     count = jnp.sum(there, axis=group_axis, keepdims=True).astype(returns.dtype)
 
     def mean(x: Any) -> Any:
@@ -88,8 +97,9 @@ def group_advantages(
     if baseline == "leave_one_out":  # R_i - mean of the others = n / (n - 1) (R_i - mean of all)
         advantages = centred * (count / jnp.maximum(count - 1, 1))
     if divide_by_std:
-        std = jnp.sqrt(mean(centred**2))
+        free = jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)
+        std = jnp.sqrt(mean(centred**2) * (count / free))
         largest = jnp.max(jnp.abs(returns), axis=group_axis, keepdims=True)
         noise = 8 * jnp.finfo(returns.dtype).eps * largest
         advantages = jnp.where(std > noise, advantages / jnp.where(std > noise, std, 1.0), 0.0)
-    return advantages.astype(returns.dtype)
+    return advantages.astype(given)

@@ -7,20 +7,24 @@
 
 ``box`` is ``sf.magic_box``: the number 1 with the derivatives of the likelihood ratio. Each loss takes one trajectory and returns a
 sum and its weight. Map over trajectories, add up the sums and the weights over as many batches as you like, and divide at the end
-(:func:`mean_loss`): the result does not depend on how they were split.
+(:func:`mean_loss`): the result does not depend on how they were split. What a masked step counts for is said in ``_episodes``:
+nothing, but for its reward and its end.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import is_number
 from jax_scorefn._surrogate import magic_box
-from jax_scorefn.policy_gradient._returns import _accumulate, _checked, _episodes, discounted_returns
+from jax_scorefn._trees import to_float, widest
+from jax_scorefn.policy_gradient._arrays import per_step, trajectory, wide
+from jax_scorefn.policy_gradient._episodes import Episodes, episodes
+from jax_scorefn.policy_gradient._returns import require_values, with_rest
 from jax_scorefn.typing import Array
 
 REDUCTIONS = ("sequence_sum", "token_mean", "sequence_mean")
@@ -32,7 +36,10 @@ ONE_ADVANTAGE = (
 
 
 class Loss(NamedTuple):
-    """A sum and what to divide it by: of one trajectory, of a batch (leading axes), or of all so far (``a + b`` of each)."""
+    """A sum and what to divide it by: of one trajectory, of a batch (leading axes), or of all so far (``a + b`` of each).
+
+    Both are float32 at least, whatever the arrays were: half precision has no weight of 1025.
+    """
 
     sum: Array
     weight: Array
@@ -47,9 +54,12 @@ def mean_loss(*losses: Loss) -> Array:
       >>> print(mean_loss(Loss(jnp.array([2.0, 4.0]), jnp.array([1.0, 2.0])), Loss(jnp.array(3.0), jnp.array(0.0))))
       3.0
     """
-    total, weight = (sum(jnp.sum(part) for part in parts) for parts in zip(*losses, strict=True))
+    totals, weights = ([to_float(part) for part in parts] for parts in zip(*losses, strict=True))
+    dtype = wide([*totals, *weights])
+    total, weight = (sum(jnp.sum(part.astype(dtype)) for part in parts) for parts in (totals, weights))
     weight = stop_gradient(jnp.asarray(weight))
-    return jnp.asarray(total) / jnp.where(weight == 0, 1, weight)
+    mean = jnp.asarray(total) / jnp.where(weight == 0, 1, weight)
+    return mean.astype(widest(totals))
 
 
 def reinforce(
@@ -68,15 +78,17 @@ def reinforce(
     Args:
       log_prob_t: log-probability of each action, shape (T,), differentiable in the parameters.
       r_t: rewards (T,). Where they depend on the parameters (a penalty, say) that derivative is kept.
-      baseline: a number that does not depend on the actions, or one for each step, of which that of an episode's first step counts.
-      discount_t: a number, or one for each step.
+      baseline: a number that does not depend on the actions, or one for each step, of which that of an episode's first choice counts.
+        Never differentiated.
+      discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       terminated: booleans (T,), as in :func:`discounted_returns`.
       truncated: booleans (T,), as in :func:`discounted_returns`.
-      v_t: values, as in :func:`discounted_returns`.
-      mask: booleans (T,); False marks padding, which changes nothing.
+      v_t: values, as in :func:`discounted_returns`. Never differentiated.
+      mask: booleans (T,); False marks steps that nobody chose, as in :func:`discounted_returns`. Rewards in front of the first choice
+        of an episode are in the value alone.
 
     Returns:
-      :class:`Loss`: minus the returns of the episodes of the window, and how many there are.
+      :class:`Loss`: minus the returns of the episodes of the window, and how many there are that have a choice.
 
     Raises:
       TypeError, ValueError: as :func:`discounted_returns`.
@@ -91,16 +103,15 @@ def reinforce(
 
     References: williams1992.
     """
-    returns = discounted_returns(
-        r_t, discount_t=discount_t, terminated=terminated, truncated=truncated, v_t=v_t, mask=mask
-    )
-    log_prob_t = _checked("reinforce", returns, log_prob_t=log_prob_t)
-    goes_on, _, mask = _episodes("reinforce", returns, discount_t, terminated, truncated, mask)
-    scores = _accumulate(log_prob_t, goes_on.astype(log_prob_t.dtype), mask)
-    first = mask & ~_follows(goes_on)
-    b = stop_gradient(jnp.broadcast_to(jnp.asarray(baseline, returns.dtype), returns.shape))
-    value = (returns - b) * magic_box(scores).astype(returns.dtype) + b
-    return _loss(-value, first)
+    name = "reinforce"
+    l, r, v = trajectory(name, log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
+    turns = episodes(name, l, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    require_values(name, truncated, v_t)
+    rewards, in_front = turns.rewards(r)
+    returns = turns.accumulate(with_rest(turns, rewards, stop_gradient(v)), turns.discount)
+    scores = turns.accumulate(l, jnp.ones_like(l))
+    b = turns.chosen(stop_gradient(per_step(name, l, baseline=baseline)))
+    return _loss(-((returns - b) * magic_box(scores) + b + in_front), turns.first)
 
 
 def reward_to_go(
@@ -120,15 +131,17 @@ def reward_to_go(
       log_prob_t: log-probability of each action, shape (T,), differentiable in the parameters.
       r_t: rewards (T,). Where they depend on the parameters (a penalty, say) that derivative is kept.
       baseline_t: a number or one for each step, a function of the state and not of the action: ``v_tm1``, say. Never differentiated.
-      discount_t: a number, or one for each step. The product D_t of those before t multiplies what happens at t, as the discounted
-        objective has it; much code leaves it out, and then follows no gradient (nota2020).
+      discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is. The product D_t of those before t in the episode
+        multiplies what happens at t, as the discounted objective has it; much code leaves it out, and then follows no gradient
+        (nota2020).
       terminated: booleans (T,), as in :func:`discounted_returns`.
       truncated: booleans (T,), as in :func:`discounted_returns`.
-      v_t: values, as in :func:`discounted_returns`.
-      mask: booleans (T,); False marks padding, which changes nothing.
+      v_t: values, as in :func:`discounted_returns`. Never differentiated.
+      mask: booleans (T,); False marks steps that nobody chose, as in :func:`discounted_returns`. Rewards in front of the first choice
+        of an episode are in the value alone.
 
     Returns:
-      :class:`Loss`: minus the discounted returns of the episodes of the window, and how many there are.
+      :class:`Loss`: minus the discounted returns of the episodes of the window, and how many there are that have a choice.
 
     Raises:
       TypeError, ValueError: as :func:`discounted_returns`.
@@ -146,19 +159,15 @@ def reward_to_go(
     References: williams1992, foerster2018 (every order), mao2019 (the baseline's term).
     """
     name = "reward_to_go"
-    returns = discounted_returns(  # for its checks and the values at the ends
-        r_t, discount_t=discount_t, terminated=terminated, truncated=truncated, v_t=v_t, mask=mask
-    )
-    r_t, log_prob_t = _checked(name, returns, r_t=r_t), _checked(name, returns, log_prob_t=log_prob_t)
-    goes_on, discount, mask = _episodes(name, returns, discount_t, terminated, truncated, mask)
-    if v_t is not None:
-        r_t = r_t + jnp.where(goes_on | (discount == 0), 0.0, discount * _checked(name, returns, v_t=v_t))
-    b = stop_gradient(jnp.broadcast_to(jnp.asarray(baseline_t, returns.dtype), returns.shape))
-    r_t, log_prob_t, b = (jnp.where(mask, x, 0.0) for x in (r_t, log_prob_t, b))
-    so_far, before = _so_far(log_prob_t, discount, goes_on)
-    value = before * (r_t * magic_box(so_far) + b * (1 - magic_box(log_prob_t)))
-    total = _loss(-value, mask)
-    return Loss(total.sum, jnp.sum(mask & ~_follows(goes_on)).astype(returns.dtype))
+    l, r, v = trajectory(name, log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
+    turns = episodes(name, l, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    require_values(name, truncated, v_t)
+    rewards, in_front = turns.rewards(r)
+    rewards = with_rest(turns, rewards, stop_gradient(v))
+    l, b = turns.chosen(l), turns.chosen(stop_gradient(per_step(name, l, baseline_t=baseline_t)))
+    so_far, before = _so_far(l, turns)
+    value = before * (rewards * magic_box(so_far) + b * (1 - magic_box(l))) + in_front
+    return Loss(_loss(-value, turns.mask).sum, _count(turns.first, l))
 
 
 def actor_critic(log_prob_t: Array, advantage_t: Array, *, mask: Array | None = None) -> Loss:
@@ -169,7 +178,7 @@ def actor_critic(log_prob_t: Array, advantage_t: Array, *, mask: Array | None = 
     Args:
       log_prob_t: log-probability of each action, shape (T,), differentiable in the parameters.
       advantage_t: from :func:`gae`, :func:`vtrace`, :func:`group_advantages`, ..., shape (T,).
-      mask: booleans (T,); False marks padding, which changes nothing.
+      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
       :class:`Loss`, with the number of steps as its weight.
@@ -188,10 +197,10 @@ def actor_critic(log_prob_t: Array, advantage_t: Array, *, mask: Array | None = 
 
     References: mnih2016.
     """
-    advantage_t = stop_gradient(_checked("actor_critic", advantage_t=advantage_t))
-    log_prob_t = _checked("actor_critic", advantage_t, log_prob_t=log_prob_t)
-    mask = _episodes("actor_critic", advantage_t, 1.0, None, None, mask)[2]
-    return _loss(-advantage_t * magic_box(jnp.where(mask, log_prob_t, 0.0)), mask)
+    l, advantage = trajectory("actor_critic", log_prob_t=log_prob_t, advantage_t=advantage_t)
+    turns = episodes("actor_critic", l, mask)
+    l, advantage = turns.chosen(l), turns.chosen(stop_gradient(advantage))
+    return _loss(-advantage * magic_box(l), turns.mask)
 
 
 def critic_loss(v_tm1: Array, target_t: Array, *, mask: Array | None = None) -> Loss:
@@ -200,7 +209,7 @@ def critic_loss(v_tm1: Array, target_t: Array, *, mask: Array | None = None) -> 
     Args:
       v_tm1: value of the state in which each action was taken, shape (T,), differentiable in the critic's parameters.
       target_t: from :func:`lambda_returns`, :func:`vtrace` or :func:`discounted_returns`, shape (T,).
-      mask: booleans (T,); False marks padding, which changes nothing.
+      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
       :class:`Loss`.
@@ -213,10 +222,9 @@ def critic_loss(v_tm1: Array, target_t: Array, *, mask: Array | None = None) -> 
       >>> print(sf.policy_gradient.critic_loss(jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])).sum)
       2.5
     """
-    v_tm1 = _checked("critic_loss", v_tm1=v_tm1)
-    target_t = stop_gradient(_checked("critic_loss", v_tm1, target_t=target_t))
-    mask = _episodes("critic_loss", v_tm1, 1.0, None, None, mask)[2]
-    return _loss(0.5 * jnp.where(mask, v_tm1 - target_t, 0.0) ** 2, mask)
+    value, target = trajectory("critic_loss", v_tm1=v_tm1, target_t=target_t)
+    turns = episodes("critic_loss", value, mask)
+    return _loss(0.5 * turns.chosen(value - stop_gradient(target)) ** 2, turns.mask)
 
 
 def ppo_clip(
@@ -224,9 +232,9 @@ def ppo_clip(
     old_log_prob_t: Array,
     advantage_t: Array,
     *,
-    clip: float = 0.2,
-    clip_high: float | None = None,
-    max_log_ratio: float = 20.0,
+    clip: Array | float = 0.2,
+    clip_high: Array | float | None = None,
+    max_log_ratio: Array | float = 20.0,
     mask: Array | None = None,
 ) -> Loss:
     """The clipped surrogate of PPO: the ratio of the new policy to the old one counts no further than 1 - clip or 1 + clip.
@@ -237,10 +245,10 @@ def ppo_clip(
       log_prob_t: log-probability of each action under the policy that learns, shape (T,).
       old_log_prob_t: the same under the policy that acted; never differentiated.
       advantage_t: advantages (T,); never differentiated.
-      clip: how far the ratio may fall below 1.
+      clip: how far the ratio may fall below 1; 1 is no bound from below. Each bound is a number, or an array that may be traced.
       clip_high: how far it may rise above 1; None is ``clip``.
       max_log_ratio: where an advantage is negative the ratio has no bound from above; here is one, beyond which the derivative is 0.
-      mask: booleans (T,); False marks padding, which changes nothing.
+      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
       :class:`Loss`, with the number of steps as its weight.
@@ -261,11 +269,8 @@ def ppo_clip(
     References: schulman2017.
     """
     name = "ppo_clip"
-    advantage_t = stop_gradient(_checked(name, advantage_t=advantage_t))
-    old = stop_gradient(_checked(name, advantage_t, old_log_prob_t=old_log_prob_t))
-    log_prob_t = _checked(name, advantage_t, log_prob_t=log_prob_t)
-    mask = _episodes(name, advantage_t, 1.0, None, None, mask)[2]
-    return _loss(-_clipped(name, log_prob_t, old, advantage_t, clip, clip_high, max_log_ratio, mask), mask)
+    l, old, advantage = trajectory(name, log_prob_t=log_prob_t, old_log_prob_t=old_log_prob_t, advantage_t=advantage_t)
+    return _clipped(name, episodes(name, l, mask), l, old, advantage, clip, clip_high, max_log_ratio)
 
 
 def grpo(
@@ -274,9 +279,9 @@ def grpo(
     advantage: Array,
     *,
     reduction: str = "sequence_sum",
-    clip: float = 0.2,
-    clip_high: float | None = None,
-    max_log_ratio: float = 20.0,
+    clip: Array | float = 0.2,
+    clip_high: Array | float | None = None,
+    max_log_ratio: Array | float = 20.0,
     mask: Array | None = None,
 ) -> Loss:
     """:func:`ppo_clip` on one sequence, all of whose steps have the same advantage, from :func:`group_advantages`.
@@ -288,13 +293,13 @@ def grpo(
       reduction: what an average over sequences weighs. "sequence_sum": sums over tokens, averaged over sequences, the gradient of the
         expected reward; "token_mean": averaged over all tokens of all sequences; "sequence_mean": each sequence averaged over its
         own tokens first, as in the paper, which weighs tokens of short sequences more.
-      clip: how far the ratio may fall below 1.
-      clip_high: how far it may rise above 1; None is ``clip``.
+      clip: as in :func:`ppo_clip`.
+      clip_high: as in :func:`ppo_clip`.
       max_log_ratio: as in :func:`ppo_clip`.
-      mask: booleans (T,): which positions are answer (not prompt, not padding).
+      mask: booleans (T,): which positions are answer (not prompt, not observation, not padding).
 
     Returns:
-      :class:`Loss`: weight 1, or the number of tokens with "token_mean".
+      :class:`Loss`: weight 1, or the number of tokens with "token_mean"; 0 for a sequence without a token of the answer.
 
     Raises:
       TypeError: for arrays of other shapes.
@@ -315,53 +320,54 @@ def grpo(
     """
     if reduction not in REDUCTIONS:
         raise ValueError(UNKNOWN_REDUCTION.format(given=reduction, known=REDUCTIONS))
-    log_prob_t = _checked("grpo", log_prob_t=log_prob_t)
-    old = stop_gradient(_checked("grpo", log_prob_t, old_log_prob_t=old_log_prob_t))
+    l, old = trajectory("grpo", log_prob_t=log_prob_t, old_log_prob_t=old_log_prob_t)
     if jnp.shape(advantage) != ():
         raise TypeError(ONE_ADVANTAGE.format(shape=list(jnp.shape(advantage))))
-    advantages = stop_gradient(jnp.full(log_prob_t.shape, advantage, log_prob_t.dtype))
-    mask = _episodes("grpo", log_prob_t, 1.0, None, None, mask)[2]
-    total, tokens = _loss(-_clipped("grpo", log_prob_t, old, advantages, clip, clip_high, max_log_ratio, mask), mask)
+    turns = episodes("grpo", l, mask)
+    advantages = per_step("grpo", l, advantage=advantage)
+    total, tokens = _clipped("grpo", turns, l, old, advantages, clip, clip_high, max_log_ratio)
     if reduction == "token_mean":
         return Loss(total, tokens)
-    return Loss(total / jnp.maximum(tokens, 1) if reduction == "sequence_mean" else total, jnp.ones_like(tokens))
+    if reduction == "sequence_mean":
+        total = total / jnp.maximum(tokens, 1)
+    return Loss(total, jnp.minimum(tokens, 1))  # a sequence that is all padding is none
 
 
 def _clipped(
-    name: str, new: Array, old: Array, advantage: Array, low: float, high: float | None, most: float, mask: Array
-) -> Array:
+    name: str, turns: Episodes, new: Array, old: Array, advantage: Array, low: Any, high: Any, most: Any
+) -> Loss:
     """min(w A, clip(w) A): for A >= 0 the ratio counts up to 1 + high, for A < 0 down to 1 - low."""
     high = low if high is None else high
-    if not 0 < low < 1:
-        raise ValueError(BAD_CLIP.format(name=name, option="clip", given=low, wanted="between 0 and 1"))
-    if not high > 0 or not most > 0:
-        option, given = ("max_log_ratio", most) if high > 0 else ("clip_high", high)
-        raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted="above 0"))
-    log_ratio = jnp.where(mask, new - old, 0.0)
-    gain = jnp.minimum(log_ratio, math.log1p(high))
-    loss = jnp.clip(log_ratio, math.log1p(-low), most)
-    return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage
+    for option, given, wanted, good in (
+        ("clip", low, "above 0 and at most 1", lambda x: 0 < x <= 1),
+        ("clip_high", high, "above 0", lambda x: x > 0),
+        ("max_log_ratio", most, "above 0", lambda x: x > 0),
+    ):
+        if is_number(given) and not good(given):
+            raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted=wanted))
+    low, high, most = (jnp.asarray(x, new.dtype) for x in (low, high, most))
+    log_ratio, advantage = turns.chosen(new - stop_gradient(old)), turns.chosen(stop_gradient(advantage))
+    gain = jnp.minimum(log_ratio, jnp.log1p(high))
+    loss = jnp.clip(log_ratio, jnp.log1p(-low), most)
+    return _loss(-jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage, turns.mask)
 
 
-def _so_far(log_prob_t: Array, discount: Array, goes_on: Array) -> tuple[Array, Array]:
-    """Sums of log-probabilities from the start of each episode to each step, and products of the discounts before it."""
-    keep = _follows(goes_on)
+def _so_far(log_prob_t: Array, turns: Episodes) -> tuple[Array, Array]:
+    """Sums of log-probabilities from the start of each episode to each choice, and products of the discounts before it."""
 
     def step(carry: tuple[Array, Array], row: Any) -> Any:
-        total, product = carry
-        log_prob, gamma, keep = row
-        total, product = jnp.where(keep, total, 0.0) + log_prob, jnp.where(keep, product, 1.0)
-        return (total, product * gamma), (total, product)
+        log_prob, discount, first = row
+        total, product = (jnp.where(first, start, x) for start, x in zip(begin, carry, strict=True))
+        total = total + log_prob
+        return (total, product * discount), (total, product)
 
-    rows = (log_prob_t, discount.astype(log_prob_t.dtype), keep)
-    zero = jnp.zeros((), log_prob_t.dtype)
-    return jax.lax.scan(step, (zero, zero + 1), rows)[1]
+    begin = jnp.zeros((), log_prob_t.dtype), jnp.ones((), log_prob_t.dtype)
+    return jax.lax.scan(step, begin, (log_prob_t, turns.discount, turns.first))[1]
 
 
-def _follows(goes_on: Array) -> Array:
-    """Whether a step goes on with the episode of the one before."""
-    return jnp.concatenate([jnp.zeros(1, bool), goes_on[:-1]])
+def _count(counted: Array, like: Array) -> Array:
+    return jnp.sum(counted, dtype=jnp.int32).astype(like.dtype)
 
 
 def _loss(terms: Array, counted: Array) -> Loss:
-    return Loss(jnp.sum(jnp.where(counted, terms, 0.0)), jnp.sum(counted).astype(terms.dtype))
+    return Loss(jnp.sum(jnp.where(counted, terms, 0.0)), _count(counted, terms))

@@ -2,19 +2,27 @@
 
     kl_loss         KL(pi || ref) = E[ sum_t (l_t - l_ref,t) ]         l_t = log pi(a_t | s_t)
     entropy_loss    - H(pi)       = E[ sum_t l_t ]
+    entropy         H(p)          = - sum_k p_k log p_k                of one choice, in closed form
 
-Both are expected values of something that depends on the parameters in two ways: through what is drawn, and as it stands. The
+The first two are expected values of something that depends on the parameters in two ways: through what is drawn, and as it stands. The
 second has mean 0 (it is the mean score), the first is what counts: every action is charged with the terms that come after it, as
 with any cost. Put into a loss as it stands, l_t - l_ref,t has expected derivative 0: it does nothing at all but make noise.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn.policy_gradient._arrays import real, trajectory, wide
+from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._losses import Loss, reward_to_go
 from jax_scorefn.typing import Array
+
+NO_CATEGORIES = (
+    "entropy takes logits with the categories along the last axis, not a scalar; of a coin, the two logits [0, logit]."
+)
 
 
 def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = None) -> Loss:
@@ -23,11 +31,11 @@ def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = No
     Args:
       log_prob_t: log-probability of each action under the policy, shape (T,), differentiable in the parameters.
       ref_log_prob_t: the same under the reference; never differentiated.
-      mask: booleans (T,); False marks padding, which changes nothing.
+      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
       :class:`Loss`: an estimate of the divergence of the trajectories' laws, to be multiplied by its coefficient and added to a
-      loss; and 1.
+      loss; and 1 (0 where every step is masked).
 
     Raises:
       TypeError: for arrays that are not one trajectory.
@@ -43,21 +51,51 @@ def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = No
 
     References: schulman2020.
     """
-    log_prob_t = jnp.asarray(log_prob_t)
-    cost_t = log_prob_t - stop_gradient(jnp.asarray(ref_log_prob_t, log_prob_t.dtype))
-    return reward_to_go(log_prob_t, -cost_t, mask=mask)
+    l, ref = trajectory("kl_loss", log_prob_t=log_prob_t, ref_log_prob_t=ref_log_prob_t)
+    gain = episodes("kl_loss", l, mask).chosen(stop_gradient(ref) - l)  # what nobody chose costs nothing
+    return reward_to_go(l, gain, mask=mask)
 
 
 def entropy_loss(log_prob_t: Array, *, mask: Array | None = None) -> Loss:
     """Minus the entropy of the policy's trajectories, with the gradient of its expectation: :func:`kl_loss` against a constant.
 
-    Where the entropy of each step is known in closed form, give that as a reward instead: less noise, the same mean. Arguments,
-    errors and bias are those of :func:`kl_loss`.
+    Where the entropy of each step is known in closed form (:func:`entropy`), give that as a reward instead: less noise, the same mean.
+    Arguments, errors and bias are those of :func:`kl_loss`.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> print(sf.policy_gradient.entropy_loss(jnp.array([-1.0, -2.0])).sum)
       -3.0
     """
-    log_prob_t = jnp.asarray(log_prob_t)
-    return reward_to_go(log_prob_t, -log_prob_t, mask=mask)
+    (l,) = trajectory("entropy_loss", log_prob_t=log_prob_t)
+    return reward_to_go(l, episodes("entropy_loss", l, mask).chosen(-l), mask=mask)
+
+
+def entropy(logits: Array) -> Array:
+    """Entropy of a choice among categories, - sum_k p_k log p_k, with finite derivatives where some p_k is 0.
+
+    A logit of minus infinity, as :func:`legal_logits` puts it, is a category that does not exist: it adds nothing, and its derivative
+    is 0. (Written out, 0 times minus infinity is NaN there, in the value or in the derivative.)
+
+    Args:
+      logits: of any shape, with the categories along the last axis.
+
+    Returns:
+      Entropies in nats, of the shape without the last axis. NaN where no category is left.
+
+    Raises:
+      TypeError: for logits that are not real, or have no axis.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> logits = sf.policy_gradient.legal_logits(jnp.array([1.0, 1.0, 5.0]), jnp.array([True, True, False]))
+      >>> print(sf.policy_gradient.entropy(logits), jax.grad(sf.policy_gradient.entropy)(logits))
+      0.6931472 [0. 0. 0.]
+    """
+    x = real("entropy", "logits", logits)
+    if x.ndim == 0:
+        raise TypeError(NO_CATEGORIES)
+    log_p = jax.nn.log_softmax(x.astype(wide([x])), axis=-1)
+    p = jnp.exp(log_p)
+    h = -jnp.sum(p * jnp.where(p == 0, 0.0, log_p), axis=-1)
+    return h.astype(x.dtype)

@@ -9,30 +9,28 @@
     vtrace              v_tm1 + e_t, its targets                        rho, kappa: clipped ratios of two policies
 
 Names are those of the field: at step t an action is taken in a state of value ``v_tm1``, brings the reward ``r_t``, and leads to a
-state of value ``v_t``, before any reset. An episode goes on unless it was terminated (its end has value 0), truncated (its end has
-value ``v_t``) or the window is over (the same). Everything is an array of T steps; map over trajectories with ``jax.vmap``.
+state of value ``v_t``, before any reset. Where episodes end, and what a masked step counts for, is said in ``_episodes``: a step is a
+choice with the masked steps right behind it, t + 1 is the next choice of the episode, and what is masked gets 0. Everything is an
+array of T steps; map over trajectories with ``jax.vmap``.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import is_number
+from jax_scorefn.policy_gradient._arrays import per_step, real, trajectory
+from jax_scorefn.policy_gradient._episodes import Episodes, episodes
 from jax_scorefn.typing import Array
 
-ONE_TRAJECTORY = (
-    "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape} beside {wanted}. For several trajectories map "
-    "over them with jax.vmap (arrays are time-major: vmap with in_axes=1)."
-)
-NOT_A_FLAG = "{name}: {argument} is an array of booleans, one for each step, not of {dtype}."
 NO_VALUE_AT_TRUNCATION = (
-    "discounted_returns was given truncated= without v_t=. A truncated episode would have gone on: pass the values of the states that "
+    "{name} was given truncated= without v_t=. A truncated episode would have gone on: pass the values of the states that "
     "it was cut at, or, if the rest counts nothing, pass those steps as terminated=."
 )
+BAD_BOUND = "vtrace: {option}={given} is a bound of ratios: a number that is 0 or more, or None for no bound."
 
 
 class VTrace(NamedTuple):
@@ -58,11 +56,12 @@ def discounted_returns(
 
     Args:
       r_t: rewards, shape (T,).
-      discount_t: a number, or one for each step.
+      discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       terminated: booleans (T,): the episode ended with this step, and nothing comes after.
       truncated: booleans (T,): the episode was cut off after this step; needs ``v_t``.
       v_t: value of the state that each step led to, before any reset.
-      mask: booleans (T,): False marks padding, which changes nothing and gets 0.
+      mask: booleans (T,): False marks steps that nobody chose: a prompt, an observation, padding. They get 0, and their rewards are
+        those of the choice before them in the episode.
 
     Returns:
       Returns, shape (T,). They are differentiable in the rewards and values; losses stop them.
@@ -80,15 +79,11 @@ def discounted_returns(
     References: suttonbarto2018 (section 3.3).
     """
     name = "discounted_returns"
-    if truncated is not None and v_t is None:
-        raise ValueError(NO_VALUE_AT_TRUNCATION)
-    r_t = _checked(name, r_t=r_t)
-    goes_on, discount_t, mask = _episodes(name, r_t, discount_t, terminated, truncated, mask)
-    if v_t is None:
-        end = jnp.zeros_like(r_t)
-    else:  # only the value of an episode's last state is left, when all others have cancelled
-        end = jnp.where(goes_on | (discount_t == 0), 0.0, _checked(name, r_t, v_t=v_t)).astype(r_t.dtype)
-    return _accumulate(r_t + discount_t * end, jnp.where(goes_on, discount_t, 0.0), mask)
+    r, v = trajectory(name, r_t=r_t, v_t=v_t)
+    turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    require_values(name, truncated, v_t)
+    rewards = with_rest(turns, turns.rewards(r)[0], v)
+    return turns.accumulate(rewards, turns.discount).astype(real(name, "r_t", r_t).dtype)
 
 
 def gae(
@@ -111,11 +106,12 @@ def gae(
       r_t: rewards, shape (T,).
       v_tm1: value of the state in which each action was taken.
       v_t: value of the state that it led to, before any reset: at a truncation, of the last state of the old episode.
-      discount_t: a number, or one for each step.
+      discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       lambda_: between 0 (less noise, more bias of the critic) and 1 (no bias of the critic).
       terminated: booleans (T,): the state that this step led to has value 0, whatever ``v_t`` says.
       truncated: booleans (T,): the episode was cut off after this step; ``v_t`` stands for the rest.
-      mask: booleans (T,): False marks padding, which changes nothing and gets 0.
+      mask: booleans (T,): False marks steps that nobody chose: a prompt, an observation, padding. They get 0, and their rewards are
+        those of the choice before them in the episode.
 
     Returns:
       Advantages, shape (T,).
@@ -133,8 +129,11 @@ def gae(
 
     References: schulman2016.
     """
-    delta, decay, mask = _differences("gae", r_t, v_tm1, v_t, discount_t, lambda_, terminated, truncated, mask)
-    return _accumulate(delta, decay, mask)
+    name = "gae"
+    r, before, after = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
+    turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    return turns.accumulate(delta, decay).astype(real(name, "r_t", r_t).dtype)
 
 
 def lambda_returns(
@@ -148,9 +147,12 @@ def lambda_returns(
     truncated: Array | None = None,
     mask: Array | None = None,
 ) -> Array:
-    """Targets for a critic: G_t = r_t + discount_t ((1 - lambda) v_t + lambda G_{t+1}), which is ``gae`` plus ``v_tm1``.
+    """Targets for a critic: ``gae`` plus ``v_tm1``, G_t = r_t + discount_t (v_t + lambda (G_{t+1} - v_tm1 of step t + 1)).
 
-    Arguments, errors and bias are those of :func:`gae`. Padding gets 0.
+    Of one critic, ``v_t`` is the ``v_tm1`` of the next step, and this is the recursion of the textbook,
+    G_t = r_t + discount_t ((1 - lambda) v_t + lambda G_{t+1}). At an end only r_t + discount_t v_t is left.
+
+    Arguments, errors and bias are those of :func:`gae`. What is masked gets 0.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
@@ -160,10 +162,11 @@ def lambda_returns(
 
     References: suttonbarto2018 (section 12.1).
     """
-    delta, decay, mask = _differences(
-        "lambda_returns", r_t, v_tm1, v_t, discount_t, lambda_, terminated, truncated, mask
-    )
-    return jnp.where(mask, _accumulate(delta, decay, mask) + v_tm1, 0.0).astype(delta.dtype)
+    name = "lambda_returns"
+    r, before, after = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
+    turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    return (turns.accumulate(delta, decay) + turns.chosen(before)).astype(real(name, "r_t", r_t).dtype)
 
 
 def vtrace(
@@ -174,9 +177,9 @@ def vtrace(
     *,
     discount_t: Array | float = 0.99,
     lambda_: Array | float = 1.0,
-    clip_rho: float | None = 1.0,
-    clip_c: float | None = 1.0,
-    clip_pg_rho: float | None = 1.0,
+    clip_rho: Array | float | None = 1.0,
+    clip_c: Array | float | None = 1.0,
+    clip_pg_rho: Array | float | None = 1.0,
     terminated: Array | None = None,
     truncated: Array | None = None,
     mask: Array | None = None,
@@ -184,8 +187,9 @@ def vtrace(
     """Targets and advantages from trajectories of another policy, with clipped importance weights.
 
     targets_t = v_tm1 + e_t with rho_t = min(clip_rho, ratio), kappa_t = min(clip_c, ratio);
-    advantages_t = min(clip_pg_rho, ratio) (r_t + discount_t targets_{t+1} - v_tm1). On-policy, with ``lambda_=1``, the advantages are
-    those of ``gae`` with ``lambda_=1``.
+    advantages_t = min(clip_pg_rho, ratio) (r_t + discount_t (lambda targets_{t+1} + (1 - lambda) v_t) - v_tm1). On-policy the
+    advantages are those of ``gae`` and the targets those of ``lambda_returns``, for every lambda. That is the convention of rlax; the
+    paper has lambda = 1 alone, and code that leaves lambda out of the advantages has others below 1.
 
     Args:
       r_t: rewards, shape (T,).
@@ -193,20 +197,21 @@ def vtrace(
       v_t: value of the state that it led to, before any reset.
       log_rho_t: log-probability of the action under the policy that learns, minus that under the policy that acted. It is clipped as a
         logarithm, so any finite ratio is fine. Never differentiated.
-      discount_t: a number, or one for each step.
+      discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       lambda_: as in :func:`gae`.
       clip_rho: bound of the weights of the temporal differences; None is no bound. It decides what the targets converge to.
       clip_c: bound of the weights that multiply along the way; it decides only the noise.
-      clip_pg_rho: bound of the weights of the advantages.
+      clip_pg_rho: bound of the weights of the advantages. Each bound is a number, or an array that may be traced.
       terminated: booleans (T,), as in :func:`gae`.
       truncated: booleans (T,), as in :func:`gae`.
-      mask: booleans (T,): False marks padding.
+      mask: booleans (T,), as in :func:`discounted_returns`.
 
     Returns:
       :class:`VTrace`.
 
     Raises:
       TypeError: for arrays that are not one trajectory, and flags that are not booleans.
+      ValueError: for a bound below 0.
 
     Bias: wherever a bound is reached, by design.
 
@@ -219,77 +224,44 @@ def vtrace(
     References: espeholt2018.
     """
     name = "vtrace"
-    delta, decay, mask = _differences(name, r_t, v_tm1, v_t, discount_t, lambda_, terminated, truncated, mask)
-    log_rho = stop_gradient(_checked(name, delta, log_rho_t=log_rho_t))
-    rho, c, pg_rho = (jnp.exp(clipped(log_rho, bound)) for bound in (clip_rho, clip_c, clip_pg_rho))
-    errors = _accumulate(rho * delta, c * decay, mask)
-    after = jnp.concatenate([errors[1:], jnp.zeros_like(errors[:1])])
-    # beyond an end nothing is added to v_t, which is in delta already
-    goes_on, gamma, _ = _episodes(name, delta, discount_t, terminated, truncated, mask)
-    advantages = pg_rho * (delta + jnp.where(goes_on, gamma * after, 0.0))
-    return VTrace(
-        jnp.where(mask, errors + v_tm1, 0.0).astype(delta.dtype), jnp.where(mask, advantages, 0.0).astype(delta.dtype)
-    )
+    r, before, after, log_rho = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t, log_rho_t=log_rho_t)
+    turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
+    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    log_rho = turns.chosen(stop_gradient(log_rho))
+    bounds = {"clip_rho": clip_rho, "clip_c": clip_c, "clip_pg_rho": clip_pg_rho}
+    rho, c, pg_rho = (jnp.exp(_bounded(log_rho, option, bound)) for option, bound in bounds.items())
+    errors = turns.accumulate(rho * delta, c * decay)
+    targets = errors + turns.chosen(before)
+    # beyond an end there is v_t, in delta
+    advantages = turns.chosen(pg_rho * (delta + decay * turns.following(errors)))
+    given = real(name, "r_t", r_t).dtype
+    return VTrace(targets.astype(given), advantages.astype(given))
 
 
-def clipped(log_ratio: Array, bound: float | None) -> Array:
+def require_values(name: str, truncated: Any, v_t: Any) -> None:
+    """A truncation needs the value of what was cut off."""
+    if truncated is not None and v_t is None:
+        raise ValueError(NO_VALUE_AT_TRUNCATION.format(name=name))
+
+
+def with_rest(turns: Episodes, rewards: Array, v_t: Array | None) -> Array:
+    """Rewards of the turns, and at the end of an episode what the rest is worth: all other values cancel in a return."""
+    if v_t is None:
+        return rewards
+    return rewards + turns.discount * jnp.where(turns.goes_on, jnp.zeros((), v_t.dtype), turns.after(v_t))
+
+
+def _differences(name: str, turns: Episodes, r_t: Array, v_tm1: Array, v_t: Array, lambda_: Any) -> tuple[Array, Array]:
+    """Temporal differences, and how much of the next error is added."""
+    rewards, _ = turns.rewards(r_t)
+    delta = turns.chosen(rewards) + turns.discount * turns.after(v_t, v_tm1) - turns.chosen(v_tm1)
+    return delta, turns.chosen(per_step(name, r_t, lambda_=lambda_)) * turns.discount
+
+
+def _bounded(log_ratio: Array, option: str, bound: Any) -> Array:
     """The logarithm of min(bound, ratio)."""
-    return log_ratio if bound is None else jnp.minimum(log_ratio, math.log(bound))
-
-
-def _accumulate(delta: Array, decay: Array, mask: Array) -> Array:
-    """e_t = delta_t + decay_t e_{t+1}, from the back; 0 where masked."""
-    delta, decay = (jnp.where(mask, x, 0.0).astype(delta.dtype) for x in (delta, decay))
-
-    def step(e: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
-        e = row[0] + row[1] * e
-        return e, e
-
-    return jax.lax.scan(step, jnp.zeros((), delta.dtype), (delta, decay), reverse=True)[1]
-
-
-def _differences(
-    name: str, r_t: Any, v_tm1: Any, v_t: Any, discount_t: Any, lambda_: Any, terminated: Any, truncated: Any, mask: Any
-) -> tuple[Array, Array, Array]:
-    """Temporal differences, how much of the next error is added, and the mask."""
-    r_t = _checked(name, r_t=r_t)
-    v_tm1, v_t = _checked(name, r_t, v_tm1=v_tm1), _checked(name, r_t, v_t=v_t)
-    goes_on, discount_t, mask = _episodes(name, r_t, discount_t, terminated, truncated, mask)
-    after = jnp.where(discount_t == 0, 0.0, discount_t * v_t)  # whatever v_t says there
-    delta = r_t + after - v_tm1
-    return delta, jnp.where(goes_on, lambda_ * discount_t, 0.0).astype(delta.dtype), mask
-
-
-def _episodes(
-    name: str, like: Array, discount_t: Any, terminated: Any, truncated: Any, mask: Any
-) -> tuple[Array, Array, Array]:
-    """Whether an episode goes on after each step, the discount (0 after a termination), and the mask."""
-    no = jnp.zeros(like.shape, bool)
-    terminated = no if terminated is None else _flags(name, like, terminated=terminated)
-    truncated = no if truncated is None else _flags(name, like, truncated=truncated)
-    mask = ~no if mask is None else _flags(name, like, mask=mask)
-    discount = jnp.broadcast_to(jnp.asarray(discount_t, like.dtype), like.shape)
-    discount = jnp.where(terminated, 0.0, discount).astype(like.dtype)
-    followed = jnp.concatenate([mask[1:], no[:1]])  # by a step of the window that is no padding
-    return ~terminated & ~truncated & followed, discount, mask
-
-
-def _checked(name: str, like: Array | None = None, **argument: Any) -> Array:
-    ((label, value),) = argument.items()
-    x = jnp.asarray(value)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-    if x.ndim != 1 or (like is not None and x.shape != like.shape):
-        wanted = "rewards of one trajectory" if like is None else f"{like.shape[0]} steps"
-        raise TypeError(ONE_TRAJECTORY.format(name=name, argument=label, shape=list(x.shape), wanted=wanted))
-    return x if like is None else x.astype(like.dtype)  # all is computed in the precision of the first array
-
-
-def _flags(name: str, like: Array, **argument: Any) -> Array:
-    ((label, value),) = argument.items()
-    flags = jnp.asarray(value)
-    if flags.dtype != jnp.bool_:
-        raise TypeError(NOT_A_FLAG.format(name=name, argument=label, dtype=flags.dtype))
-    if flags.shape != like.shape:
-        wanted = f"{like.shape[0]} steps"
-        raise TypeError(ONE_TRAJECTORY.format(name=name, argument=label, shape=list(flags.shape), wanted=wanted))
-    return flags
+    if bound is None:
+        return log_ratio
+    if is_number(bound) and not bound >= 0:
+        raise ValueError(BAD_BOUND.format(option=option, given=bound))
+    return jnp.minimum(log_ratio, jnp.log(jnp.asarray(bound, log_ratio.dtype)))

@@ -3,16 +3,21 @@
     token_log_probs    l_t = log p(x_t | x_0 .. x_{t-1}) where x_t is answer, 0 where it is prompt or padding
     rloo               - sum_i [ (R_i - b_i) box(sum_t l_it) + b_i ],  b_i = mean_{j != i} R_j
 
-One sequence is one choice: all of its tokens share one reward.
+One sequence is one choice: all of its tokens share one reward. One without a token of the answer is no choice, and counts nowhere.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box
+from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, real, wide
 from jax_scorefn.policy_gradient._groups import group_advantages
 from jax_scorefn.policy_gradient._losses import Loss
 from jax_scorefn.typing import Array
@@ -21,6 +26,12 @@ BAD_TOKENS = (
     "token_log_probs takes one sequence: logits of shape (T, K), tokens (T,) of integers and answer (T,) of booleans; it got {given}. "
     "For a batch use jax.vmap."
 )
+NO_TOKEN = (
+    "token_log_probs: {what} (compiled code cannot raise, and has NaN there). Logits at position t are about the token at t + 1: to "
+    "score the first token, put one that begins the text in front of it."
+)
+NOTHING_BEFORE = "answer[0] is True, and the first token has nothing before it that could give it a probability"
+OUT_OF_RANGE = "the answer has a token {token} where the logits are of tokens 0 to {most}"
 BAD_GROUP = "rloo takes one group: log_prob_t of shape (G, T), rewards (G,), mask (G, T); it got {given}."
 
 
@@ -34,10 +45,12 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
         nothing before it, is not.
 
     Returns:
-      Floats (T,): log p(x_t | x_0 .. x_{t-1}) where ``answer``, else 0, without a gradient. Pass ``answer`` on as ``mask``.
+      Floats (T,): log p(x_t | x_0 .. x_{t-1}) where ``answer``, else 0, without a gradient. Pass ``answer`` on as ``mask``. The
+      logarithms are made in float32 at least and returned in the dtype of the logits; give float32 where ratios are made of them.
 
     Raises:
       TypeError: for other shapes and dtypes.
+      ValueError: where the first token is an answer, or one of the answer is no index of the logits. Under ``jax.jit`` these are NaN.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
@@ -45,15 +58,37 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
       >>> print(sf.policy_gradient.token_log_probs(jnp.zeros((4, 2)), jnp.array([0, 1, 1, 0]), answer))
       [ 0.         0.        -0.6931472 -0.6931472]
     """
-    logits, tokens, answer = map(jnp.asarray, (logits, tokens, answer))
+    given_tokens, given_answer = tokens, answer
+    logits, tokens, answer = real("token_log_probs", "logits", logits), jnp.asarray(tokens), jnp.asarray(answer)
     good = logits.ndim == 2 and tokens.shape == answer.shape == logits.shape[:1] and answer.dtype == jnp.bool_
     if not good or not jnp.issubdtype(tokens.dtype, jnp.integer):
         given = ", ".join(f"{x.dtype}{list(x.shape)}" for x in (logits, tokens, answer))
         raise TypeError(BAD_TOKENS.format(given=given))
+    if tokens.shape[0] == 0:
+        return jnp.zeros(0, logits.dtype)
+    _check(given_answer, given_tokens, logits.shape[1])
+    known = (tokens >= 0) & (tokens < logits.shape[1])
     # what a masked position predicts is never looked at, so nothing that is wrong there comes back as 0 times infinity
-    told = jnp.where(answer[1:, None], logits[:-1], jnp.zeros((), logits.dtype))
-    log_probs = jnp.take_along_axis(jax.nn.log_softmax(told), jnp.where(answer[1:], tokens[1:], 0)[:, None], axis=1)
-    return jnp.concatenate([jnp.zeros(1, logits.dtype), jnp.where(answer[1:], log_probs[:, 0], 0.0)])
+    told = jnp.where(answer[1:, None], logits[:-1], jnp.zeros((), logits.dtype)).astype(wide([logits]))
+    index = jnp.where(answer & known, tokens, 0)[1:, None]
+    log_probs = jnp.take_along_axis(jax.nn.log_softmax(told), index, axis=1)[:, 0]
+    log_probs = jnp.concatenate([jnp.full(1, jnp.nan, log_probs.dtype), jnp.where(known[1:], log_probs, jnp.nan)])
+    return jnp.where(answer, log_probs, 0.0).astype(logits.dtype)
+
+
+def _check(answer: Any, tokens: Any, num_tokens: int) -> None:
+    """Raises where it can be seen that a token of the answer has no probability: in what was given, before jit made a tracer of it."""
+    if isinstance(answer, Tracer):
+        return
+    chosen = np.asarray(answer)
+    if chosen[0]:
+        raise ValueError(NO_TOKEN.format(what=NOTHING_BEFORE))
+    if isinstance(tokens, Tracer):
+        return
+    of_answer = np.asarray(tokens)[chosen]
+    strange = of_answer[(of_answer < 0) | (of_answer >= num_tokens)]
+    if strange.size:
+        raise ValueError(NO_TOKEN.format(what=OUT_OF_RANGE.format(token=strange[0], most=num_tokens - 1)))
 
 
 def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Loss:
@@ -63,13 +98,13 @@ def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Los
       log_prob_t: log-probability of each token of each answer, shape (G, T), differentiable in the parameters.
       rewards: one for each answer, shape (G,). Where they depend on the parameters (a penalty on the divergence from a reference) that
         derivative is kept.
-      mask: booleans (G, T): which positions are answer.
+      mask: booleans (G, T): which positions are answer. An answer without any is not there: neither it nor its reward counts.
 
     Returns:
-      :class:`Loss`: minus the sum of the rewards, with the derivatives of their expectation, and G.
+      :class:`Loss`: minus the sum of the rewards, with the derivatives of their expectation, and how many answers there are.
 
     Raises:
-      TypeError: for other shapes.
+      TypeError: for other shapes, and a mask that is not of booleans.
       ValueError: for a group of one.
 
     Bias: none, for derivatives of every order.
@@ -82,14 +117,16 @@ def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Los
 
     References: kool2019, ahmadian2024.
     """
-    log_prob_t, rewards = jnp.asarray(log_prob_t), jnp.asarray(rewards)
-    rewards = rewards if jnp.issubdtype(rewards.dtype, jnp.floating) else rewards.astype(log_prob_t.dtype)
-    mask = jnp.ones(log_prob_t.shape, bool) if mask is None else jnp.asarray(mask)
-    if log_prob_t.ndim != 2 or rewards.shape != log_prob_t.shape[:1] or mask.shape != log_prob_t.shape:
-        raise TypeError(BAD_GROUP.format(given=", ".join(str(list(x.shape)) for x in (log_prob_t, rewards, mask))))
-    advantages = group_advantages(rewards, group_axis=0)
-    scores = jnp.sum(jnp.where(mask, log_prob_t, 0.0), axis=1)
+    l, r = real("rloo", "log_prob_t", log_prob_t), real("rloo", "rewards", rewards)
+    mask = jnp.ones(l.shape, bool) if mask is None else jnp.asarray(mask)
+    if l.ndim != 2 or r.shape != l.shape[:1] or mask.shape != l.shape:
+        raise TypeError(BAD_GROUP.format(given=", ".join(str(list(x.shape)) for x in (l, r, mask))))
+    if mask.dtype != jnp.bool_:
+        raise TypeError(NOT_A_FLAG.format(name="rloo", argument="mask", dtype=mask.dtype))
+    dtype, there = wide([l, r]), jnp.any(mask, axis=1)
+    l, r = jnp.where(mask, l.astype(dtype), 0.0), jnp.where(there, r.astype(dtype), 0.0)
+    advantages = group_advantages(r, group_axis=0, mask=there)
     # (R - b) box + b = R + (R - b)(box - 1); R keeps a derivative of its own, and what multiplies the box too
-    gains = advantages + rewards - stop_gradient(rewards)
-    value = rewards + gains * (magic_box(scores).astype(rewards.dtype) - 1)
-    return Loss(-jnp.sum(value), jnp.asarray(rewards.shape[0], rewards.dtype))
+    gains = advantages + r - stop_gradient(r)
+    value = r + gains * (magic_box(jnp.sum(l, axis=1)) - 1)
+    return Loss(-jnp.sum(jnp.where(there, value, 0.0)), jnp.sum(there, dtype=jnp.int32).astype(dtype))

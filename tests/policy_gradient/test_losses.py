@@ -338,6 +338,7 @@ HALF = [name if j % 2 == 0 else pytest.param(name, marks=pytest.mark.slow) for j
 
 @pytest.mark.parametrize("name", HALF)
 def test_padding_changes_neither_value_nor_gradient(name):
+    """Behind a termination, whatever stands there. In a window that goes on rewards count, see ``test_masks``."""
     loss = LOSSES[name]
     pad = lambda x, fill: np.concatenate([x, np.full(3, fill, x.dtype)])
 
@@ -346,9 +347,10 @@ def test_padding_changes_neither_value_nor_gradient(name):
         result = loss(l, *rest)
         return result.sum, jax.grad(lambda l: loss(l, *rest).sum)(l), result.weight
 
-    value, grad, weight = run(L, R, ADV, OLD, V, np.full(12, True), ENDS)
+    ended = {**ENDS, "terminated": ENDS["terminated"] | (np.arange(12) == 11)}
+    value, grad, weight = run(L, R, ADV, OLD, V, np.full(12, True), ended)
     mask = pad(np.full(12, True), False)
-    ends = {key: pad(flag, True) for key, flag in ENDS.items()}
+    ends = {key: pad(flag, True) for key, flag in ended.items()}
     padded, padded_grad, _ = run(
         pad(L, -np.inf), pad(R, np.nan), pad(ADV, np.nan), pad(OLD, 0.0), pad(V, np.inf), mask, ends
     )
@@ -378,9 +380,13 @@ def test_splitting_a_batch_changes_nothing(name):
 
 def test_the_value_is_minus_the_objective():
     mask = jnp.arange(12) < 9
+    rewards = jnp.where(mask, R, 0.0)
     for loss in (pg.reinforce, pg.reward_to_go):
         run = jax.jit(
-            lambda m, loss=loss: (loss(L, R, discount_t=0.9, mask=m), loss(L, R, discount_t=0.9, **ENDS, v_t=V, mask=m))
+            lambda m, loss=loss: (
+                loss(L, rewards, discount_t=0.9, mask=m),
+                loss(L, rewards, discount_t=0.9, **ENDS, v_t=V, mask=m),
+            )
         )
         got, several = run(mask)
         np.testing.assert_allclose(got.sum, -np.sum(np.asarray(R)[:9] * 0.9 ** np.arange(9)), rtol=1e-5)

@@ -56,7 +56,8 @@ def test_each_is_its_recursion():
     for t in range(T):
         gamma = 0.0 if ENDS["terminated"][t] else GAMMA
         after = NEXT[t] if _last()[t] else errors[t + 1] + V[t + 1]
-        wanted = min(2.0, np.exp(RHO[t])) * (R[t] + gamma * after - V[t])
+        mixed = after if _last()[t] else LAMBDA * after + (1 - LAMBDA) * NEXT[t]
+        wanted = min(2.0, np.exp(RHO[t])) * (R[t] + gamma * mixed - V[t])
         np.testing.assert_allclose(got.advantages[t], wanted, rtol=1e-10)
 
 
@@ -73,11 +74,12 @@ def test_lambda_of_one_telescopes_and_of_zero_is_one_step():
     np.testing.assert_allclose(pg.gae(R, V, NEXT, lambda_=0.0, **how), one, rtol=1e-12)
 
 
-def test_on_policy_v_trace_is_gae_with_lambda_one():
-    how = {"discount_t": GAMMA, **ENDS}
+@pytest.mark.parametrize("lambda_", [1.0, 0.7, 0.0])
+def test_on_policy_v_trace_is_gae(lambda_):
+    how = {"discount_t": GAMMA, "lambda_": lambda_, **ENDS}
     got = pg.vtrace(R, V, NEXT, np.zeros(T), **how)
-    np.testing.assert_allclose(got.advantages, pg.gae(R, V, NEXT, lambda_=1.0, **how), rtol=1e-11)
-    np.testing.assert_allclose(got.targets, pg.lambda_returns(R, V, NEXT, lambda_=1.0, **how), rtol=1e-11)
+    np.testing.assert_allclose(got.advantages, pg.gae(R, V, NEXT, **how), rtol=1e-11)
+    np.testing.assert_allclose(got.targets, pg.lambda_returns(R, V, NEXT, **how), rtol=1e-11)
 
 
 @pytest.mark.parametrize("log_ratio", [1e3, -1e3])
@@ -131,13 +133,15 @@ def test_a_truncation_bootstraps_and_a_termination_does_not(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_padding_changes_nothing(name):
+    """Without a reward and an end, whatever else stands there; behind an end, whatever it is. See ``test_masks``."""
     run = COMPILED[name]
     pad = lambda x, fill: np.concatenate([x, np.full(3, fill)])
-    flags = {key: pad(flag, True) for key, flag in ENDS.items()}
-    mask = pad(np.full(T, True), False)
-    got = run(pad(R, np.nan), v=pad(V, 1e9), nxt=pad(NEXT, np.inf), mask=mask, **flags)
-    np.testing.assert_allclose(got[:T], run(R, **ENDS), rtol=1e-12)
-    np.testing.assert_array_equal(got[T:], 0.0)
+    mask, over = pad(np.full(T, True), False), {**ENDS, "terminated": ENDS["terminated"] | (np.arange(T) == T - 1)}
+    for ends, flag, reward in ((ENDS, False, 0.0), (over, True, np.nan)):
+        flags = {key: pad(x, flag) for key, x in ends.items()}
+        got = run(pad(R, reward), v=pad(V, 1e9), nxt=pad(NEXT, np.inf), mask=mask, **flags)
+        np.testing.assert_allclose(got[:T], run(R, **ends), rtol=1e-12)
+        np.testing.assert_array_equal(got[T:], 0.0)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -169,6 +173,11 @@ def test_whole_numbers_are_made_floats():
         (lambda: pg.gae(R, V, NEXT, terminated=np.zeros(T)), TypeError, "terminated is an array of booleans"),
         (lambda: pg.gae(R, V, NEXT, truncated=np.zeros(3, bool)), TypeError, "truncated has shape"),
         (lambda: pg.discounted_returns(R, truncated=np.zeros(T, bool)), ValueError, "truncated= without v_t="),
+        (lambda: pg.reinforce(R, R, truncated=np.zeros(T, bool)), ValueError, "reinforce was given truncated= without"),
+        (lambda: pg.gae(R, V, NEXT, discount_t=np.ones(3)), TypeError, "discount_t has shape .3. beside 17 steps"),
+        (lambda: pg.gae(R, V, NEXT, lambda_=np.ones(3)), TypeError, "lambda_ has shape .3. beside 17 steps"),
+        (lambda: pg.gae(R + 1j, V, NEXT), TypeError, "r_t is an array of real numbers, not of complex128"),
+        (lambda: pg.vtrace(R, V, NEXT, RHO, clip_c=-1.0), ValueError, "clip_c=-1.0 is a bound of ratios"),
     ],
 )
 def test_what_is_refused_and_how(call, error, words):

@@ -1,0 +1,75 @@
+"""What a function of one trajectory is given: shapes, flags, numbers, and the precision that it computes in.
+
+Everything is computed in the widest dtype of the arrays that came in, and in float32 at least: added up in bfloat16, a thousand ones
+are 256. What has one number for each step goes out in the dtype that was given. Sums and weights (:class:`Loss`) stay as they were
+computed, since bfloat16 has no 1025 and float16 no 81,920.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+
+from jax_scorefn._trees import to_float
+from jax_scorefn.typing import Array
+
+ONE_TRAJECTORY = (
+    "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape} beside {wanted}. For several trajectories map "
+    "over them with jax.vmap (arrays are time-major: vmap with in_axes=1)."
+)
+NOT_A_FLAG = "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0."
+NOT_REAL = "{name}: {argument} is an array of real numbers, not of {dtype}."
+
+
+def trajectory(name: str, **arguments: Any) -> list[Any]:
+    """Arrays of one trajectory in the dtype to compute in; the first says how long it is, and None stays None."""
+    arrays = {label: real(name, label, x) for label, x in arguments.items() if x is not None}
+    label, first = next(iter(arrays.items()))
+    if first.ndim != 1:
+        raise TypeError(_wrong_shape(name, label, first, "an axis of steps"))
+    for label, x in arrays.items():
+        if x.shape != first.shape:
+            raise TypeError(_wrong_shape(name, label, x, f"{first.shape[0]} steps"))
+    dtype = wide(arrays.values())
+    return [None if x is None else arrays[label].astype(dtype) for label, x in arguments.items()]
+
+
+def per_step(name: str, like: Array, **argument: Any) -> Array:
+    """A number, or one for each step, as an array of steps."""
+    ((label, value),) = argument.items()
+    x = real(name, label, value)
+    if x.shape not in ((), like.shape):
+        raise TypeError(_wrong_shape(name, label, x, f"{like.shape[0]} steps"))
+    return jnp.broadcast_to(x.astype(like.dtype), like.shape)
+
+
+def flags(name: str, like: Array, **argument: Any) -> Array:
+    """Booleans, one for each step (or whatever ``like`` counts); None is False throughout."""
+    ((label, value),) = argument.items()
+    if value is None:
+        return jnp.zeros(like.shape, bool)
+    x = jnp.asarray(value)
+    if x.dtype != jnp.bool_:
+        raise TypeError(NOT_A_FLAG.format(name=name, argument=label, dtype=x.dtype))
+    if x.shape != like.shape:
+        raise TypeError(_wrong_shape(name, label, x, f"{like.shape[0]} steps"))
+    return x
+
+
+def real(name: str, label: str, value: Any) -> Array:
+    """An array of floats, for integers of the default dtype."""
+    x = jnp.asarray(value)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(NOT_REAL.format(name=name, argument=label, dtype=x.dtype))
+    return to_float(x)
+
+
+def wide(arrays: Iterable[Array]) -> Any:
+    """The dtype to compute in: the widest of theirs, and float32 at least."""
+    return max((jnp.dtype(jnp.float32), *(x.dtype for x in arrays)), key=lambda dtype: jnp.finfo(dtype).bits)
+
+
+def _wrong_shape(name: str, label: str, x: Array, wanted: str) -> str:
+    return ONE_TRAJECTORY.format(name=name, argument=label, shape=list(x.shape), wanted=wanted)
