@@ -20,8 +20,10 @@ def test_the_formulas():
             np.testing.assert_allclose(got[i, j], RETURNS[i, j] - others.mean(), rtol=1e-4, atol=1e-6)
     centred = RETURNS - RETURNS.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(group_advantages(RETURNS, group_axis=1, baseline="mean"), centred, atol=1e-6)
-    got = group_advantages(RETURNS, group_axis=1, baseline="mean", divide_by_std=True)
-    np.testing.assert_allclose(got, centred / RETURNS.std(axis=1, keepdims=True), rtol=1e-5, atol=1e-6)
+    for how, ddof in (({}, 1), ({"ddof": 0}, 0), ({"ddof": jnp.int32(1)}, 1)):
+        got = group_advantages(RETURNS, group_axis=1, baseline="mean", divide_by_std=True, **how)
+        std = RETURNS.std(axis=1, keepdims=True, ddof=ddof)
+        np.testing.assert_allclose(got, centred / std, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", [{}, {"baseline": "mean"}, {"divide_by_std": True}])
@@ -57,6 +59,16 @@ def test_rounding_is_not_magnified_where_all_are_the_same(value, size):
     np.testing.assert_array_equal(got, 0.0)
 
 
+@pytest.mark.parametrize("baseline", ["mean", "leave_one_out"])
+def test_no_advantage_over_a_deviation_is_beyond_the_root_of_the_size(baseline):
+    """Not with an odd one out either: a deviation without the member itself would be 0 there, and the advantage as large as one likes."""
+    for size in (2, 3, 8, 64):
+        returns = np.zeros((2, size), np.float32)
+        returns[0, 0], returns[1, : size // 2] = 1.0, 1e6
+        got = group_advantages(returns, group_axis=1, baseline=baseline, divide_by_std=True)
+        assert np.max(np.abs(got)) < np.sqrt(size) + 1e-4
+
+
 def test_an_offset_does_no_harm():
     got = group_advantages(RETURNS + np.float32(4096), group_axis=1, divide_by_std=True)
     exact = group_advantages((RETURNS + np.float32(4096)).astype(np.float64) - 4096, group_axis=1, divide_by_std=True)
@@ -83,5 +95,7 @@ def test_what_is_refused_and_how(how, error, words):
         group_advantages(RETURNS, **how)
     with pytest.raises(ValueError, match="two answers at least"):
         group_advantages(RETURNS[:, :1], group_axis=1)
+    with pytest.raises(ValueError, match="ddof=-1; it is 1"):
+        pg.group_advantages(RETURNS, group_axis=1, ddof=-1)
     with pytest.raises(TypeError):
         pg.group_advantages(RETURNS)

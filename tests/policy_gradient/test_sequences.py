@@ -223,6 +223,53 @@ def test_rloo_of_a_reward_that_depends_on_the_parameters_and_its_second_derivati
         np.testing.assert_allclose(mean, jax.jit(order(value))(params), rtol=1e-10, atol=1e-12)
 
 
+def test_what_has_no_probability_is_an_error_and_under_jit_nan():
+    logits, answer = np.zeros((4, 3), np.float32), np.array([False, False, True, True])
+    run = jax.jit(pg.token_log_probs)
+    for token in (3, -1, 7):
+        tokens = np.array([9, -5, token, 1])
+        with pytest.raises(ValueError, match=f"a token {token} where the logits are of tokens 0 to 2"):
+            pg.token_log_probs(logits, tokens, answer)
+        got, slopes = run(logits, tokens, answer), jax.grad(lambda l, t=tokens: run(l, t, answer)[3])(logits)
+        assert np.isnan(got[2]) and np.all(np.isfinite(np.asarray(got)[[0, 1, 3]])) and np.all(np.isfinite(slopes))
+    first = np.array([True, True, True, True])
+    with pytest.raises(ValueError, match="answer.0. is True"):
+        pg.token_log_probs(logits, np.zeros(4, int), first)
+    with pytest.raises(ValueError, match="answer.0. is True"):
+        jax.jit(lambda l: pg.token_log_probs(l, np.zeros(4, int), first))(logits)  # what is known can be looked at
+    l = run(logits, np.zeros(4, int), first)
+    assert np.isnan(l[0]) and np.isnan(pg.grpo(l, l, 1.0, mask=first).sum)
+
+
+def test_a_sequence_that_is_all_padding_counts_nowhere():
+    l, r = RNG.normal(size=(4, 3)).astype(np.float32), np.array([1.0, 0.0, 5.0, np.nan], np.float32)
+    mask = np.array([[True] * 3, [True, True, False], [False, True, True], [False] * 3])
+    run = jax.jit(lambda l, r, m: (pg.rloo(l, r, mask=m), jax.grad(lambda l: pg.rloo(l, r, mask=m).sum)(l)))
+    (loss, grad), (without, other_grad) = run(l, r, mask), run(l[:3], r[:3], mask[:3])
+    np.testing.assert_allclose([*loss], [*without], rtol=1e-6)
+    np.testing.assert_allclose(grad[:3], other_grad, rtol=1e-5)
+    assert loss.weight == 3 and np.all(grad[3] == 0)
+    for reduction in ("sequence_sum", "token_mean", "sequence_mean"):
+        losses = jax.jit(jax.vmap(lambda l, m, how=reduction: pg.grpo(l, l, 1.0, reduction=how, mask=m)))(l, mask)
+        assert losses.weight[3] == losses.sum[3] == 0
+        np.testing.assert_allclose(pg.mean_loss(losses), -7 / 3 if reduction == "sequence_sum" else -1)
+
+
+def test_no_steps_are_no_error():
+    none, no = np.zeros(0, np.float32), np.zeros(0, bool)
+
+    @jax.jit
+    def run():
+        arrays = [pg.token_log_probs(np.zeros((0, 5), np.float32), np.zeros(0, int), no), pg.gae(none, none, none)]
+        losses = [pg.reward_to_go(none, none), pg.reinforce(none, none, mask=no), pg.kl_loss(none, none)]
+        losses += [pg.grpo(none, none, 1.0), pg.rloo(np.zeros((2, 0), np.float32), np.ones(2, np.float32))]
+        return [*arrays, *pg.vtrace(none, none, none, none, mask=no)], losses
+
+    arrays, losses = run()
+    assert all(x.shape == (0,) for x in arrays)
+    assert all(loss.sum == 0 and loss.weight == 0 for loss in losses)
+
+
 def test_padding_in_answers_changes_nothing():
     l, r = RNG.normal(size=(3, 4)).astype(np.float32), np.array([1.0, 0.0, 2.0], np.float32)
     padded = np.concatenate([l, np.full((3, 2), -np.inf, np.float32)], axis=1)
@@ -236,6 +283,9 @@ def test_padding_in_answers_changes_nothing():
         pg.rloo(l, r[:2])
     with pytest.raises(ValueError, match="two answers"):
         pg.rloo(l[:1], r[:1])
+    for dtype in (int, float):
+        with pytest.raises(TypeError, match="rloo: mask is an array of booleans.*pass mask != 0"):
+            pg.rloo(l, r, mask=np.ones((3, 4), dtype))
 
 
 # Where a penalty is put, and what its expected gradient then is

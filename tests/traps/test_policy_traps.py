@@ -28,7 +28,7 @@ def test_18_the_residue_of_rounding_is_not_magnified_by_a_standard_deviation():
                 assert np.max(np.abs(advantages)) < 1e-3
     assert max(residues) > 0.0  # what the usual formula makes of groups without any deviation
     advantages, *_ = of_group(np.float32([0.2] + 6 * [0.1]))
-    np.testing.assert_allclose(advantages[0], np.sqrt(6.0), rtol=1e-3)
+    np.testing.assert_allclose(advantages[0], 6 / np.sqrt(7.0), rtol=1e-3)
 
 
 def test_20_the_axis_of_a_group_is_said_and_a_permutation_of_its_members_changes_nothing():
