@@ -59,7 +59,7 @@ def discounted_returns(
       discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       terminated: booleans (T,): the episode ended with this step, and nothing comes after.
       truncated: booleans (T,): the episode was cut off after this step; needs ``v_t``.
-      v_t: value of the state that each step led to, before any reset.
+      v_t: value of the state that each step led to, before any reset. Read where an episode is truncated or the window is over.
       mask: booleans (T,): False marks steps that nobody chose: a prompt, an observation, padding. They get 0, and their rewards are
         those of the choice before them in the episode.
 
@@ -105,7 +105,8 @@ def gae(
     Args:
       r_t: rewards, shape (T,).
       v_tm1: value of the state in which each action was taken.
-      v_t: value of the state that it led to, before any reset: at a truncation, of the last state of the old episode.
+      v_t: value of the state that it led to, before any reset: at a truncation, of the last state of the old episode. Where masked
+        steps lie between two choices of an episode, ``v_tm1`` of the second is read in its place.
       discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
       lambda_: between 0 (less noise, more bias of the critic) and 1 (no bias of the critic).
       terminated: booleans (T,): the state that this step led to has value 0, whatever ``v_t`` says.
@@ -194,7 +195,7 @@ def vtrace(
     Args:
       r_t: rewards, shape (T,).
       v_tm1: value of the state in which each action was taken.
-      v_t: value of the state that it led to, before any reset.
+      v_t: value of the state that it led to, as in :func:`gae`.
       log_rho_t: log-probability of the action under the policy that learns, minus that under the policy that acted. It is clipped as a
         logarithm, so any finite ratio is fine. Never differentiated.
       discount_t: a number, or one for each step; 0 is an end, as ``terminated`` is.
