@@ -53,8 +53,8 @@ CALLS = {
     "grpo": lambda w: pg.grpo(w["l"], w["old"], w["gain"], mask=w.get("mask")),
     "grpo_tokens": lambda w: pg.grpo(w["l"], w["old"], -w["gain"], mask=w.get("mask"), reduction="token_mean"),
     "grpo_sequences": lambda w: pg.grpo(w["l"], w["old"], w["gain"], mask=w.get("mask"), reduction="sequence_mean"),
-    "kl_loss": lambda w: pg.kl_loss(w["l"], w["ref"], mask=w.get("mask")),
-    "entropy_loss": lambda w: pg.entropy_loss(w["l"], mask=w.get("mask")),
+    "kl_loss": lambda w: pg.kl_loss(w["l"], w["ref"], terminated=w["terminated"], mask=w.get("mask")),
+    "entropy_loss": lambda w: pg.entropy_loss(w["l"], terminated=w["terminated"], mask=w.get("mask")),
     "rloo": lambda w: pg.rloo(
         jnp.stack([w["l"], w["old"]]), jnp.asarray([1.0, 3.0], w["l"].dtype), mask=_twice(w.get("mask"))
     ),

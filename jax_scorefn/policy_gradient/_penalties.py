@@ -25,17 +25,20 @@ NO_CATEGORIES = (
 )
 
 
-def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = None) -> Loss:
+def kl_loss(
+    log_prob_t: Array, ref_log_prob_t: Array, *, terminated: Array | None = None, mask: Array | None = None
+) -> Loss:
     """Divergence of the policy from a reference along one trajectory, with the gradient of its expectation.
 
     Args:
       log_prob_t: log-probability of each action under the policy, shape (T,), differentiable in the parameters.
       ref_log_prob_t: the same under the reference; never differentiated.
+      terminated: booleans (T,): an episode ended with this step, where several are packed in a row.
       mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
       :class:`Loss`: an estimate of the divergence of the trajectories' laws, to be multiplied by its coefficient and added to a
-      loss; and 1 (0 where every step is masked).
+      loss; and the number of episodes with a choice, 1 for a row of one.
 
     Raises:
       TypeError: for arrays that are not one trajectory.
@@ -53,10 +56,10 @@ def kl_loss(log_prob_t: Array, ref_log_prob_t: Array, *, mask: Array | None = No
     """
     l, ref = trajectory("kl_loss", log_prob_t=log_prob_t, ref_log_prob_t=ref_log_prob_t)
     gain = episodes("kl_loss", l, mask).chosen(stop_gradient(ref) - l)  # what nobody chose costs nothing
-    return reward_to_go(l, gain, mask=mask)
+    return reward_to_go(l, gain, terminated=terminated, mask=mask)
 
 
-def entropy_loss(log_prob_t: Array, *, mask: Array | None = None) -> Loss:
+def entropy_loss(log_prob_t: Array, *, terminated: Array | None = None, mask: Array | None = None) -> Loss:
     """Minus the entropy of the policy's trajectories, with the gradient of its expectation: :func:`kl_loss` against a constant.
 
     Where the entropy of each step is known in closed form (:func:`entropy`), give that as a reward instead: less noise, the same mean.
@@ -68,7 +71,8 @@ def entropy_loss(log_prob_t: Array, *, mask: Array | None = None) -> Loss:
       -3.0
     """
     (l,) = trajectory("entropy_loss", log_prob_t=log_prob_t)
-    return reward_to_go(l, episodes("entropy_loss", l, mask).chosen(-l), mask=mask)
+    gain = episodes("entropy_loss", l, mask).chosen(-l)
+    return reward_to_go(l, gain, terminated=terminated, mask=mask)
 
 
 def entropy(logits: Array) -> Array:

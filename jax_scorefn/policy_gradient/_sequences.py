@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.lax import stop_gradient
 
-from jax_scorefn._surrogate import magic_box
+from jax_scorefn._surrogate import magic_box, nan_where
 from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, real, wide
 from jax_scorefn.policy_gradient._groups import group_advantages
 from jax_scorefn.policy_gradient._losses import Loss
@@ -72,8 +72,10 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
     told = jnp.where(answer[1:, None], logits[:-1], jnp.zeros((), logits.dtype)).astype(wide([logits]))
     index = jnp.where(answer & known, tokens, 0)[1:, None]
     log_probs = jnp.take_along_axis(jax.nn.log_softmax(told), index, axis=1)[:, 0]
-    log_probs = jnp.concatenate([jnp.full(1, jnp.nan, log_probs.dtype), jnp.where(known[1:], log_probs, jnp.nan)])
-    return jnp.where(answer, log_probs, 0.0).astype(logits.dtype)
+    log_probs = jnp.concatenate([jnp.zeros(1, log_probs.dtype), log_probs])
+    none = answer & ~known.at[0].set(False)
+    log_probs = jnp.where(answer, log_probs, 0.0)
+    return jnp.where(none, stop_gradient(nan_where(none, log_probs)), log_probs).astype(logits.dtype)
 
 
 def _check(answer: Any, tokens: Any, num_tokens: int) -> None:

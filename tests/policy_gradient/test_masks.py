@@ -344,3 +344,25 @@ def test_a_policy_of_two_turns_by_enumeration(x64):
     np.testing.assert_allclose(to_go, of_reward, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(whole, of_reward, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(kl, of_divergence, rtol=1e-10, atol=1e-12)
+
+
+def test_penalties_of_packed_rows_are_those_of_their_episodes():
+    """Two episodes in a row, the second with a prompt: the sums of sums and weights of each by itself."""
+    l = jnp.array([-1.0, -2.0, -0.5, -1.5, -0.7])
+    ref, end = l + jnp.array([0.3, -0.2, 0.4, 0.1, -0.6]), jnp.array([False, True, False, False, True])
+    mask = jnp.array([True, True, False, True, True])
+    for loss in (lambda l, ref, **how: pg.kl_loss(l, ref, **how), lambda l, ref, **how: pg.entropy_loss(l, **how)):
+        packed = loss(l, ref, terminated=end, mask=mask)
+        parts = [loss(l[a:b], ref[a:b], mask=mask[a:b]) for a, b in ((0, 2), (2, 5))]
+        np.testing.assert_allclose(packed.sum, parts[0].sum + parts[1].sum, rtol=1e-6)
+        assert packed.weight == 2 == parts[0].weight + parts[1].weight
+        slopes = [
+            jax.grad(lambda l, how=how, loss=loss: loss(l, ref, mask=mask, **how).sum)(l)
+            for how in ({"terminated": end}, {})
+        ]
+        apart = [
+            jax.grad(lambda l, a=a, b=b, loss=loss: loss(l, ref[a:b], mask=mask[a:b]).sum)(l[a:b])
+            for a, b in ((0, 2), (2, 5))
+        ]
+        np.testing.assert_allclose(slopes[0], jnp.concatenate(apart), rtol=1e-6)
+        assert not np.allclose(slopes[0], slopes[1])
