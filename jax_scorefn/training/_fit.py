@@ -20,13 +20,17 @@ import numpy as np
 import optax
 
 from jax_scorefn import _checks
+from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
-NOT_INSTALLED = "fit with {option} needs {package}: pip install 'jax_scorefn[training]'."
 BAD_LOSS = "loss must return {wanted}; it returned {given}."
 BAD_METRICS = "The metrics of a loss are a dictionary of scalars; {name} has shape {shape}."
 UNKNOWN_METRIC = "show={show!r} is not one of the metrics: {known}."
-OTHER_RUN = "{folder} holds the state of another run: {what}. Use another folder, or remove it."
+METRIC_CALLED_LOSS = (
+    "A metric called 'loss' would take the place of the loss itself in the history: give it another name."
+)
+BAD_TAG = "tag is a string that names the run, or None; not {given}."
+OTHER_LOSSES = "its first updates had the losses {found}, and the same updates of this run have {wanted}"
 
 
 class Fitted(NamedTuple):
@@ -59,6 +63,7 @@ def fit(
     show: str = "loss",
     save_to: str | Path | None = None,
     save_every: int = 1000,
+    tag: str | None = None,
 ) -> Fitted:
     """Minimise ``loss(params, key)`` by ``num_updates`` updates of an optax optimizer.
 
@@ -75,19 +80,25 @@ def fit(
       inner_steps: updates in one compiled scan, and how often progress is shown.
       progress: a progress bar, with the mean of ``show`` over the last inner loop and the standard error of that mean.
       show: the metric that the progress bar shows.
-      save_to: folder for the state. If it holds a state of this run already, training goes on from there.
+      save_to: folder for the state. If it holds a state of this run already, training goes on from there. A state is of this run if
+        these agree: tag, key, names and types of all leaves, the first parameters, optimizer's state and carry, names of the metrics;
+        and the losses of the first two updates, which are made once more to see that loss, optimizer and data are those of before
+        (up to one part in 10,000). A newest state that cannot be read is set aside with a warning, and the one before it taken.
       save_every: updates between two saved states (rounded up to whole inner loops).
+      tag: a name of the run, which the folder must agree with. What shows in none of the numbers above cannot be compared, such as
+        data that come in later or a slightly different learning rate: put that here.
 
     Returns:
       :class:`Fitted`.
 
     Raises:
-      TypeError: where the loss does not return what it should.
-      ValueError: for bad numbers, an unknown metric, or a folder with the state of another run.
+      TypeError: where the loss does not return what it should; for a key that is none, or a tag that is no string.
+      ValueError: for bad numbers, an unknown metric, one called "loss", or a folder with the state of another run, or with none that
+        can be read.
       ImportError: without the packages for a progress bar or saved states (the extra ``training``).
 
     The gradient is that of the loss as it is; of an estimate of this library it is an unbiased estimate. Cost: one compilation for
-    each length of inner loop, and two copies of the state.
+    each length of inner loop (and one for the two updates that are compared), and two copies of the state.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, jax_scorefn as sf
@@ -100,6 +111,9 @@ def fit(
     num_updates = _checks.positive_int("num_updates", num_updates)
     inner_steps = _checks.positive_int("inner_steps", inner_steps)
     save_every = _checks.positive_int("save_every", save_every)
+    _checks.key("fit", key)
+    if not isinstance(tag, str | None):
+        raise TypeError(BAD_TAG.format(given=_checks.describe(tag)))
     params = jax.tree.map(jnp.asarray, params)
     value_and_grad = jax.value_and_grad(_uniform(loss, has_aux, carry is not None), has_aux=True)
 
@@ -117,11 +131,13 @@ def fit(
         raise ValueError(UNKNOWN_METRIC.format(show=show, known=", ".join(sorted(names))))
 
     with contextlib.ExitStack() as stack:
-        store = None if save_to is None else stack.enter_context(_Store(Path(save_to), key))
         report = stack.enter_context(_bar(show, num_updates)) if progress else None
-        done, history = 0, {name: np.zeros(0) for name in names}
-        if store is not None and store.latest() is not None:
-            done, state, history = store.load(state, history)
+        done, history, store = 0, {name: np.zeros(0) for name in names}, None
+        if save_to is not None:
+            store = stack.enter_context(Saved(Path(save_to), identity(key, tag, state, names)))
+            if (found := store.load(state)) is not None:
+                _same_losses(inner, state, found[2]["loss"], save_to)
+                done, state, history = found
             if done > num_updates:
                 raise ValueError(OTHER_RUN.format(folder=save_to, what=f"{done} updates, and {num_updates} are wanted"))
         saved = done
@@ -137,6 +153,15 @@ def fit(
                 saved = done
     params, opt_state, carry = state
     return Fitted(params, opt_state, carry, history)
+
+
+def _same_losses(inner: Callable[..., Any], first: Any, kept: np.ndarray, folder: str | Path) -> None:
+    """The first two updates made once more: what the state before them cannot show (loss, optimizer, data) is in their losses."""
+    kept = kept[:2]
+    again = np.asarray(inner(first, jnp.arange(len(kept), dtype=jnp.uint32))[1]["loss"])
+    if not np.allclose(again, kept, rtol=1e-4, atol=1e-6, equal_nan=True):  # other machines round otherwise
+        what = OTHER_LOSSES.format(found=kept.tolist(), wanted=again.tolist())
+        raise ValueError(OTHER_RUN.format(folder=folder, what=what))
 
 
 def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callable[..., Any]:
@@ -160,6 +185,8 @@ def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callab
             raise TypeError(BAD_LOSS.format(wanted=wanted, given=given))
         if not isinstance(metrics, dict):
             raise TypeError(BAD_METRICS.format(name="what it returned", shape=type(metrics).__name__))
+        if "loss" in metrics:
+            raise ValueError(METRIC_CALLED_LOSS)
         for name, x in metrics.items():
             if jnp.shape(x) != ():
                 raise TypeError(BAD_METRICS.format(name=name, shape=list(jnp.shape(x))))
@@ -190,70 +217,3 @@ def _bar(show: str, total: int) -> Any:
             bar.update(task, completed=done, description=f"{show} {values.mean():.4g} ± {error:.2g}")
 
         yield report
-
-
-class _Store:
-    """Saved states of one run, by orbax: the two newest, so that one that was cut short does not matter."""
-
-    def __init__(self, folder: Path, key: Key):
-        if importlib.util.find_spec("orbax") is None:
-            raise ImportError(NOT_INSTALLED.format(option="save_to=", package="orbax-checkpoint"))
-        import orbax.checkpoint as ocp
-
-        self.ocp, self.folder = ocp, folder
-        self.key = np.asarray(jax.random.key_data(key) if _is_key(key) else key).tolist()
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self.manager = ocp.CheckpointManager(folder.resolve(), options=options)
-
-    def __enter__(self) -> _Store:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.manager.close()
-
-    def latest(self) -> int | None:
-        return self.manager.latest_step()
-
-    def save(self, done: int, state: PyTree, history: dict[str, np.ndarray]) -> None:
-        tree = {"state": _plain(state), "history": history}
-        args = self.ocp.args
-        self.manager.save(done, args=args.Composite(arrays=args.StandardSave(tree), run=args.JsonSave(self.run(tree))))
-
-    def run(self, tree: PyTree) -> dict[str, Any]:
-        """What tells one run from another: its key, and the names and types of what it keeps."""
-        state = {name: f"{x.dtype}{list(jnp.shape(x))}" for name, x in tree["state"].items()}
-        return {"key": self.key, "state": state, "metrics": sorted(tree["history"])}
-
-    def load(self, state: PyTree, history: dict[str, np.ndarray]) -> tuple[int, PyTree, dict[str, np.ndarray]]:
-        done = self.latest()
-        assert done is not None
-        like = {"state": _plain(state), "history": {name: np.zeros(done) for name in history}}
-        args = self.ocp.args
-        found = self.manager.restore(done, args=args.Composite(run=args.JsonRestore()))["run"]
-        for what, wanted in self.run(like).items():
-            if found[what] != wanted:
-                raise ValueError(
-                    OTHER_RUN.format(folder=self.folder, what=f"its {what} is {found[what]}, not {wanted}")
-                )
-        tree = self.manager.restore(done, args=args.Composite(arrays=args.StandardRestore(like)))["arrays"]
-        return done, _typed(tree["state"], state), {name: np.asarray(x) for name, x in tree["history"].items()}
-
-
-def _is_key(x: Any) -> bool:
-    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def _plain(tree: PyTree) -> PyTree:
-    """The arrays of a state without keys and empty places, which are not arrays to everybody."""
-    return {str(i): jax.random.key_data(x) if _is_key(x) else x for i, x in enumerate(jax.tree.leaves(tree))}
-
-
-def _typed(arrays: dict[str, Any], like: PyTree) -> PyTree:
-    leaves, treedef = jax.tree.flatten(like)
-    restored = [
-        jax.random.wrap_key_data(arrays[str(i)], impl=jax.random.key_impl(x))
-        if _is_key(x)
-        else jnp.asarray(arrays[str(i)])
-        for i, x in enumerate(leaves)
-    ]
-    return treedef.unflatten(restored)

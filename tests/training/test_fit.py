@@ -1,5 +1,6 @@
 """The training loop: the plain optax loop's numbers, whatever the inner length, and after being killed as well."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import optax
 import pytest
 
 import jax_scorefn as sf
+from jax_scorefn.training import _fit, _saved
 
 pytestmark = pytest.mark.usefixtures("foreign")  # optax mixes dtypes
 COIN = sf.family(lambda p: sf.Bernoulli(logits=p["l"]))
@@ -97,12 +99,110 @@ def test_it_goes_on_from_a_saved_state(tmp_path):
     equal(
         sf.training.fit(carried, PARAMS, OPTIMIZER, KEY, 30, save_to=tmp_path / "a", **how), whole
     )  # nothing is left to do
-    with pytest.raises(ValueError, match="its key is"):
-        sf.training.fit(carried, PARAMS, OPTIMIZER, jax.random.key(6), 40, save_to=tmp_path / "a", **how)
     with pytest.raises(ValueError, match="30 updates, and 10 are wanted"):
         sf.training.fit(carried, PARAMS, OPTIMIZER, KEY, 10, save_to=tmp_path / "a", **how)
     with pytest.raises(ValueError, match=r"its state is .*float32\[3\]"):
         sf.training.fit(carried, {"l": jnp.zeros(4)}, OPTIMIZER, KEY, 40, save_to=tmp_path / "a", **how)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    pytest.importorskip("orbax.checkpoint")
+    run = {"loss": loss, "params": PARAMS, "optimizer": OPTIMIZER, "key": KEY, "num_updates": 10, "tag": "one"}
+    run |= {"save_to": tmp_path_factory.mktemp("run") / "a", "inner_steps": 5, "save_every": 5}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return run, sf.training.fit(**run)
+
+
+@pytest.fixture
+def kept(first, tmp_path):
+    """What makes a run, with a folder that holds its states after 5 and 10 updates, and what came out."""
+    run, whole = first
+    return run | {"save_to": shutil.copytree(run["save_to"], tmp_path / "a")}, whole
+
+
+def shifted(params, key):
+    return loss(params, key) + 1.0  # the same function of other data
+
+
+OTHERS = {
+    "data": ({"loss": shifted}, r"its first updates had the losses \[.*\], and the same updates of this run have \["),
+    "learning rate": ({"optimizer": optax.adam(0.2)}, "first updates"),
+    "start": ({"params": {"l": jnp.ones(3)}}, "its start is"),
+    "optimizer's state": ({"optimizer": optax.adam(optax.constant_schedule(0.1))}, r"its state is .*count"),
+    "tag": ({"tag": "two"}, "its tag is one, not two"),
+    "no tag": ({"tag": None}, "its tag is one, not None"),
+    "key": ({"key": jax.random.key(6)}, r"its key is key<fry> \[0, 5\], not key<fry> \[0, 6\]"),
+    "kind of key": ({"key": jax.random.key(5, impl="rbg")}, r"not key<rbg>"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(OTHERS))
+def test_another_run_is_told_apart(kept, what):
+    changed, words = OTHERS[what]
+    with pytest.raises(ValueError, match=f"holds the state of another run: .*{words}"):
+        sf.training.fit(**(kept[0] | changed))
+
+
+def test_the_same_run_is_not(kept):
+    equal(sf.training.fit(**kept[0]), kept[1])
+
+
+def test_leaves_are_told_apart_by_their_names(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    quadratic = lambda params, key: sum((x - i) ** 2 for i, x in enumerate(jax.tree.leaves(params)))
+    run = {"optimizer": optax.sgd(0.1), "key": KEY, "num_updates": 3, "save_to": tmp_path / "a"}
+    sf.training.fit(quadratic, {"a": jnp.zeros(()), "b": jnp.zeros(())}, **run)
+    with pytest.raises(ValueError, match=r"its state is .*'a'.*, not .*'y'"):
+        sf.training.fit(quadratic, {"y": jnp.zeros(()), "z": jnp.zeros(())}, **run)
+
+
+def test_leaves_that_are_no_arrays_are_left_alone():
+    state = {"activation": jnp.tanh, "weight": jnp.arange(2.0), "name": "layer", "key": jax.random.key(1)}
+    rest = {"activation": jnp.sin, "weight": jnp.zeros(2), "name": "other", "key": jax.random.key(2)}
+    told = lambda state: _saved.identity(KEY, None, state, ["loss"])
+    assert told(state) == told(state | {"activation": jnp.sin}) != told(rest)
+    filled = _saved._filled(_saved._numbered(state), rest)
+    equal((filled["weight"], filled["key"]), (state["weight"], state["key"]))
+    assert filled["activation"] is jnp.sin and filled["name"] == "other"
+
+
+def damage(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:7])
+
+
+@pytest.mark.parametrize("part", ["arrays", "run"])
+def test_of_a_damaged_newest_state_it_goes_back_to_the_whole_one(kept, part):
+    run, whole = kept
+    damage(run["save_to"] / "10" / part)
+    with pytest.warns(
+        RuntimeWarning, match=r"state after 10 updates in .* cannot be read .* set aside as damaged-10-1"
+    ):
+        equal(sf.training.fit(**run), whole)
+    assert (run["save_to"] / "damaged-10-1").is_dir()  # it may have been the disk's fault
+    assert (run["save_to"] / "10").is_dir()
+
+
+def test_where_no_state_is_whole_it_does_not_begin_again(kept):
+    run, _ = kept
+    damage(run["save_to"])
+    with pytest.warns(RuntimeWarning) as told, pytest.raises(ValueError, match="No saved state in .* can be read"):
+        sf.training.fit(**run)
+    assert ["damaged-10-1" in str(told[0].message), "damaged-5-1" in str(told[1].message)] == [True, True]
+
+
+def test_a_state_of_an_older_version_is_not_taken(kept, monkeypatch):
+    run, _ = kept
+    old = {"key": [0, 5], "state": {}, "metrics": ["loss"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(_fit, "identity", lambda *_: old)
+        sf.training.fit(**(run | {"save_to": run["save_to"] / "old"}))
+    with pytest.raises(
+        ValueError, match=r"another run: it was saved by an older version.*\(tag\)\. Use another folder"
+    ):
+        sf.training.fit(**(run | {"save_to": run["save_to"] / "old"}))
 
 
 def test_a_progress_bar_shows_the_metric_and_its_error(capsys):
@@ -123,11 +223,15 @@ def test_a_progress_bar_shows_the_metric_and_its_error(capsys):
         (lambda p, k, c: (loss(p, k), c), {"carry": jnp.zeros(()), "has_aux": True}, TypeError, r"\(metrics, carry\)"),
         (loss, {"show": "return"}, ValueError, "show='return'.*loss"),
         (loss, {"inner_steps": 0}, ValueError, "inner_steps"),
+        (lambda p, k: (loss(p, k), {"loss": 0.0}), {"has_aux": True}, ValueError, "metric called 'loss'"),
+        (loss, {"tag": 3}, TypeError, "tag is a string"),
+        (loss, {"key": None}, TypeError, "fit draws at random and needs a key"),
+        (loss, {"key": jax.random.split(KEY)}, TypeError, "A key is one"),
     ],
 )
 def test_what_is_refused_and_how(bad, how, error, words):
     with pytest.raises(error, match=words):
-        sf.training.fit(bad, PARAMS, OPTIMIZER, KEY, 3, **how)
+        sf.training.fit(**({"loss": bad, "params": PARAMS, "optimizer": OPTIMIZER, "key": KEY, "num_updates": 3} | how))
 
 
 @pytest.mark.parametrize("option, package", [({"progress": True}, "rich"), ({"save_to": "x"}, "orbax")])
