@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of every key (default 0)")
     parser.add_argument("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="default: bench-report")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR: finished cells are kept")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in DIR: finished cells are kept. Without it a run begins anew, and the results that DIR holds "
+        "are renamed to results-1.jsonl",
+    )
     parser.add_argument("--list", action="store_true", help="print the names of problems and estimators, and stop")
     parser.set_defaults(mode="quick")
     return parser
@@ -128,6 +133,8 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     except Refused as error:
         raise Unusable(str(error)) from error
     log = Console(stderr=True, highlight=False)
+    if store.aside is not None:
+        log.print(f"a new run; the results that were there are {store.aside}", markup=False, soft_wrap=True)
     todo = tasks([PROBLEMS[n] for n in problems], [METHODS[n] for n in methods], settings, store)
     todo += speed_tasks(options.peers) if SPEED in parts else []
     todo += credit_tasks(settings, options.peers) if CREDIT in parts else []

@@ -20,10 +20,10 @@ class Refused(Exception):
 
 
 class Store:
-    """Records of a run in ``folder/results.jsonl``. Made by :func:`open_store`."""
+    """Records of a run in ``folder/results.jsonl``, and where older ones are now. Made by :func:`open_store`."""
 
-    def __init__(self, path: Path, records: list[dict[str, Any]]):
-        self.path, self.records = path, records
+    def __init__(self, path: Path, records: list[dict[str, Any]], aside: Path | None = None):
+        self.path, self.records, self.aside = path, records, aside
 
     def add(self, record: dict[str, Any]) -> None:
         """Append one record and wait until it is on the disk."""
@@ -46,7 +46,9 @@ class Store:
 
 
 def open_store(folder: Path, settings: Settings, *, resume: bool) -> Store:
-    """The store of a folder: emptied, or with ``resume`` the records that it holds for these settings.
+    """The store of a folder: a new one, or with ``resume`` the records that it holds for these settings.
+
+    Results that a new one would overwrite are renamed, to ``results-1.jsonl`` or the first number that is free.
 
     Raises:
       Refused: where the folder cannot be written, or holds results of other settings, or a file that is not ours.
@@ -59,12 +61,23 @@ def open_store(folder: Path, settings: Settings, *, resume: bool) -> Store:
             if records:
                 _same(path, records[0].get("settings"), settings)
                 return Store(path, records)
+        aside = _set_aside(path)
         path.write_text("", encoding="utf-8")
-        store = Store(path, [])
+        store = Store(path, [], aside)
         store.add({"kind": "settings", "settings": settings.identity()})
     except OSError as error:
         raise Refused(f"cannot write to {folder}: {error.strerror or error}") from error
     return store
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Rename a file that is not empty to ``name-1``, or the first number that is free: the new path; None where there is nothing."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    number = 1
+    while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
+        number += 1
+    return path.rename(aside)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

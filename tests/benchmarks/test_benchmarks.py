@@ -154,16 +154,23 @@ def test_resume_refuses_other_settings_and_other_files(capsys, finished, tmp_pat
     refused(capsys, argv, "line 2")
 
 
-def test_without_resume_old_results_are_replaced(finished, tmp_path):
-    copy(finished, tmp_path)
+def test_without_resume_old_results_are_kept_aside(finished, tmp_path, capsys, monkeypatch):
+    old = (copy(finished, tmp_path) / "results.jsonl").read_bytes()
     store = open_store(tmp_path, Settings(), resume=False)
     assert records(tmp_path) == store.records and len(store.records) == 1
+    assert store.aside == tmp_path / "results-1.jsonl" and store.aside.read_bytes() == old
+    new = store.path.read_bytes()
+    monkeypatch.setattr(run_module.measure, "cell", interrupted)
+    assert main(["--only", "bernoulli-1", "--out", str(tmp_path)]) == 130
+    assert "results-2.jsonl" in capsys.readouterr().err
+    assert [(tmp_path / f"results-{n}.jsonl").read_bytes() for n in (1, 2)] == [old, new]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(run_module.measure, "cell", interrupted)
     assert main(["--only", "bernoulli-1", "--out", str(tmp_path)]) == 130
     assert "--resume" in capsys.readouterr().err
