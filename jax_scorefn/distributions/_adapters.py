@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import Distribution
+from jax_scorefn.distributions._base import Distribution, is_law
+from jax_scorefn.distributions._ends import hold_ends, name_of
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -45,13 +46,6 @@ _DISTRAX_REPARAMETERIZED = frozenset(
         "Dirichlet",
     ]
 )
-
-
-def is_law(x: Any) -> bool:
-    """Whether an object can be drawn from and scored."""
-    return isinstance(x, Distribution) or (
-        not isinstance(x, type) and callable(getattr(x, "sample", None)) and callable(getattr(x, "log_prob", None))
-    )
 
 
 def as_law(x: Any) -> Distribution:
@@ -82,7 +76,7 @@ class ForeignLaw(Distribution):
 
     @property
     def name(self) -> str:
-        return f"{type(self.dist).__module__.split('.')[0]}.{type(self.dist).__name__}"
+        return name_of(self.dist)
 
     @property
     def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -133,7 +127,7 @@ class ForeignLaw(Distribution):
         return self.dist.from_uniform(u)
 
     def log_prob(self, x: PyTree) -> Array:
-        return _checks.log_prob(self, self.dist.log_prob(x))
+        return hold_ends(self.dist, _checks.log_prob(self, self.dist.log_prob(x)))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         if hasattr(self.dist, "grid"):

@@ -151,6 +151,11 @@ class Distribution:
         raise NotImplementedError
 
 
+def is_law(x: Any) -> bool:
+    """Whether an object can be drawn from and scored."""
+    return not isinstance(x, type) and callable(getattr(x, "sample", None)) and callable(getattr(x, "log_prob", None))
+
+
 class Elementwise(Distribution):
     """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from jax_scorefn.distributions._adapters import as_law, is_law
-from jax_scorefn.distributions._base import Distribution
+from jax_scorefn.distributions._adapters import as_law
+from jax_scorefn.distributions._base import Distribution, is_law
 from jax_scorefn.distributions._grids import Grid, joint_grid
 from jax_scorefn.distributions._views import (
     Bits,

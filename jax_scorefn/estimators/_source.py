@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, GivenDraws, as_law
-from jax_scorefn.distributions._adapters import is_law
+from jax_scorefn.distributions._base import is_law
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NO_WEIGHTS = "max_weight cuts the weights of draws from another law: it goes with proposal=, or with given draws and log_proposal=."

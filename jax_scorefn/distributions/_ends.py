@@ -1,0 +1,186 @@
+"""Ends that move: which parameters the support of another library's law depends on, and why these must not be scored.
+
+    d/dt int_a^b f p dx  =  E[f d log p / dt]  +  f(b) p(b) db/dt  -  f(a) p(a) da/dt
+
+The score has the first term alone. So what an end depends on goes through a guard of order 0 on its way into the log-probability.
+
+| law | declares its ends by |
+|---|---|
+| of NumPyro | ``support``: a constraint with bounds |
+| of TFP on JAX | ``experimental_default_event_space_bijector()``: its values at -inf and inf |
+| of distrax | the fields of the class |
+| transformed | the ends of the law inside, sent through the transform |
+| points with a mass of their own | the field that says where they are |
+| made of laws | each of these |
+
+An end is a formula (``low + (high - low) * sigmoid(-inf)``, ``loc + scale * 0``), so what it depends on is found by asking twice: a
+parameter moves an end if at two values of it the end is finite, and at two places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from jax_scorefn._guards import guard
+from jax_scorefn._trees import is_float
+from jax_scorefn.distributions._base import is_law
+from jax_scorefn.typing import Array, PyTree
+
+MOVING_ENDS = (
+    "A parameter that the support of {law} depends on carries a derivative through the log-probability. As the ends move the "
+    "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the parameters into f."
+)
+NOT_ITS_OWN = (
+    "The log_prob of {law} is not that of its draws: what it masks or censors is drawn and not scored, and the gradient would lack "
+    "it without a word. Take the law inside, and put the mask into f."
+)
+
+_NOT_ITS_OWN = (
+    "MaskedDistribution", "Masked", "LeftCensoredDistribution", "RightCensoredDistribution", "IntervalCensoredDistribution", "Unit",
+)  # fmt: skip
+_POINTS = {
+    "Delta": ("v", "log_density"),
+    "Empirical": ("samples",),
+    "FiniteDiscrete": ("outcomes",),
+    "Inflated": ("inflated_loc",),
+}
+_DISTRAX_ENDS = {
+    "Uniform": ("low", "high"),
+    "Gamma": (0.0, np.inf),
+    "Beta": (0.0, 1.0),
+    "Deterministic": ("loc",),
+    "Clipped": ("minimum", "maximum"),
+    "ClippedNormal": ("minimum", "maximum"),
+    "ClippedLogistic": ("minimum", "maximum"),
+}
+
+Formula = Callable[[Any], list[Any]]
+
+
+def hold_ends(dist: Any, log_prob: Array) -> Array:
+    """The log-probability of a draw, which raises when it is differentiated in what moves the ends of the law's support."""
+    for part in _with_parts(dist):
+        if type(part).__name__ in _NOT_ITS_OWN and getattr(part, "_mask", None) is not True:
+            raise TypeError(NOT_ITS_OWN.format(law=name_of(part)))
+        for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(law=name_of(part))):
+            log_prob = jnp.where(jnp.any(jnp.isnan(leaf)), jnp.nan, log_prob)  # a use, so that nobody drops the guard
+    return log_prob
+
+
+def name_of(dist: Any) -> str:
+    """Library and class, for messages."""
+    return f"{type(dist).__module__.split('.')[0]}.{type(dist).__name__}"
+
+
+def _libraries(dist: Any) -> set[str]:
+    return {base.__module__.split(".")[0] for base in type(dist).__mro__} & {
+        "numpyro",
+        "tensorflow_probability",
+        "distrax",
+    }
+
+
+def _with_parts(dist: Any) -> Iterator[Any]:
+    """A law, and the laws that it is made of."""
+    yield dist
+    fields = jax.tree.leaves(list(vars(dist).values()), is_leaf=is_law) if _libraries(dist) else []
+    for part in {id(field): field for field in fields if is_law(field)}.values():
+        yield from _with_parts(part)
+
+
+def _moving(tree: PyTree, ends: Formula) -> list[Array]:
+    """The traced leaves that the finite ends are functions of. (One that is not traced carries no derivative.)"""
+    leaves, treedef = jax.tree.flatten(tree)
+    leaves = [leaf + 0 if hasattr(leaf, "pretransformed_input") else leaf for leaf in leaves]  # what TFP deferred
+    traced = [j for j, leaf in enumerate(leaves) if isinstance(leaf, Tracer) and is_float(leaf)]
+
+    def places(moved: int) -> list[np.ndarray]:
+        """The ends at made-up values of what is traced, in rising order, one of them a little higher."""
+        values = [np.ones(leaf.shape, leaf.dtype) if isinstance(leaf, Tracer) else leaf for leaf in leaves]
+        for j in traced:
+            values[j] = np.full(leaves[j].shape, 0.5 + j / 8 + (j == moved) / 16, leaves[j].dtype)
+        with jax.ensure_compile_time_eval():
+            return [np.asarray(end) for end in ends(treedef.unflatten(values))]
+
+    here = places(-1) if traced else []
+    asked = traced if any(np.any(np.isfinite(end)) for end in here) else []
+    return [leaves[j] for j in asked if any(map(_differ, here, places(j)))]
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.any((a != b) & np.isfinite(a) & np.isfinite(b)))
+
+
+def _declared(dist: Any) -> tuple[PyTree, Formula]:
+    """What a law of one of the libraries says of its ends: a pytree, and the formula that makes them of it."""
+    name, libraries = type(dist).__name__, _libraries(dist)
+    if libraries and name in _POINTS:
+        return [getattr(dist, field) for field in _POINTS[name]], list
+    if "tensorflow_probability" in libraries:
+        return _of_bijector(dist)
+    if "numpyro" in libraries:
+        if name == "TransformedDistribution":
+            return _through(dist, dist.base_dist, lambda dist: dist.transforms)
+        depends = type(dist.support).__name__ == "_Dependent"  # on what, it does not say
+        return (dist, jax.tree.leaves) if depends else (dist.support, _bounds)
+    if "distrax" in libraries:
+        if name == "Transformed":
+            return _through(dist, dist.distribution, lambda dist: [dist.bijector.forward])
+        ends = _DISTRAX_ENDS.get(name, (-np.inf, np.inf))
+        return [getattr(dist, end) if isinstance(end, str) else end for end in ends], list
+    return [], list
+
+
+def _of_bijector(dist: Any) -> tuple[PyTree, Formula]:
+    try:
+        bijector = dist.experimental_default_event_space_bijector()
+        shape = (*dist.batch_shape, *bijector.inverse_event_shape(dist.event_shape))
+    except (
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+    ):  # a discrete law has none, one of several parts no one shape
+        return [], list
+    return bijector, lambda bijector: [_sent(bijector.forward, jnp.full(shape, end)) for end in (-jnp.inf, jnp.inf)]
+
+
+def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any], Any]]]) -> tuple[PyTree, Formula]:
+    """The ends of the law inside, sent through the steps of a transform."""
+    tree, ends = _declared(inside)
+    shape = (*inside.batch_shape, *inside.event_shape)
+
+    def image(both: Any) -> list[Any]:
+        of_inside, dist = both
+        found = [jnp.broadcast_to(jnp.asarray(end), shape) for end in ends(of_inside)]
+        for step in steps(dist):
+            found = [_sent(step, end) for end in found]
+        return found
+
+    return (tree, dist), image
+
+
+def _sent(step: Callable[[Any], Any], end: Any) -> Any:
+    """An end sent through a transform of theirs; NaN, which is no end, where that takes no made-up values or closes over tracers."""
+    try:
+        image = step(end)
+    except Exception:
+        return jnp.nan
+    return jnp.nan if isinstance(image, Tracer) else image
+
+
+def _bounds(constraint: Any) -> list[Any]:
+    """The bounds of a constraint of NumPyro, or of those that it is made of."""
+    if hasattr(constraint, "cseq"):
+        return [end for part in constraint.cseq for end in _bounds(part)]
+    if hasattr(constraint, "base_constraint"):
+        return _bounds(constraint.base_constraint)
+    bounds = (getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None))
+    if all(end is None for end in bounds) and type(constraint).__name__ != "_Real":
+        return []  # a simplex, a sphere, a Cholesky factor
+    return [end if end is not None else infinite for end, infinite in zip(bounds, (-np.inf, np.inf), strict=True)]
