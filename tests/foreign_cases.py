@@ -27,6 +27,7 @@ MOVING = {
     "numpyro LeftTruncated": lambda h: nd.TruncatedNormal(0.3, 1.0, low=h),
     "numpyro RightTruncated": lambda h: nd.TruncatedNormal(0.3, 1.0, high=h),
     "numpyro TwoSidedTruncated": lambda h: nd.TruncatedCauchy(0.3, 1.0, low=-1.0, high=h),
+    "numpyro TruncatedGamma": lambda h: nd.TruncatedGamma(2.0, 1.0, low=h, high=3.0),
     "numpyro LowerTruncatedPowerLaw": lambda h: nd.LowerTruncatedPowerLaw(-2.5, h),
     "numpyro DoublyTruncatedPowerLaw": lambda h: nd.DoublyTruncatedPowerLaw(-1.5, h, 3.0),
     "numpyro Delta": lambda h: nd.Delta(h),
@@ -65,6 +66,14 @@ MOVING = {
     "tfp Independent": lambda h: tfd.Independent(tfd.Uniform(jnp.zeros(2), pair(h)), 1),
     "tfp Sample": lambda h: tfd.Sample(tfd.Uniform(0.0, h), 3),
     "tfp BatchBroadcast": lambda h: tfd.Independent(tfd.BatchBroadcast(tfd.Uniform(0.0, h), [2]), 1),
+    "tfp BatchReshape": lambda h: tfd.Independent(
+        tfd.BatchReshape(tfd.Uniform(jnp.zeros(2), pair(h)), [2, 1]), 2
+    ),
+    "tfp BatchConcat": lambda h: tfd.Independent(
+        tfd.BatchConcat([tfd.Uniform(jnp.zeros(2), pair(h)), tfd.Uniform(jnp.zeros(2), 1.0)], axis=0), 1
+    ),
+    "tfp Blockwise": lambda h: tfd.Blockwise([tfd.Uniform(0.0, h), tfd.Normal(0.0, 1.0)]),
+    "tfp Inflated": lambda h: tfd.Inflated(tfd.Normal(0.0, 1.0), inflated_loc_probs=0.3, inflated_loc=h),
     "tfp scaled uniform": lambda h: tfb.Scale(h)(tfd.Uniform(0.0, 1.0)),
     "tfp shifted exponential": lambda h: tfb.Shift(h)(tfd.Exponential(1.0)),
     "tfp Mixture": lambda h: tfd.Mixture(tfd.Categorical(probs=HALVES), [tfd.Normal(0.0, 1.0), tfd.Uniform(0.0, h)]),
@@ -73,6 +82,7 @@ MOVING = {
     ),
     "tfp checked Uniform": lambda h: tfd.Uniform(h, 3.0, validate_args=True),
     "distrax Uniform": lambda h: dx.Uniform(0.0, h),
+    "distrax CategoricalUniform": lambda h: dx.CategoricalUniform(low=0.0, high=h, logits=jnp.zeros(3)),
     "distrax Deterministic": lambda h: dx.Deterministic(h),
     "distrax Clipped": lambda h: dx.ClippedNormal(0.3, 1.0, -1.0, h),
     "distrax Independent": lambda h: dx.Independent(dx.Uniform(jnp.zeros(2), pair(h)), 1),
@@ -91,6 +101,7 @@ STAYING = {
     "numpyro Normal": lambda h: nd.Normal(h, 1.0),
     "numpyro TruncatedNormal loc": lambda h: nd.TruncatedNormal(h, 1.0, low=-1.0, high=2.0),
     "numpyro TruncatedNormal scale": lambda h: nd.TruncatedNormal(0.3, h, low=-1.0),
+    "numpyro TruncatedGamma concentration": lambda h: nd.TruncatedGamma(1.0 + h, 1.0, low=0.5, high=3.0),
     "numpyro Pareto alpha": lambda h: nd.Pareto(1.0, 2.0 + h),
     "numpyro Beta": lambda h: nd.Beta(1.0 + h, 2.0),
     "numpyro Exponential": lambda h: nd.Exponential(h),
@@ -114,6 +125,7 @@ STAYING = {
     "tfp scaled exponential": lambda h: tfb.Scale(h)(tfd.Exponential(1.0)),
     "tfp moved normal": lambda h: tfb.Chain([tfb.Shift(h), tfb.Scale(h)])(tfd.Normal(0.0, 1.0)),
     "tfp MultivariateNormal": lambda h: tfd.MultivariateNormalTriL(pair(h), jnp.array([[1.0, 0.0], [0.5, 1.0]])),
+    "tfp BatchReshape": lambda h: tfd.Independent(tfd.BatchReshape(tfd.Normal(pair(h), 1.0), [2, 1]), 2),
     "tfp Dirichlet": lambda h: tfd.Dirichlet(pair(h)),
     "tfp Poisson": lambda h: tfd.Poisson(h),
     "distrax Normal": lambda h: dx.Normal(h, 1.0),

@@ -102,6 +102,18 @@ def test_between_fixed_ends_the_location_moves(build, wide):
     sf.testing.assert_unbiased(np.asarray(runs), exact, precision=0.02)
 
 
+JOINTS = {
+    "list": lambda h: tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0), lambda a: tfd.Uniform(a - a, h)]),
+    "distrax": lambda h: dx.Joint([dx.Uniform(0.0, h), dx.Normal(0.0, 1.0)]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(JOINTS))
+def test_a_part_of_a_joint_law_of_theirs_raises(name):
+    with pytest.raises(TypeError, match=RAISES):
+        trace(lambda h: score(JOINTS[name], h), H)
+
+
 MASKED = [
     lambda h: nd.Normal(h, 1.0).mask(jnp.array(False)),
     lambda h: nd.Normal(h, 1.0).mask(False),
@@ -144,6 +156,23 @@ class Undeclared:
 
     def log_prob(self, x):
         return self.law.log_prob(x)
+
+
+class Masked:
+    """Of the name of a law that is refused, and of no library."""
+
+    def __init__(self, h):
+        self.law = nd.Normal(h, 1.0)
+
+    def sample(self, key):
+        return self.law.sample(key)
+
+    def log_prob(self, x):
+        return self.law.log_prob(x)
+
+
+def test_names_are_those_of_the_libraries():
+    trace(lambda h: score(Masked, h), H)
 
 
 def test_where_nothing_is_declared_the_boundary_term_is_missing():

@@ -52,6 +52,7 @@ _POINTS = {
 }
 _DISTRAX_ENDS = {
     "Uniform": ("low", "high"),
+    "CategoricalUniform": ("_low", "_high"),
     "Gamma": (0.0, np.inf),
     "Beta": (0.0, 1.0),
     "Deterministic": ("loc",),
@@ -60,13 +61,16 @@ _DISTRAX_ENDS = {
     "ClippedLogistic": ("minimum", "maximum"),
 }
 
+_LIBRARIES = {"numpyro", "tensorflow_probability", "distrax"}
+
 Formula = Callable[[Any], list[Any]]
 
 
 def hold_ends(dist: Any, log_prob: Array) -> Array:
     """The log-probability of a draw, which raises when it is differentiated in what moves the ends of the law's support."""
     for part in _with_parts(dist):
-        if type(part).__name__ in _NOT_ITS_OWN and getattr(part, "_mask", None) is not True:
+        refused = _libraries(part) and type(part).__name__ in _NOT_ITS_OWN
+        if refused and getattr(part, "_mask", None) is not True:  # NumPyro's mask(True) is no mask
             raise TypeError(NOT_ITS_OWN.format(law=name_of(part)))
         for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(law=name_of(part))):
             log_prob = jnp.where(jnp.any(jnp.isnan(leaf)), jnp.nan, log_prob)  # a use, so that nobody drops the guard
@@ -79,11 +83,7 @@ def name_of(dist: Any) -> str:
 
 
 def _libraries(dist: Any) -> set[str]:
-    return {base.__module__.split(".")[0] for base in type(dist).__mro__} & {
-        "numpyro",
-        "tensorflow_probability",
-        "distrax",
-    }
+    return {base.__module__.split(".")[0] for base in type(dist).__mro__} & _LIBRARIES
 
 
 def _with_parts(dist: Any) -> Iterator[Any]:
@@ -106,7 +106,13 @@ def _moving(tree: PyTree, ends: Formula) -> list[Array]:
         for j in traced:
             values[j] = np.full(leaves[j].shape, 0.5 + j / 8 + (j == moved) / 16, leaves[j].dtype)
         with jax.ensure_compile_time_eval():
-            return [np.asarray(end) for end in ends(treedef.unflatten(values))]
+            try:
+                made_up = treedef.unflatten(values)
+            except (
+                Exception
+            ):  # theirs is not made to be rebuilt, as what TFP wraps around a law in a batch: its parts declare theirs
+                return []
+            return [np.asarray(end) for end in ends(made_up)]
 
     here = places(-1) if traced else []
     asked = traced if any(np.any(np.isfinite(end)) for end in here) else []
