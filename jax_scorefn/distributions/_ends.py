@@ -28,6 +28,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_scorefn._guards import guard
+from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import is_float
 from jax_scorefn.distributions._base import is_law
 from jax_scorefn.typing import Array, PyTree
@@ -73,7 +74,7 @@ def hold_ends(dist: Any, log_prob: Array) -> Array:
         if refused and getattr(part, "_mask", None) is not True:  # NumPyro's mask(True) is no mask
             raise TypeError(NOT_ITS_OWN.format(law=name_of(part)))
         for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(law=name_of(part))):
-            log_prob = jnp.where(jnp.any(jnp.isnan(leaf)), jnp.nan, log_prob)  # a use, so that nobody drops the guard
+            log_prob = nan_where(jnp.any(jnp.isnan(leaf)), log_prob)  # a use, so that nobody drops the guard
     return log_prob
 
 
