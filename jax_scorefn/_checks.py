@@ -44,6 +44,7 @@ WRONG_NUM_SAMPLES = (
 )
 MISSING_CAPABILITY = "{estimator} needs a law that has {wanted}; {law} has {given}. {instead}"
 NO_ESTIMATOR = "No estimator can draw from it: pass score_function a proposal=, a law to draw from instead."
+NO_OTHER = "No other estimator of {what} works with it."
 CAPABILITY_WORDS = {
     Capability.LOG_PROB: "a log-probability",
     Capability.SAMPLE: "a sampler",

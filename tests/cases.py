@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jax_scorefn as sf
+from jax_scorefn.distributions._family import FunctionLaw, GivenSupport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Case:
     objective: Callable[[Any, Any], Any] | None = None
     shape: tuple[str, ...] = ()
     """Parameters in which the law has no weak derivative."""
+    draws: Callable[[Any], Any] | None = None
+    """``key -> draws`` that the family is given, of the law of the case itself."""
 
     def f(self, x, params):
         """Smooth in x, different in each coordinate, and dependent on the parameters."""
@@ -43,6 +46,10 @@ class Case:
             return self.family
         hold = lambda p: {name: jax.lax.stop_gradient(leaf) if name in self.shape else leaf for name, leaf in p.items()}
         return sf.family(lambda p: self.family.at(hold(p)))
+
+    def drawn(self, estimator, key):
+        """The family of one call: the same, unless it holds draws that were made before."""
+        return self.family_for(estimator) if self.draws is None else given_draws(*self.draws(key))
 
     def oracle(self, estimator=None):
         """``params -> E[f]`` in float64, with the derivatives that an estimator can see."""
@@ -66,6 +73,17 @@ def joint_objective(x, params):
     return jnp.sin(x["a"]) * (1 + x["b"][0]) + x["b"][1] * params["m"] + x["a"] ** 2 / 2
 
 
+def given_draws(draws, log_proposal):
+    return sf.family(
+        log_prob=lambda p, x: sf.Bernoulli(logits=p["l"]).log_prob(x.astype(p["l"].dtype)), samples=draws, log_proposal=log_proposal, independent=True
+    )  # fmt: skip
+
+
+def coins(key):
+    """Eight draws of fair coins, with what the fair coins say of them."""
+    return jax.random.bernoulli(key, 0.5, (8, 2)).astype(jnp.float32), jnp.full(8, 2 * jnp.log(0.5))
+
+
 def counts(n, *, start=0, dims=1):
     values = np.array(list(itertools.product(range(start, n), repeat=dims)), np.int32)
     return values[:, 0] if dims == 1 else values
@@ -80,6 +98,29 @@ def _family(build):
 
 
 CASES: dict[str, Case] = {
+    "GivenDraws": Case(
+        sf.distributions.GivenDraws, given_draws(*coins(jax.random.key(1))), {"l": [0.4, -0.6]}, support=bits(2), draws=coins
+    ),
+    "GivenSupport": Case(
+        GivenSupport,
+        sf.family(
+            log_prob=lambda p, x: jax.nn.log_softmax(p["w"] * jnp.sin(jnp.arange(3).astype(p["w"].dtype)))[x.astype(int)],
+            support=jnp.arange(3.0),
+        ),
+        {"w": 0.7},
+        support=np.arange(3.0),
+    ),
+    "FunctionLaw": Case(
+        FunctionLaw,
+        sf.family(
+            log_prob=lambda p, x: jax.scipy.stats.norm.logpdf(x, p["m"]),
+            sampler=lambda key, p: p["m"] + jax.random.normal(key, (), p["m"].dtype),
+            reparameterized=True,
+        ),
+        {"m": 0.3},
+        intervals=(-9.0, 9.0),
+        panels=60,
+    ),
     "Normal": Case(
         sf.Normal,
         _family(lambda p: sf.Normal(loc=p["loc"], scale=jnp.exp(p["log_scale"]))),
@@ -254,7 +295,7 @@ def loss_of(name: str, estimator: str, **options):
         held = jax.lax.stop_gradient(params)
         own = held if estimator in HOLD_F else params
         log_q = lambda x: case.family(held, x) if estimator in LOG_TARGET else 0.0
-        family = case.family_for(estimator)
+        family = case.drawn(estimator, key)
         return record.function(lambda x: case.f(x, own) + log_q(x), family, params, key, **options)
 
     return loss

@@ -134,3 +134,15 @@ def test_what_is_refused():
         sf.score_function(lambda x: 0.0, sf.family(log_prob=logp, samples=(XS, XS[:2])), 0.0, None)
     with pytest.raises(ValueError, match=r"one number for each given draw, shape \(4,\)"):
         sf.score_function(jnp.sin, sf.family(log_prob=logp, samples=XS, log_proposal=XS[:2]), 0.0, None)
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_vargrad_on_given_draws_is_the_score_function_with_leave_one_out(with_key):
+    """For an f that does not depend on the parameters; a key is allowed, and not needed."""
+    fam = sf.family(log_prob=lambda m, x: -((x - m) ** 2) / 2, samples=jnp.array([0.1, -0.4, 0.9, 1.2]))
+    for estimator in (sf.vargrad_grad, sf.score_function_grad):
+        grads, info = estimator(jnp.square, fam, 0.3, jax.random.key(0) if with_key else None, has_aux=True)
+        np.testing.assert_allclose(grads, 0.435, rtol=1e-5)
+        np.testing.assert_allclose(info.samples, [0.1, -0.4, 0.9, 1.2])
+    with pytest.raises(TypeError, match="vargrad estimates derivatives up to order 1"):
+        jax.grad(lambda m: sf.vargrad_grad(jnp.square, fam, m))(0.3)

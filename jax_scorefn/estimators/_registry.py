@@ -81,7 +81,9 @@ class _CheckedFamily:
         law = self.family.at(params)
         alike = [record for record in ESTIMATORS.values() if record.estimates == self.record.estimates]
         able = [record.name for record in alike if not record.missing(law)]
-        instead = f"Estimators that work with it: {', '.join(able)}." if able else _checks.NO_ESTIMATOR
+        drawn = (Capability.SAMPLE | Capability.GIVEN_DRAWS) & law.capabilities
+        nothing = _checks.NO_OTHER.format(what=self.record.estimates) if drawn else _checks.NO_ESTIMATOR
+        instead = f"Estimators that work with it: {', '.join(able)}." if able else nothing
         _checks.capabilities(self.record.name, law, self.record.needs if needs is None else needs, instead)
         law = limit_orders(self.record, law)  # the family may close over what is differentiated
         is_leaf = self.record.orders < EVERY_ORDER and jax.tree_util.all_leaves([law])

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import Distribution, GivenDraws, as_law
+from jax_scorefn.distributions import Distribution, as_law
 from jax_scorefn.distributions._base import is_law
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
@@ -66,7 +66,7 @@ def source_of(
     sharding: jax.sharding.Sharding | None,
 ) -> Source:  # fmt: skip
     """The draws that the options of a call ask for."""
-    if isinstance(law, GivenDraws):
+    if Capability.GIVEN_DRAWS in law.capabilities:
         for option, given in (("proposal", proposal), ("scheme", scheme)):
             if given is not None:
                 raise ValueError(ALREADY_DRAWN.format(option=option))
@@ -119,7 +119,7 @@ def _proposal(proposal: Any, law: Distribution) -> Distribution:
     return other
 
 
-def _given(law: GivenDraws, num_samples: int | None, sharding: jax.sharding.Sharding | None) -> Source:
+def _given(law: Any, num_samples: int | None, sharding: jax.sharding.Sharding | None) -> Source:
     if num_samples is not None and num_samples != law.num_draws:
         raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=law.num_draws, given=num_samples))
 
