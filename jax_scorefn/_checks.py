@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import is_float, to_float
+from jax_scorefn._trees import is_inexact, to_float
 from jax_scorefn.typing import Array, Capability, PyTree
 
 NOT_A_FAMILY = """{name} needs a family as its second argument, not {given}. Make one with sf.family:
@@ -62,12 +62,16 @@ CAPABILITY_WORDS = {
     Capability.WEAK_DERIVATIVE: "a weak derivative",
 }
 BAD_VALUE = (
-    "f must return one real array of a fixed shape for one draw, not {given}. Several results: stack them in an "
+    "f must return one real array of a fixed shape for one draw (for E[f] it may be complex), not {given}. Several results: stack them in an "
     "array, or call the estimator once for each with the same key."
 )
 NOT_SCALAR_VALUE = (
     "The gradient forms need f to return a scalar for one draw; it returned shape {shape}. Sum or average it inside f, "
     "or use jax.jacobian of the estimator itself."
+)
+COMPLEX_VALUE = (
+    "The gradient forms differentiate a real number, and f returned {dtype}. For the gradient of the real part return jnp.real(...) "
+    "from f, or differentiate jnp.real of the estimator itself."
 )
 LOG_PROB_SHAPE = (
     "The log-probability of one draw must be a scalar; {law} returned shape {shape}. If the draw is one event with "
@@ -148,16 +152,17 @@ def key(name: str, value: Any) -> None:
 def params(tree: PyTree) -> None:
     """At least one leaf that can be differentiated."""
     leaves = jax.tree.leaves(tree)
-    if not any(is_float(leaf) for leaf in leaves):
+    if not any(is_inexact(leaf) for leaf in leaves):
         raise TypeError(NO_FLOAT_PARAMS.format(leaves=[describe(leaf) for leaf in leaves]))
 
 
-def value(x: Any) -> Array:
-    """F of one draw, as a float array."""
+def value(x: Any, complex_too: bool = False) -> Array:
+    """F of one draw, as an array of floats, or of complex numbers where these will do."""
     if not jax.tree_util.all_leaves([x]) or isinstance(x, str):
         raise TypeError(BAD_VALUE.format(given=describe(x)))
     array = jnp.asarray(x)
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+    inexact = jnp.inexact if complex_too else jnp.floating
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (inexact, jnp.integer, jnp.bool_)):
         raise TypeError(BAD_VALUE.format(given=describe(array)))
     return to_float(array)
 

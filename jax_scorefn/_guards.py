@@ -18,7 +18,7 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import is_inexact
 from jax_scorefn.typing import EVERY_ORDER, PyTree
 
 _guard_p = Primitive("scorefn_guard")
@@ -26,12 +26,12 @@ _witness_p = Primitive("scorefn_witness")
 
 
 def guard(tree: PyTree, *, order: float, message: str) -> PyTree:
-    """The same tree, whose float leaves may be differentiated ``order`` times and not once more."""
+    """The same tree, whose float and complex leaves may be differentiated ``order`` times and not once more."""
     if order == EVERY_ORDER:
         return tree
 
     def one(leaf: Any) -> Any:
-        return _guard_p.bind(jax.numpy.asarray(leaf), order=int(order), message=message) if is_float(leaf) else leaf
+        return _guard_p.bind(jax.numpy.asarray(leaf), order=int(order), message=message) if is_inexact(leaf) else leaf
 
     return jax.tree.map(one, tree)
 

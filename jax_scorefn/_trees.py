@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_scorefn.typing import Array, PyTree
 
@@ -19,20 +20,58 @@ def is_float(leaf: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.floating)
 
 
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf is a number or array that can be differentiated in: a float, or a complex one."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, float | complex)
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
 def stop(tree: PyTree) -> PyTree:
-    """Stop the gradient of the float leaves; other leaves (ints, keys, static objects) pass through."""
-    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_float(leaf) else leaf, tree)
+    """Stop the gradient of the leaves that have one; others (ints, keys, static objects) pass through."""
+    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_inexact(leaf) else leaf, tree)
+
+
+def real_parts(x: Any) -> Any:
+    """A complex array as a real one with its real and imaginary parts on a last axis; any other as it is."""
+    if not (hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.complexfloating)):
+        return x
+    stack = np.stack if isinstance(x, np.ndarray | np.generic) else jnp.stack
+    return stack([x.real, x.imag], axis=-1)
+
+
+def of_parts(parts: Array) -> Array:
+    """The complex array of its parts."""
+    return jax.lax.complex(parts[..., 0], parts[..., 1])
 
 
 def to_float(x: Any) -> Array:
-    """An array of floats: ints and bools become the default float, floats keep their precision."""
+    """An array of floats, or of complex numbers: ints and bools become the default float, others keep their precision."""
     x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
 
 
 def widest(arrays: Sequence[Array]) -> Any:
     """The float dtype that holds them all, whatever is set about promotion."""
     return max((array.dtype for array in arrays), key=lambda dtype: jnp.finfo(dtype).bits)
+
+
+def partition(tree: PyTree, wanted: Callable[[Any], bool]) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """The tree with None in place of the leaves that are not wanted, and the way from such a tree back to a whole one."""
+    leaves, treedef = jax.tree.flatten(tree)
+    kept = treedef.unflatten([leaf if wanted(leaf) else None for leaf in leaves])
+
+    def whole(part: PyTree) -> PyTree:
+        pairs = zip(treedef.flatten_up_to(part), leaves, strict=True)
+        return treedef.unflatten([new if wanted(leaf) else leaf for new, leaf in pairs])
+
+    return kept, whole
+
+
+def uphill(grads: PyTree) -> PyTree:
+    """The direction in which a real function grows most: of a complex number, the conjugate of what JAX calls the gradient."""
+    return jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
 
 
 def along_draws(per_draw: Array, like: Array) -> Array:
@@ -71,17 +110,18 @@ def num_leading(tree: PyTree) -> int:
 
 
 def flatten_floats(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
-    """The float leaves as one vector, and the way back to a tree with the other leaves as they were."""
+    """The float leaves, and the parts of complex ones, as one vector, and the way back to a tree with other leaves as they were."""
     leaves, treedef = jax.tree.flatten(tree)
-    places = [j for j, leaf in enumerate(leaves) if is_float(leaf)]
-    arrays = [jnp.asarray(leaves[j]) for j in places]
+    places = [j for j, leaf in enumerate(leaves) if is_inexact(leaf)]
+    arrays = [real_parts(jnp.asarray(leaves[j])) for j in places]
     dtype = widest(arrays)
     flat = jnp.concatenate([array.astype(dtype).reshape(-1) for array in arrays])
 
     def restore(vector: Array) -> PyTree:
         filled, start = list(leaves), 0
         for j, array in zip(places, arrays, strict=True):
-            filled[j] = vector[start : start + array.size].reshape(array.shape).astype(array.dtype)
+            part = vector[start : start + array.size].reshape(array.shape).astype(array.dtype)
+            filled[j] = of_parts(part) if jnp.iscomplexobj(leaves[j]) else part
             start += array.size
         return treedef.unflatten(filled)
 

@@ -73,7 +73,7 @@ class Info(NamedTuple):
       weights: weight of each draw in the value, shape ``(draws,)``: 1 for plain draws, p / q for draws of
         another law, the probability (or quadrature weight) for ``exact``.
       value_standard_error: standard error of the value, the shape of f; NaN for one draw, 0 where
-        nothing is random.
+        nothing is random. Of a complex value: that of its distance, the root of the mean square of the two parts together.
       omitted_mass: by how much the weights of ``exact`` miss 1, to rounding: the probability of what a cut support leaves
         out, or what a quadrature does not reach. 0 for estimators that sample.
     """

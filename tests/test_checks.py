@@ -40,7 +40,8 @@ def _keys_may_be_reused():
         (lambda: sf.exact(f, COIN, 0.0, num_samples=3), TypeError, "exact has no option num_samples"),
         (lambda: sf.score_function(lambda x: {"a": x}, COIN, 0.0, KEY), TypeError, "f must return one real array.*not dict"),
         (lambda: sf.score_function(lambda x: "high", COIN, 0.0, KEY), TypeError, "f must return one real array.*not str"),
-        (lambda: sf.score_function(lambda x: jax.lax.complex(x, x), COIN, 0.0, KEY), TypeError, "f must return one real array.*complex64"),
+        (lambda: sf.iwae(lambda x: jax.lax.complex(x, x), COIN, 0.0, KEY), TypeError, "f must return one real array.*complex64"),
+        (lambda: sf.score_function_grad(lambda x: jax.lax.complex(x, x), COIN, 0.0, KEY), TypeError, "f returned complex64.*jnp.real"),
         (lambda: sf.score_function(lambda x: None, COIN, 0.0, KEY), TypeError, "f must return one real array.*not NoneType"),
         (lambda: sf.score_function_grad(lambda x: jnp.stack([x, x]), COIN, 0.0, KEY), ValueError, r"scalar.*returned shape \(2,\)"),
         (

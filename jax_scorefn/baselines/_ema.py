@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.lax import stop_gradient
@@ -16,6 +16,8 @@ UNBOUND = (
     "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
     "baseline=ema_.bind(state)."
 )
+
+REAL_STATE = "The values of f are complex, and the state of ema is real: begin with ema_.init(shape, dtype=complex)."
 
 
 class EMAState(NamedTuple):
@@ -32,9 +34,9 @@ class EMA:
     decay: Array | float
     name: str = "ema"
 
-    def init(self, shape: tuple[int, ...] = ()) -> EMAState:
-        """The state before any value was seen (which reads as a baseline of 0); ``shape`` is that of f."""
-        return EMAState(jnp.zeros(shape), jnp.zeros((), jnp.int32))
+    def init(self, shape: tuple[int, ...] = (), dtype: Any = float) -> EMAState:
+        """The state before any value was seen (which reads as a baseline of 0); shape and dtype are those of f."""
+        return EMAState(jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32))
 
     def value(self, state: EMAState) -> Array:
         """The average, corrected for having started at 0."""
@@ -51,6 +53,8 @@ class EMA:
 
     def update(self, state: EMAState, info: Info) -> EMAState:
         """The state after a call: update with a call's values only once that call has used the old state."""
+        if jnp.iscomplexobj(info.values) and not jnp.iscomplexobj(state.average):
+            raise TypeError(REAL_STATE)
         mean = jnp.mean(stop_gradient(info.values), axis=0).astype(state.average.dtype)
         decay = jnp.asarray(self.decay, state.average.dtype)
         return EMAState(decay * state.average + (1 - decay) * mean, state.count + 1)
@@ -66,7 +70,7 @@ def ema(decay: Array | float) -> EMA:
       decay: weight of the past, in [0, 1): a number, or an array that may be traced.
 
     Returns:
-      An object with ``init(shape)``, ``bind(state)``, ``update(state, info)`` and ``value(state)``.
+      An object with ``init(shape, dtype)``, ``bind(state)``, ``update(state, info)`` and ``value(state)``.
 
     Raises:
       ValueError: for a decay outside [0, 1).

@@ -12,6 +12,7 @@ import optax
 from jax.lax import stop_gradient
 
 from jax_scorefn import _checks
+from jax_scorefn._trees import real_parts, uphill
 from jax_scorefn.baselines._base import Baseline, Draws
 from jax_scorefn.typing import Array, Bias, Info, PyTree
 
@@ -64,12 +65,12 @@ class Learned:
         b = jnp.asarray(self.apply(params, context))
         if b.shape != values.shape[1:]:
             raise ValueError(WRONG_SHAPE.format(wanted=values.shape[1:], given=b.shape))
-        return jnp.mean((b[None].astype(values.dtype) - values) ** 2) / 2
+        return jnp.sum(real_parts(b[None].astype(values.dtype) - values) ** 2) / (2 * values.size)
 
     def update(self, state: LearnedState, info: Info, context: Any) -> LearnedState:
         """One step of the optimizer on the loss: after the call that used the old state."""
         grads = jax.grad(self.loss)(state.params, info, context)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = self.optimizer.update(uphill(grads), state.opt_state, state.params)
         return LearnedState(optax.apply_updates(state.params, updates), opt_state)
 
 

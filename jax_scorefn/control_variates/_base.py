@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
@@ -61,11 +62,12 @@ class ControlVariate:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bound:
-    """A control variate of one call: ``h(x)``, ``expectation(params, law)`` and its coefficient."""
+    """A control variate of one call: ``h(x)``, ``expectation(params, law)`` and its coefficient, of the shape and dtype of ``f``."""
 
     control: ControlVariate
     h: Objective
     expectation: Callable[[Params, Distribution], Any]
+    f: Any
 
     @property
     def is_fitted(self) -> bool:
@@ -83,20 +85,20 @@ class Bound:
         return jnp.asarray(self.control.coefficient, float)
 
     def expected(self, params: Params, law: Distribution, like: Any) -> Array:
-        """E h, in the shape and dtype of f."""
+        """E h, in the shape and dtype of what stands for f."""
         return self._shaped(self.expectation(params, law), like, "its expectation")
 
     def at(self, x: PyTree, like: Any) -> Array:
-        """h(x), in the shape and dtype of f."""
+        """h(x), in the shape and dtype of what stands for f."""
         value = self._shaped(self.h(x), like, "its value")
         return guard(value, order=0, message=CONSTANT_H) if self.per_parameter else value
 
     def _shaped(self, value: Any, like: Any, what: str) -> Array:
-        value = to_float(value)
+        value, inside, like = to_float(value), like, jax.eval_shape(self.f.outward, like)
         if value.shape not in ((), like.shape):
             message = WRONG_SHAPE.format(name=self.control.name, given=value.shape, what=what, wanted=like.shape)
             raise ValueError(message)
-        return jnp.broadcast_to(value.astype(like.dtype), like.shape)
+        return self.f.inward(jnp.broadcast_to(value.astype(like.dtype), like.shape)).astype(inside.dtype)
 
 
 def is_per_parameter(controls: Any) -> bool:
@@ -106,8 +108,8 @@ def is_per_parameter(controls: Any) -> bool:
     return any(isinstance(c, str) and c == FITTED_PER_PARAMETER for c in coefficients)
 
 
-def bind(controls: Any, f: Objective, law: Distribution) -> list[Bound]:
-    """The control variates of a call; none for None."""
+def bind(controls: Any, f: Any, law: Distribution) -> list[Bound]:
+    """The control variates of a call, for an f that stands for ``f.native``; none for None."""
     if controls is None:
         return []
     controls = list(controls) if isinstance(controls, Sequence) else [controls]
@@ -117,4 +119,4 @@ def bind(controls: Any, f: Objective, law: Distribution) -> list[Bound]:
         if control.needs is not None and control.needs not in law.capabilities:
             wanted, given = _checks.name_of(control.needs), _checks.name_of(law.capabilities)
             raise TypeError(NEEDS.format(name=control.name, wanted=wanted, law=law.name, given=given))
-    return [Bound(control, *control.bind(f, law)) for control in controls]
+    return [Bound(control, *control.bind(f.native, law), f=f) for control in controls]

@@ -62,7 +62,7 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
             return ravel_pytree(jax.tree.map(lambda part, m: part.astype(m.dtype), x, like))[0]
 
         def of_vector(x: Array) -> Array:
-            return _checks.value(f(unravel(x)))
+            return _checks.value(f(unravel(x)), complex_too=True)
 
         held, closed_over = jax.closure_convert(of_vector, mean)  # what f closes over, so that it can be held fixed
         closed_over = stop(closed_over)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_float, to_float
+from jax_scorefn._trees import is_inexact, real_parts, to_float
 from jax_scorefn.diagnostics import _reference
 from jax_scorefn.diagnostics._moments import Moments
 from jax_scorefn.diagnostics._report import AuditReport, Row
@@ -170,7 +170,7 @@ class _Candidate:
         )  # fmt: skip
 
     def _with_cosine(self, key: Key, truth: _reference.Reference) -> PyTree:
-        grads = jax.tree.map(lambda g: g if is_float(g) else None, self.grad(self.params, key))
+        grads = jax.tree.map(lambda g: real_parts(g) if is_inexact(g) else None, self.grad(self.params, key))
         pairs = list(zip(jax.tree.leaves(grads), jax.tree.leaves(truth.gradient), strict=True))
         dot = lambda xs: sum(jnp.sum(jnp.asarray(a) * jnp.asarray(b, a.dtype)) for a, b in xs)
         norms = jnp.sqrt(dot([(g, g) for g, _ in pairs])) * jnp.sqrt(

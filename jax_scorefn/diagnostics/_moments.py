@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import is_inexact, real_parts
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
 
@@ -94,7 +94,8 @@ class Moments:
 
     @classmethod
     def of(cls, replicates: PyTree) -> Moments:
-        """Moments of replicates that are there, on the leading axis of every leaf."""
+        """Moments of replicates that are there, on the leading axis of every leaf; complex ones have their parts on a last axis."""
+        replicates = jax.tree.map(real_parts, replicates)
         leaves = jax.tree.leaves(replicates)
         count = jnp.asarray(leaves[0].shape[0], leaves[0].dtype)
         mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), replicates)
@@ -144,7 +145,8 @@ def gradient_moments(
     """Moments of ``grad_fn(params, key)`` over independent keys. Streams over chunks; works under jit.
 
     Args:
-      grad_fn: ``(params, key) -> grads``, any estimate of a gradient: a pytree of arrays. Leaves that are not floats are left out.
+      grad_fn: ``(params, key) -> grads``, any estimate of a gradient: a pytree of arrays. Of complex leaves the parts
+        are taken, on a last axis; leaves that are neither floats nor complex are left out.
       params: handed to ``grad_fn``.
       key: split into one key for each replicate.
       num_replicates: independent calls, a Python int of at least 2.
@@ -170,9 +172,10 @@ def gradient_moments(
 
     def chunk(keys: Array) -> Moments:
         grads = jax.vmap(lambda k: grad_fn(params, k))(keys)
-        floats = [leaf for leaf in jax.tree.leaves(grads) if is_float(leaf)]
+        kept = jax.tree.map(lambda leaf: real_parts(leaf) if is_inexact(leaf) else None, grads)
+        floats = jax.tree.leaves(kept)
         dtype = jnp.result_type(*floats) if floats else float
-        kept = jax.tree.map(lambda leaf: leaf.astype(dtype) if is_float(leaf) else None, grads)
+        kept = jax.tree.map(lambda leaf: leaf.astype(dtype), kept)
         return Moments.of(kept)
 
     full, rest = divmod(num, size)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import is_inexact, real_parts
 from jax_scorefn.diagnostics._moments import gradient_moments
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators import exact, score_function
@@ -41,8 +41,10 @@ class Reference:
 
 
 def floats(tree: PyTree) -> PyTree:
-    """The float leaves as float64, None in place of the others."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if is_float(leaf) else None, tree)
+    """The float leaves, and the parts of complex ones, as float64, None in place of the others."""
+    return jax.tree.map(
+        lambda leaf: np.asarray(real_parts(np.asarray(leaf)), np.float64) if is_inexact(leaf) else None, tree
+    )
 
 
 def _grad(estimator: Any, of_params: Any, logp: Family, params: Params, key: Any, **options: Any) -> PyTree:

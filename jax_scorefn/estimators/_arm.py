@@ -19,7 +19,7 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
     :func:`disarm` the uniforms are averaged out, so that it never has more variance: prefer that one.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws are independent coins: Bernoulli, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

@@ -29,7 +29,7 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
     group, corrected for the correlation. f is not differentiated.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws are independent coins: Bernoulli, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path
-from jax_scorefn._trees import is_float, stop, widest
+from jax_scorefn._trees import is_inexact, stop, widest
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.typing import Array, PyTree
 
@@ -65,7 +65,7 @@ def value_and_path(h: Callable[[PyTree], Array], x: PyTree) -> tuple[Array, Arra
     value, pull_back = jax.vjp(h, stop(x))
     (slopes,) = pull_back(jnp.ones_like(value))
     pairs = zip(jax.tree.leaves(x), jax.tree.leaves(slopes), strict=True)
-    path = sum(gradient_path(leaf, slope) for leaf, slope in pairs if is_float(leaf))
+    path = sum(jnp.real(gradient_path(leaf, slope)) for leaf, slope in pairs if is_inexact(leaf))
     return value, jnp.asarray(path, value.dtype)
 
 

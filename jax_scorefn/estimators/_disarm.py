@@ -24,7 +24,7 @@ def disarm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
     it. With one coin at probability 1/2 nothing is random any more. f is not differentiated.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws are independent coins: Bernoulli, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

@@ -31,7 +31,7 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
     Categorical, NaN for ``probs`` of Binomial and Geometric.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape.
+      f: function of one draw that returns a real or complex array of fixed shape.
       logp: a :func:`family` whose laws have a finite support or a quadrature.
       params: pytree with at least one float leaf.
       key: ignored; may be None.

@@ -32,7 +32,7 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
     temperature can be afforded.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws.
+      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

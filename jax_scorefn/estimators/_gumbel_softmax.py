@@ -29,7 +29,7 @@ def gumbel_softmax(
     that is from the wanted one depends on f between the draws, where it may be anything. Measure it, or use an unbiased estimator.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws.
+      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

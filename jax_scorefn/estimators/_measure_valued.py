@@ -44,7 +44,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
     parameter of the law, so use it where these are few or f is cheap, or pick some of them with ``coordinates``.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson, Normal,
         TanhNormal, Laplace, Exponential, Gamma and Weibull (not in their concentrations), and a Joint of such.
       params: pytree with at least one float leaf.

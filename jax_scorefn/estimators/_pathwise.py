@@ -28,7 +28,7 @@ def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=
     derivative 0 almost everywhere, and then only ``score_function`` sees the jump.
 
     Args:
-      f: function of one draw, differentiable in it, that returns a real array of fixed shape.
+      f: function of one draw, differentiable in it, that returns a real or complex array of fixed shape.
       logp: a :func:`family` whose laws are reparameterized.
       params: pytree with at least one float leaf.
       key: one JAX key.

@@ -35,7 +35,7 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
     coordinates or a cheap f. f is not differentiated in the draw.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape.
+      f: function of one draw that returns a real or complex array of fixed shape.
       logp: a :func:`family` whose laws are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
         support, or a Joint of such.
       params: pytree with at least one float leaf.

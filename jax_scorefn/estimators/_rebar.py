@@ -46,7 +46,7 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
     the same draw. What they have in common cancels, and what is put back is differentiated along its path.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws too.
+      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws too.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

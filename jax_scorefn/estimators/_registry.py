@@ -20,7 +20,8 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.typing import EVERY_ORDER, Array, Bias, Capability, Params
+from jax_scorefn.estimators._objective import Objective
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,9 +144,13 @@ def estimator(
                 _checks.key(record.name, key)
             guarded = limit_orders(record, params)
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
-            f, restored = (f, lambda value: value) if estimates != "E[f]" else _in_full_precision(f)
-            value, info = body(f, _CheckedFamily(logp, record), guarded, key, **options, **how)
-            return (restored(value), stop(info())) if has_aux else restored(value)
+            checked = _CheckedFamily(logp, record)
+            if estimates != "E[f]":
+                value, info = body(f, checked, guarded, key, **options, **how)
+                return (value, stop(info())) if has_aux else value
+            objective = Objective(f)
+            value, info = body(objective, checked, guarded, key, **options, **how)
+            return (objective.answer(value), stop(objective.described(info()))) if has_aux else objective.answer(value)
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         signature = _public_signature(body)
@@ -157,24 +162,6 @@ def estimator(
     return register
 
 
-def _in_full_precision(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[[Array], Array]]:
-    """F with values of float32 at least, and what takes the mean back to the dtype of f.
-
-    A value may be in the range of half precision where its share in a mean, or the number of draws, is not.
-    """
-    half = []
-
-    def wide(x):
-        value = f(x)
-        dtype = getattr(value, "dtype", None)
-        if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits >= 32:
-            return value
-        half.append(dtype)
-        return jnp.asarray(value).astype(jnp.float32)
-
-    return wide, lambda value: value.astype(half[0]) if half else value
-
-
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ``_grad`` twin of an estimator: ``jax.grad`` of it in ``params``, and nothing more."""
     name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
@@ -184,6 +171,8 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             value = f(x)
             if getattr(value, "shape", ()) != ():
                 raise ValueError(_checks.NOT_SCALAR_VALUE.format(shape=value.shape))
+            if jnp.iscomplexobj(value):
+                raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
             return value
 
         scalar = scalar if callable(f) else f

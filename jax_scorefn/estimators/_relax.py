@@ -31,7 +31,7 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
     logits z that made the draw and at others that make the same one.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
         support, or a Joint of such.
       params: pytree with at least one float leaf.
@@ -71,7 +71,7 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
     law = logp.at(params)
 
     def c(choices, z):
-        return critic(tuning, choices.logits([jnp.where(block > -jnp.inf, block, FORBIDDEN) for block in z]))
+        return f.inward(critic(tuning, choices.logits([jnp.where(block > -jnp.inf, block, FORBIDDEN) for block in z])))
 
     return controlled_estimate("relax", c, f, law, key, num_samples, keep_samples=keep_samples, **how)
 

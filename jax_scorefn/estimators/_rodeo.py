@@ -57,7 +57,7 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     spends no evaluation more than leave-one-out; slopes come with the backward pass that a variational autoencoder needs in any case.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape and can be differentiated between the draws.
+      f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the draws.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

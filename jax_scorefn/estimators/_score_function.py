@@ -52,7 +52,7 @@ def score_function(
     reparameterized; use this one everywhere else.
 
     Args:
-      f: function of one draw that returns a float, int or bool array of fixed shape (a scalar for the gradient form).
+      f: function of one draw that returns a float, complex, int or bool array of fixed shape (a real scalar for the gradient form).
       logp: a :func:`family`.
       params: pytree with at least one float leaf.
       key: one JAX key; None is allowed where the family holds given draws.
@@ -109,6 +109,10 @@ def score_function(
     _enough_to_fit(len(fitted) + subtract.per_parameter, source.num_draws // size)
     score = scores_of(source, logp, params) if each else lambda made, x: None
 
+    def baseline_of(values, at_mode=None):
+        values, at_mode = jax.tree.map(f.outward, (values, at_mode))
+        return f.inward(subtract(values, size, at_mode))
+
     def evaluate(x):
         value = _checks.value(f(x))
         return value, [c.at(x, value) for c in given], [c.at(x, value) for c in fitted]
@@ -150,7 +154,7 @@ def score_function(
     rest = left(values, given_h)
     # ... less a baseline, ...
     at_mode = stop(left(*evaluate(_mode(law))[:2])) if subtract.uses_mode else None
-    subtracted = jnp.broadcast_to(stop(subtract(rest, size, at_mode)), rest.shape)
+    subtracted = jnp.broadcast_to(stop(baseline_of(rest, at_mode)), rest.shape)
     # ... less those whose coefficients the other draws give, with the same baseline.
     columns = [centred(c, h) for c, h in zip(fitted, fitted_h, strict=True)]
     first, ones = stop(rest[:1]), jnp.ones_like(rest)
@@ -160,7 +164,7 @@ def score_function(
         found = fit(table, combination, weights, size, range(2, 2 + len(fitted)))
     for c, coefficient, column in zip(fitted, found, columns, strict=True):
         coefficients[c] = jnp.mean(coefficient, axis=0)
-        centre = stop(subtract(column, size)) if subtract.linear else 0 * ones
+        centre = stop(baseline_of(column)) if subtract.linear else 0 * ones
         rest, subtracted = rest - coefficient * column, subtracted - coefficient * centre
 
     value = score_surrogate(rest, log_probs, subtracted, weights)

@@ -26,7 +26,7 @@ def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False
     order, for the same cost.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is asked, and differentiated, between the draws.
+      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.

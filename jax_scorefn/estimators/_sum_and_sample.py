@@ -39,7 +39,7 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
     by the probability m that is left.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape; it is not differentiated in the draw.
+      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
       logp: a :func:`family` whose laws have a finite support.
       params: pytree with at least one float leaf.
       key: one JAX key.

@@ -1,6 +1,8 @@
 """What changes the variance of a gradient and not its mean is trained by the gradient of the gradient's square.
 
 grad_t Var[g]  =  grad_t E[g^2]  =  E[ 2 g dg/dt ],      since E[g] does not depend on t                 (Ruiz et al. 2016)
+
+For a complex g it is |g|^2, and its conjugate that stands before dg/dt.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import is_inexact
 from jax_scorefn.typing import PyTree
 
 NOTHING_TO_TUNE = "tuned_grad differentiates in the tuning, which has no float in it: {given!r}. Pass floats."
@@ -54,8 +57,8 @@ def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool 
 
     References: ruiz2016, tucker2017, grathwohl2018.
     """
-    if not any(is_float(leaf) for leaf in jax.tree.leaves(tuning)):
+    if not any(is_inexact(leaf) for leaf in jax.tree.leaves(tuning)):
         raise TypeError(NOTHING_TO_TUNE.format(given=tuning))
     gradient, pull_back, *aux = jax.vjp(grads, tuning, has_aux=has_aux)
-    (tuning_grads,) = pull_back(jax.tree.map(lambda g: 2 * g if is_float(g) else g, gradient))
+    (tuning_grads,) = pull_back(jax.tree.map(lambda g: 2 * jnp.conj(g) if is_inexact(g) else g, gradient))
     return gradient, tuning_grads, *aux

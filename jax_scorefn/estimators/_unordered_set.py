@@ -42,7 +42,7 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
     differentiated in the draw.
 
     Args:
-      f: function of one draw that returns a real array of fixed shape.
+      f: function of one draw that returns a real or complex array of fixed shape.
       logp: a :func:`family` whose laws have a finite support.
       params: pytree with at least one float leaf.
       key: one JAX key.

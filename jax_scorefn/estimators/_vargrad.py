@@ -13,6 +13,7 @@ import inspect
 
 from jax_scorefn import baselines
 from jax_scorefn._trees import stop
+from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score_function import score_function
 from jax_scorefn.typing import Bias, Capability
@@ -70,7 +71,7 @@ def vargrad(f, logp, params, key, *, num_samples=None, scheme=None, keep_samples
 
     body = inspect.unwrap(score_function)
     how |= {"keep_samples": keep_samples, "baseline": baselines.leave_one_out, "scheme": scheme}
-    return body(held, logp, params, key, num_samples=num_samples, **how)
+    return body(Objective(held), logp, params, key, num_samples=num_samples, **how)
 
 
 vargrad_grad = gradient(vargrad)

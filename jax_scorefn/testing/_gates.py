@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
+from jax_scorefn._trees import real_parts
 from jax_scorefn.typing import Key, PyTree
 
 BIASED = (
@@ -60,7 +61,7 @@ def assert_unbiased(
     """Raise ``AssertionError`` unless the mean of the estimates is within ``sigmas`` standard errors of ``exact``.
 
     Args:
-      estimates: pytree of arrays with independent replicates on the leading axis.
+      estimates: pytree of arrays with independent replicates on the leading axis. Complex ones are judged by their parts.
       exact: pytree of the same structure without that axis.
       precision: largest standard error that counts, as a share of the largest |exact| of the leaf (or of 1, where that is 0).
       sigmas: allowed distance in standard errors.
@@ -74,6 +75,7 @@ def assert_unbiased(
 
     def one(path: Any, runs: Any, truth: Any) -> np.ndarray:
         where = jax.tree_util.keystr(path) or "the estimate"
+        runs, truth = real_parts(np.asarray(runs)), real_parts(np.asarray(truth))
         runs_, truth_ = _finite(name, where, runs), np.asarray(truth, np.float64)
         count = runs_.shape[0]
         mean, error = runs_.mean(axis=0), runs_.std(axis=0, ddof=1) / np.sqrt(count)
@@ -116,6 +118,7 @@ def assert_variance(
 
     def one(path: Any, runs: Any, truth: Any) -> np.ndarray:
         where = jax.tree_util.keystr(path) or "the estimate"
+        runs, truth = real_parts(np.asarray(runs)), real_parts(np.asarray(truth))
         runs_, truth_ = _finite(name, where, runs), np.asarray(truth, np.float64)
         count = runs_.shape[0]
         squares = (runs_ - runs_.mean(axis=0)) ** 2

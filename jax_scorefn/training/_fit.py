@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from jax_scorefn import _checks
+from jax_scorefn._trees import is_inexact, partition, uphill
 from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
@@ -71,7 +72,8 @@ def fit(
       loss: ``loss(params, key)`` returns a scalar; with ``has_aux=True`` the pair of it and a dictionary of scalars to keep (metrics);
         with a ``carry``, ``loss(params, key, carry)`` returns ``(value, carry)``, or ``(value, (metrics, carry))``: environments
         that go on from one update to the next, say.
-      params: where to start.
+      params: where to start: a pytree, or a model (of equinox, say) whose leaves may be functions too. Its floats and complex numbers
+        are trained, and seen by the optimizer, which gets None in place of every other leaf.
       optimizer: for instance ``optax.adam(1e-3)``; chain schedules and clipping into it.
       key: one key; update i gets ``fold_in(key, i)``.
       num_updates: how many, a Python int.
@@ -114,17 +116,18 @@ def fit(
     _checks.key("fit", key)
     if not isinstance(tag, str | None):
         raise TypeError(BAD_TAG.format(given=_checks.describe(tag)))
-    params = jax.tree.map(jnp.asarray, params)
-    value_and_grad = jax.value_and_grad(_uniform(loss, has_aux, carry is not None), has_aux=True)
+    trained, whole = partition(params, is_inexact)
+    trained, loss = jax.tree.map(jnp.asarray, trained), _uniform(loss, has_aux, carry is not None)
+    value_and_grad = jax.value_and_grad(lambda p, key, carry: loss(whole(p), key, carry), has_aux=True)
 
     def update(state: tuple[Params, Any, PyTree], i: Array) -> Any:
         params, opt_state, carry = state
         (value, (metrics, carry)), grads = value_and_grad(params, jax.random.fold_in(key, i), carry)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates, opt_state = optimizer.update(uphill(grads), opt_state, params)
         return (optax.apply_updates(params, updates), opt_state, carry), {**metrics, "loss": value}
 
     inner = jax.jit(lambda state, index: jax.lax.scan(update, state, index))
-    state = (params, optimizer.init(params), carry)
+    state = (trained, optimizer.init(trained), carry)
     index = jax.ShapeDtypeStruct((1,), jnp.uint32)
     names = list(jax.eval_shape(inner, state, index)[1])
     if show not in names:
@@ -134,7 +137,7 @@ def fit(
         report = stack.enter_context(_bar(show, num_updates)) if progress else None
         done, history, store = 0, {name: np.zeros(0) for name in names}, None
         if save_to is not None:
-            store = stack.enter_context(Saved(Path(save_to), identity(key, tag, state, names)))
+            store = stack.enter_context(Saved(Path(save_to), identity(key, tag, (params, *state[1:]), names)))
             if (found := store.load(state)) is not None:
                 _same_losses(inner, state, found[2]["loss"], save_to)
                 done, state, history = found
@@ -152,7 +155,7 @@ def fit(
                 store.save(done, state, history)
                 saved = done
     params, opt_state, carry = state
-    return Fitted(params, opt_state, carry, history)
+    return Fitted(whole(params), opt_state, carry, history)
 
 
 def _same_losses(inner: Callable[..., Any], first: Any, kept: np.ndarray, folder: str | Path) -> None:

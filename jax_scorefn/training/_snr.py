@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import is_inexact, real_parts
 from jax_scorefn.typing import Array, PyTree
 
 
@@ -23,7 +23,7 @@ class SnrState(NamedTuple):
 
     Attributes:
       count: gradients seen.
-      raw_mean: m, before it is divided.
+      raw_mean: m, before it is divided; of complex gradients the parts, on a last axis.
       raw_square: v, before it is divided.
       snr: the norm of the mean over the root of the summed variance, as of the last gradient; NaN before the second one.
     """
@@ -62,20 +62,23 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
         raise ValueError(f"track_snr wants 0 <= decay < 1, not {decay}.")
 
     def init(params: PyTree) -> SnrState:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else leaf, params)
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros_like(real_parts(jnp.asarray(leaf))) if is_inexact(leaf) else leaf, params
+        )
         return SnrState(jnp.zeros((), jnp.int32), zeros, zeros, jnp.full((), jnp.nan, jnp.float32))
 
     def update(updates: PyTree, state: SnrState, params: PyTree = None, **extra: Any) -> tuple[PyTree, SnrState]:
         del params, extra
         mixed = lambda old, new: jnp.asarray(decay, old.dtype) * old + jnp.asarray(1 - decay, old.dtype) * new
-        is_number = lambda old, new: is_float(old) and is_float(new)
-        mean = jax.tree.map(lambda m, g: mixed(m, g) if is_number(m, g) else m, state.raw_mean, updates)
-        square = jax.tree.map(lambda v, g: mixed(v, g**2) if is_number(v, g) else v, state.raw_square, updates)
+        is_number = lambda old, new: is_inexact(old) and is_inexact(new)
+        parts = jax.tree.map(lambda g: real_parts(g) if is_inexact(g) else g, updates)
+        mean = jax.tree.map(lambda m, g: mixed(m, g) if is_number(m, g) else m, state.raw_mean, parts)
+        square = jax.tree.map(lambda v, g: mixed(v, g**2) if is_number(v, g) else v, state.raw_square, parts)
         count = state.count + 1
         weight = 1 - jnp.float32(decay) ** count.astype(jnp.float32)
         signal, noise = jnp.float32(0), jnp.float32(0)
         for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(square), strict=True):
-            if is_float(m):
+            if is_inexact(m):
                 m, v = m.astype(jnp.float32) / weight, v.astype(jnp.float32) / weight
                 signal, noise = signal + jnp.sum(m**2), noise + jnp.sum(jnp.maximum(v - m**2, 0))
         snr = jnp.where(count > 1, jnp.sqrt(signal) / jnp.sqrt(noise), jnp.nan)
