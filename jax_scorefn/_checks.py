@@ -62,8 +62,8 @@ CAPABILITY_WORDS = {
     Capability.WEAK_DERIVATIVE: "a weak derivative",
 }
 BAD_VALUE = (
-    "f must return one real array of a fixed shape for one draw (for E[f] it may be complex), not {given}. Several results: stack them in an "
-    "array, or call the estimator once for each with the same key."
+    "f must return one real array of a fixed shape for one draw (for E[f] it may be complex), not {given}. Several results: stack "
+    "them in an array, or call the estimator once for each with the same key."
 )
 NOT_SCALAR_VALUE = (
     "The gradient forms need f to return a scalar for one draw; it returned shape {shape}. Sum or average it inside f, "

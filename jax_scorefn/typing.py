@@ -64,7 +64,7 @@ EVERY_ORDER: float = float("inf")
 
 
 class Info(NamedTuple):
-    """What ``has_aux=True`` returns beside the value. Nothing in it carries a derivative.
+    """What ``has_aux=True`` returns beside the value. Nothing in it carries a derivative: reverse mode raises, forward mode has 0.
 
     Attributes:
       samples: the draws, a pytree whose leaves have the draws on their leading axis.

@@ -44,7 +44,8 @@ def double_control_variate(
     autoencoder, where the slopes are computed anyway.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the values of a draw.
+      f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the values of
+        a draw.
       logp: a :func:`family` whose laws know their mean.
       params: pytree with at least one float leaf.
       key: one JAX key.

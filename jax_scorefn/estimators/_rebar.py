@@ -46,7 +46,8 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
     the same draw. What they have in common cancels, and what is put back is differentiated along its path.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws too.
+      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the
+        draws too.
       logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
@@ -65,8 +66,8 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
         that is a black box, and for what ``score_function`` refuses.
 
     Bias: none to first order, for every tuning; a second derivative raises. Where f closes over parameters of its own, their
-    gradient has the noise of c(z) - c(z~) as well: for a decoder, ask f once more at ``Info.samples``. Cost: 3 S evaluations of
-    f and one backward pass.
+    gradient has the noise of c(z) - c(z~) as well: for a decoder, ask f once more at ``Info.samples``, held
+    fixed. Cost: 3 S evaluations of f and one backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

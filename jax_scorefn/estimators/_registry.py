@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
-from jax_scorefn._trees import stop
+from jax_scorefn._reports import report
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
@@ -147,10 +147,14 @@ def estimator(
             checked = _CheckedFamily(logp, record)
             if estimates != "E[f]":
                 value, info = body(f, checked, guarded, key, **options, **how)
-                return (value, stop(info())) if has_aux else value
+                return (value, report(info(), params)) if has_aux else value
             objective = Objective(f)
             value, info = body(objective, checked, guarded, key, **options, **how)
-            return (objective.answer(value), stop(objective.described(info()))) if has_aux else objective.answer(value)
+            return (
+                (objective.answer(value), report(objective.described(info()), params))
+                if has_aux
+                else objective.answer(value)
+            )
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         signature = _public_signature(body)
