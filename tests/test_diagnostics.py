@@ -1,8 +1,10 @@
 """Moments in any split, verdicts that do not cry wolf, planted faults that are found, and audits that recommend the right thing."""
 
+import dataclasses
 import functools
 import json
 import sys
+import time
 import types
 
 import jax
@@ -12,7 +14,9 @@ import pytest
 import scipy.stats
 
 import jax_scorefn as sf
-from jax_scorefn.diagnostics import Moments, Verdict, _verdict
+from jax_scorefn import _checks
+from jax_scorefn.diagnostics import Moments, Verdict, _candidates, _verdict
+from jax_scorefn.diagnostics._problem import Clock, Problem
 
 RNG = np.random.default_rng(0)
 COIN = sf.family(lambda l: sf.Bernoulli(logits=l))
@@ -403,6 +407,73 @@ def test_audits_are_reproducible_and_stop_when_told():
     assert stopped.recommended is None and "stopped after" in str(stopped)
     with pytest.raises(ValueError, match="No estimator passed the audit"):
         stopped.num_samples_for(0.1)
+
+
+def test_an_audit_begins_with_the_default_and_then_the_likely_ones():
+    """And recommends nothing that was not compared with the default, if it was stopped."""
+    chosen, missing = _candidates.candidates(None, COIN.at(jnp.zeros(2)), black_box=False)
+    assert list(chosen)[:4] == ["score_function", "disarm", "disarm_categorical", "unordered_set"]
+    biased = [sf.ESTIMATORS[name].bias is sf.Bias.BIASED for name in chosen if name in sf.ESTIMATORS]
+    assert biased == sorted(biased) and "score_function, no baseline" in chosen and "pathwise" in missing
+    normal, _ = _candidates.candidates(None, NORMAL.at(0.0), black_box=False)
+    assert list(normal)[:3] == ["score_function", "pathwise", "measure_valued"]
+    named, _ = _candidates.candidates(["rebar", "arm", "score_function"], COIN.at(jnp.zeros(2)), black_box=False)
+    assert list(named) == ["score_function", "rebar", "arm"]
+    report = audited("some")
+    without = dataclasses.replace(report, rows=tuple(row for row in report.rows if row.name != report.default))
+    assert report.default == "score_function" and report.recommended and without.recommended
+    stopped = dataclasses.replace(without, stopped="stopped after 1 s, before score_function")
+    assert stopped.recommended is None and "before score_function, the default, was measured" in "".join(
+        stopped.notes()
+    )
+    assert dataclasses.replace(report, stopped="stopped").recommended == report.recommended
+
+
+@pytest.mark.parametrize("name", ["coins", "counts"])
+def test_what_differentiates_f_is_not_tried_on_a_black_box(name):
+    family = {"coins": COIN, "counts": sf.family(lambda l: sf.Binomial(total_count=2, logits=l))}[name]
+    box = sf.black_box(lambda x: float(np.sum(x)))
+    for f, expected in (
+        (box, True),
+        (lambda x: 2 * box(x), True),
+        (jnp.sum, False),
+        (lambda x: jnp.arange(3)[x], False),
+    ):
+        problem = Problem(_checks.of_params("audit", f), family, family.at(jnp.zeros(())), jnp.zeros(()), lambda p: p)
+        assert problem.is_black_box() is expected
+    chosen, missing = _candidates.candidates(None, family.at(jnp.zeros(2)), black_box=True)
+    assert "double_control_variate" in missing and missing["double_control_variate"].endswith("f is a black box")
+    assert not any(sf.ESTIMATORS[name].differentiates_f for name in chosen if name in sf.ESTIMATORS)
+
+
+def test_an_audit_of_a_slow_black_box_keeps_its_time():
+    """Once each of its parts took as long as it liked, and an estimator of the alphabet's beginning was measured alone."""
+
+    def slow(b):
+        time.sleep(0.002)
+        return float(np.sum((b - 0.3) ** 2))
+
+    report = sf.audit(sf.black_box(slow), COIN, jnp.zeros(3), jax.random.key(0), max_seconds=3.0)
+    assert report.stopped and report.seconds < 10
+    order = [row.name for row in report.rows] + report.stopped.split("before ")[1].split(", ")
+    assert order[:2] == ["score_function", "disarm"] and report.recommended in (None, *order)
+    assert all(row.cut and f"fewer replicates of {row.name}" in "".join(report.notes()) for row in report.rows[:1])
+
+
+def test_a_clock_without_a_limit_decides_nothing():
+    free, bound = Clock(None, seconds_of_f=1.0), Clock(10.0, seconds_of_f=0.01)
+    assert free.left == float("inf") and free.affords(1e9) and free.affordable(1e9, 100) == 100
+    assert bound.affords(900) and not bound.affords(900, 0.25) and not bound.affords(2000)
+    assert bound.affordable(10, 100) == 5 and bound.affordable(1e6, 100) == 1
+    assert not Clock(10.0, began=bound.began - 11, seconds_of_f=1e-6).affords(1)
+
+
+def test_a_bound_is_no_estimate_of_what_is_audited():
+    bounds = {"stl": functools.partial(sf.sticking_the_landing), "score": sf.score_function}
+    report = sf.audit(jnp.sin, NORMAL, 0.5, jax.random.key(0), estimators=bounds, budget=20_000)
+    assert [row.name for row in report.rows] == ["score"] and "estimates a bound" in report.missing["stl"]
+    none = sf.audit(jnp.sin, NORMAL, 0.5, jax.random.key(0), estimators=["iwae"], budget=1000)
+    assert not none.rows and "iwae estimates a bound" in str(none)
 
 
 def test_what_an_estimator_refuses_is_a_row_and_f_that_never_varies_says_nothing():

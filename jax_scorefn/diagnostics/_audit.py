@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_inexact, real_parts, to_float
+from jax_scorefn._trees import is_inexact, partition, real_parts, to_float
 from jax_scorefn.diagnostics import _reference
+from jax_scorefn.diagnostics._candidates import candidates, is_default, record_of
 from jax_scorefn.diagnostics._moments import Moments
+from jax_scorefn.diagnostics._problem import Clock, Problem, replicate
 from jax_scorefn.diagnostics._report import AuditReport, Row
 from jax_scorefn.diagnostics._verdict import Verdict, flat, judge_twice
-from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.estimators import ESTIMATORS
+from jax_scorefn.distributions import Family
 from jax_scorefn.typing import Capability, Key, Params, PyTree
 
 NOT_DRAWN = (
@@ -27,7 +29,6 @@ NOT_DRAWN = (
     "sampler; for given draws look at Info.value_standard_error."
 )
 NEEDS_RICH_BAR = "The progress bar of an audit needs rich: pip install 'jax_scorefn[audit]'."
-UNKNOWN = "audit knows no estimator {name!r}; the registry has {known}. Others are passed as a mapping from labels to functions."
 
 
 def audit(
@@ -53,16 +54,19 @@ def audit(
     Args:
       f: function of one draw that returns a scalar; of two arguments, ``f(x, params)``, if it depends on the parameters.
       logp: a :func:`family` that can be drawn from.
-      params: where the gradient is estimated.
+      params: where the gradient is estimated, in its floats and complex numbers; other leaves (ints, functions) stay as they are.
       key: one JAX key; the audit is a function of it, but for the times.
-      estimators: names in the registry, or a mapping from labels to estimators (``functools.partial`` of one, or a function of one's
-        own with the same arguments); None is every estimator of E[f] in the registry, and the score function without a baseline.
+      estimators: names of estimators of E[f] in the registry, or a mapping from labels to estimators (``functools.partial`` of one,
+        or a function of one's own with the same arguments); None is every estimator of E[f] in the registry, and the score function
+        without a baseline; for a black box those that do not differentiate f.
       reference: "auto" (exact where it can be had: a sum over the support, or a quadrature that has settled; else a long run of
         ``score_function`` on keys of its own), or the gradient itself, a pytree like ``params``.
       num_samples: draws in one call of an estimator.
       budget: evaluations of f, shared by the estimators and the reference: what an audit costs, reproducibly. An estimator gets at
         least 200 and at most 20,000 replicates, and an alarm takes as many again.
-      max_seconds: no estimator is begun after so many seconds, and one under way stops; the report says so. None is no limit.
+      max_seconds: how long the audit may take, but for a compilation under way. The default is measured first, then what is likely
+        to be better; an estimator that there is no time for is not begun, and the report says so. If that is the default, nothing
+        is recommended. None is no limit.
       false_alarm: probability that any unbiased estimator is called biased.
       progress: whether to show a bar (needs rich); None shows it in a terminal.
 
@@ -82,7 +86,7 @@ def audit(
       >>> print(report["pathwise"].verdict, "|", report["score_function"].verdict, "|", report.recommended)
       biased | unbiased | score_function
     """
-    began = time.perf_counter()
+    clock = Clock(max_seconds)
     _checks.key("audit", key)
     _checks.params(params)
     if not isinstance(logp, Family):
@@ -92,85 +96,93 @@ def audit(
         raise ValueError(NOT_DRAWN.format(given=_checks.name_of(law.capabilities)))
     num_samples = _checks.positive_int("num_samples", num_samples)
     budget = _checks.positive_int("budget", budget)
-    chosen, missing = _candidates(estimators, law)
-    of_params = _checks.of_params("audit", f)
+    floats, whole = partition(params, is_inexact)
+    problem = Problem(_checks.of_params("audit", f), logp, law, floats, whole)
+    chosen, missing = candidates(estimators, law, problem.is_black_box())
     reference_key, draws_key, key = jax.random.split(key, 3)
 
     share = budget // (len(chosen) + 1)
-    truth = _truth(reference, of_params, logp, law, params, reference_key, share)
-    varies = _f_varies(of_params(params), law, draws_key)
+    varies = problem.varies(draws_key, clock)
+    truth = _truth(reference, problem, reference_key, share, clock)
     rows: list[Row] = []
-    stopped = None
+    waiting = list(chosen)
     with _bar(progress, len(chosen)) as advance:
-        for j, (label, function) in enumerate(chosen.items()):
+        while waiting and clock.left > clock.overhead:
+            label = waiting[0]
             advance(label)
-            left = None if max_seconds is None else max_seconds - (time.perf_counter() - began)
-            if left is not None and left <= 0:
-                stopped = f"stopped after {max_seconds:g} s, before {label}"
+            one = _Candidate(label, chosen[label], problem, num_samples, clock, len(waiting))
+            draws = jax.random.fold_in(key, len(rows))
+            row = one.measure(truth, draws, share, len(chosen), false_alarm, varies)
+            if row is None:
                 break
-            one = _Candidate(label, function, of_params, logp, params, num_samples)
-            rows.append(one.measure(truth, jax.random.fold_in(key, j), share, len(chosen), false_alarm, varies, left))
-            if rows[-1].cut:
-                stopped = f"stopped after {max_seconds:g} s, during {label}"
-                break
-    return AuditReport(
-        tuple(rows), missing, truth, num_samples, time.perf_counter() - began, stopped, float(false_alarm)
-    )
+            rows.append(row)
+            waiting.pop(0)
+    stopped = f"stopped after {max_seconds:g} s, before {', '.join(waiting)}" if waiting else None
+    default = next((label for label, function in chosen.items() if is_default(function)), None)
+    return AuditReport(tuple(rows), missing, truth, num_samples, clock.seconds, stopped, float(false_alarm), default)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
     label: str
     function: Callable[..., Any]
-    of_params: Callable[[Params], Any]
-    logp: Family
-    params: Params
+    problem: Problem
     num_samples: int
+    clock: Clock
+    waiting: int
 
-    def value(self, f: Any, params: Params, key: Key) -> Any:
-        draws = {"num_samples": self.num_samples} if _takes(self.function, "num_samples") else {}
-        return self.function(f, self.logp, params, key, **draws)
+    @property
+    def draws(self) -> dict[str, int]:
+        return {"num_samples": self.num_samples} if _takes(self.function, "num_samples") else {}
 
     def grad(self, params: Params, key: Key) -> PyTree:
-        return jax.grad(lambda p: self.value(self.of_params(p), p, key), allow_int=True)(params)
+        return self.problem.grad(self.function, params, key, **self.draws)
 
     def measure(
-        self, truth: _reference.Reference, key: Key, evaluations: int, tests: int, alarm: float, varies: bool, left: float | None
-    ) -> Row:  # fmt: skip
-        begun = time.perf_counter()
+        self, truth: _reference.Reference, key: Key, evaluations: int, tests: int, alarm: float, varies: bool
+    ) -> Row | None:
+        """Its row; None if the time was over before there were replicates."""
+        clock = self.clock
+        begun, mine = (
+            clock.seconds,
+            clock.seconds + clock.left / self.waiting,
+        )  # an equal share of what is left, but for the least
         counting, again, timing, key = jax.random.split(key, 4)
         try:
             each = self._count(counting)
         except Exception as error:  # whatever an estimator, or f, refuses: it is one row of the table
             return Row(self.label, None, failed=f"{type(error).__name__}: {str(error).splitlines()[0]}")
         num = int(np.clip(evaluations // max(each, 1), 2 * CHUNK, MOST))
-        run = jax.jit(lambda keys: Moments.of(jax.vmap(lambda k: self._with_cosine(k, truth))(keys)))
+        timed = clock.seconds - begun  # about what the call that is timed will take, compiled and all
+        chunk, seen = clock.affordable(each, CHUNK), []
+        if not clock.affords(2 * chunk * each):
+            return None
 
-        def replicate(key: Key, limit: float | None) -> Moments:
-            keys, total = jax.random.split(key, num // CHUNK * CHUNK), None
-            for start in range(0, len(keys), CHUNK):
-                part = jax.device_get(run(keys[start : start + CHUNK]))
-                total = part if total is None else jax.device_get(total.merge(part))
-                if start and limit is not None and time.perf_counter() - begun > limit:
-                    break
-            return total  # pyright: ignore[reportReturnType]
+        @jax.jit
+        def run(keys: Key) -> Moments:
+            return Moments.of(jax.vmap(lambda k: self._with_cosine(k, truth))(keys))
 
-        moments = replicate(key, left)
+        def late() -> bool:
+            seen.append(clock.seconds)
+            return clock.left <= timed or (chunk * len(seen) >= LEAST and clock.seconds > mine)
+
+        moments = replicate(run, key, num, chunk, late)
         grads = _part(moments, "grads")
-        second = lambda: _part(replicate(again, left), "grads")
+        second = lambda: _part(replicate(run, again, num, chunk, lambda: clock.left <= timed), "grads")
         found = judge_twice(grads, second, truth.gradient, truth.error, tests=tests, false_alarm=alarm)
         if found.verdict is Verdict.BIASED and not varies and not np.any(flat(grads.variance)):
             found = dataclasses.replace(found, verdict=Verdict.IMPRECISE)  # f never varied: nothing was seen
         seconds, first = self._time(timing)
-        record = _record(self.function)
+        record = record_of(self.function)
+        clock.overhead = clock.seconds - begun - (seen[-1] - seen[0])
         return Row(
             self.label, found, grads, _part(moments, "cosine"), each, seconds, first,
-            declared=None if record is None else record.bias_with(self.logp, **getattr(self.function, "keywords", {})),
-            orders=1 if record is None else record.orders, cut=int(moments.count) < num // CHUNK * CHUNK,
+            declared=None if record is None else record.bias_with(self.problem.logp, **getattr(self.function, "keywords", {})),
+            orders=1 if record is None else record.orders, cut=int(moments.count) < num // chunk * chunk,
         )  # fmt: skip
 
     def _with_cosine(self, key: Key, truth: _reference.Reference) -> PyTree:
-        grads = jax.tree.map(lambda g: real_parts(g) if is_inexact(g) else None, self.grad(self.params, key))
+        grads = jax.tree.map(real_parts, self.grad(self.problem.params, key))
         pairs = list(zip(jax.tree.leaves(grads), jax.tree.leaves(truth.gradient), strict=True))
         dot = lambda xs: sum(jnp.sum(jnp.asarray(a) * jnp.asarray(b, a.dtype)) for a, b in xs)
         norms = jnp.sqrt(dot([(g, g) for g, _ in pairs])) * jnp.sqrt(
@@ -197,68 +209,28 @@ class _Candidate:
 
             return g
 
-        both = jax.value_and_grad(lambda p: self.value(counted(self.of_params(p)), p, key), allow_int=True)
-        jax.block_until_ready(jax.jit(both)(self.params))
+        value = functools.partial(self.problem.value, self.function, key=key, around=counted, **self.draws)
+        jax.block_until_ready(jax.jit(jax.value_and_grad(value))(self.problem.params))
         return sum(seen)
 
     def _time(self, key: Key) -> tuple[float, float]:
         """Median seconds of a compiled call, and those of the first."""
         call = jax.jit(self.grad)
         begun = time.perf_counter()
-        jax.block_until_ready(call(self.params, key))
+        jax.block_until_ready(call(self.problem.params, key))
         first, seconds = time.perf_counter() - begun, []
         while len(seconds) < 5 or (len(seconds) < 50 and sum(seconds) < 0.05):
             same = jax.random.clone(key)
             begun = time.perf_counter()
-            jax.block_until_ready(call(self.params, same))
+            jax.block_until_ready(call(self.problem.params, same))
             seconds.append(time.perf_counter() - begun)
+            if self.clock.left <= 0:
+                break
         return float(np.median(seconds)), first
 
 
-CHUNK, MOST = 100, 20_000
-"""Replicates in one compiled call, and the most that an estimator gets."""
-
-
-def _candidates(estimators: Any, law: Distribution) -> tuple[dict[str, Callable[..., Any]], dict[str, str]]:
-    """What is measured, and what is not with the reason."""
-    if isinstance(estimators, Mapping):
-        return dict(estimators), {}
-    every = [name for name, record in ESTIMATORS.items() if record.estimates == "E[f]" and name != "exact"]
-    for name in estimators or ():
-        if name not in ESTIMATORS:
-            raise ValueError(UNKNOWN.format(name=name, known=", ".join(ESTIMATORS)))
-    chosen: dict[str, Callable[..., Any]] = {}
-    missing: dict[str, str] = {}
-    for name in every if estimators is None else estimators:
-        record = ESTIMATORS[name]
-        lacks = record.missing(law)
-        required = [
-            p.name
-            for p in inspect.signature(record.function).parameters.values()
-            if p.kind is p.KEYWORD_ONLY and p.default is p.empty
-        ]
-        if lacks:
-            missing[name] = "needs a law that has " + " and ".join(
-                _checks.name_of(need).replace(", ", " or ") for need in lacks
-            )
-        elif required:
-            missing[name] = f"needs {', '.join(f'{option}=' for option in required)} of yours: pass it in a mapping"
-        else:
-            chosen[name] = record.function
-            if name == "score_function" and estimators is None:
-                chosen["score_function, no baseline"] = _plain
-    return chosen, missing
-
-
-def _plain(f: Any, logp: Family, params: Params, key: Key, *, num_samples: int) -> Any:
-    return ESTIMATORS["score_function"].function(f, logp, params, key, num_samples=num_samples, baseline=None)
-
-
-def _record(function: Any) -> Any:
-    inner = getattr(function, "func", function)
-    if inner is _plain:
-        return ESTIMATORS["score_function"]
-    return next((record for record in ESTIMATORS.values() if record.function is inner), None)
+CHUNK, MOST, LEAST = 100, 20_000, 100
+"""Replicates in one compiled call, the most that an estimator gets, and the least while there is time."""
 
 
 def _takes(function: Any, option: str) -> bool:
@@ -267,16 +239,10 @@ def _takes(function: Any, option: str) -> bool:
     return taken and option not in getattr(function, "keywords", {})
 
 
-def _truth(reference: Any, of_params: Any, logp: Family, law: Any, params: Params, key: Key, share: int) -> Any:
+def _truth(reference: Any, problem: Problem, key: Key, share: int, clock: Clock) -> _reference.Reference:
     if not (isinstance(reference, str) and reference == "auto"):
         return _reference.Reference(_reference.floats(reference), None, "given", None)
-    return _reference.find(of_params, logp, law, params, key, share)
-
-
-def _f_varies(f: Any, law: Distribution, key: Key) -> bool:
-    """Whether f takes more than one value on a thousand draws."""
-    values = jax.jit(jax.vmap(lambda k: _checks.value(f(law.sample(k)))))(jax.random.split(key, 1000))
-    return bool(jnp.any(values != values[:1]))
+    return _reference.find(problem, key, share, clock)
 
 
 def _part(moments: Moments, name: str) -> Moments:

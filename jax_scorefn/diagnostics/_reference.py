@@ -7,6 +7,7 @@ resolved: fixed nodes cannot know where an f jumps, and then they do not agree.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -14,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._trees import is_inexact, real_parts
-from jax_scorefn.diagnostics._moments import gradient_moments
-from jax_scorefn.distributions import Distribution, Family
+from jax_scorefn.diagnostics._moments import Moments
+from jax_scorefn.diagnostics._problem import Clock, Problem, replicate
+from jax_scorefn.distributions import Distribution
 from jax_scorefn.estimators import exact, score_function
-from jax_scorefn.typing import Capability, Key, Params, PyTree
+from jax_scorefn.typing import Capability, Key, PyTree
 
 NODES = (32, 64)
 MOST_POINTS = 2**14
+SHARE = 0.25
+"""Of the time of an audit, for its reference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,37 +51,29 @@ def floats(tree: PyTree) -> PyTree:
     )
 
 
-def _grad(estimator: Any, of_params: Any, logp: Family, params: Params, key: Any, **options: Any) -> PyTree:
-    loss = lambda p: estimator(of_params(p), logp, p, key, **options)
-    return jax.grad(loss, allow_int=True)(params)
-
-
-def find(of_params: Any, logp: Family, law: Distribution, params: Params, key: Key, evaluations: int) -> Reference:
-    """The best reference for a family and ``of_params: params -> f``; a sampled one takes this many evaluations of f."""
-    if Capability.FINITE in law.capabilities and (points := _points(law)) is not None:
-        return Reference(_exact(of_params, logp, params, points), None, f"the sum over all {points} outcomes", points)
+def find(problem: Problem, key: Key, evaluations: int, clock: Clock) -> Reference:
+    """The best reference for a problem, in a share of the time; a sampled one takes this many evaluations of f."""
+    law = problem.law
+    if Capability.FINITE in law.capabilities and (points := _points(law)) is not None and clock.affords(points, SHARE):
+        return Reference(_exact(problem, points), None, f"the sum over all {points} outcomes", points)
     if law.capabilities & (Capability.QUADRATURE | Capability.SUPPORT):
-        found = _series(of_params, logp, law, params) if Capability.SUPPORT in law.capabilities else None
-        found = found or _quadrature(of_params, logp, law, params)
+        found = _series(problem, clock) if Capability.SUPPORT in law.capabilities else None
+        found = found or _quadrature(problem, clock)
         if found is not None:
             return found
-    num_samples = 64
-    moments = jax.jit(
-        lambda key: gradient_moments(
-            lambda p, k: _grad(score_function, of_params, logp, p, k, num_samples=num_samples),
-            params, key, num_replicates=max(200, evaluations // num_samples), chunk_size=200,
-        )
-    )(key)  # fmt: skip
-    moments = jax.device_get(moments)
-    count = int(moments.count) * num_samples
-    how = f"{count} draws of score_function on keys of their own"
+    num_samples, chunk = 64, clock.affordable(64, 200)
+    one = lambda k: problem.grad(score_function, problem.params, k, num_samples=num_samples)
+    run = jax.jit(lambda keys: Moments.of(jax.vmap(one)(keys)))
+    begun = clock.seconds
+    late = lambda: clock.left <= 0 or clock.seconds - begun > SHARE * (clock.max_seconds or math.inf)
+    moments = replicate(run, key, max(200, evaluations // num_samples), chunk, late)
+    how = f"{int(moments.count) * num_samples} draws of score_function on keys of their own"
     return Reference(floats(moments.mean), floats(moments.standard_error), how, None)
 
 
-def _exact(of_params: Any, logp: Family, params: Params, points: int, **options: Any) -> PyTree:
-    return floats(
-        jax.jit(lambda p: _grad(exact, of_params, logp, p, None, max_points=max(points, 1), **options))(params)
-    )
+def _exact(problem: Problem, points: int, **options: Any) -> PyTree:
+    grad = lambda p: problem.grad(exact, p, None, max_points=max(points, 1), **options)
+    return floats(jax.jit(grad)(problem.params))
 
 
 def _points(law: Distribution, **options: Any) -> int | None:
@@ -89,8 +85,9 @@ def _points(law: Distribution, **options: Any) -> int | None:
     return grid.log_probs.shape[0]
 
 
-def _series(of_params: Any, logp: Family, law: Distribution, params: Params) -> Reference | None:
+def _series(problem: Problem, clock: Clock) -> Reference | None:
     """A support without an end, cut where next to nothing is left."""
+    law = problem.law
     if Capability.MOMENTS not in law.capabilities or Capability.QUADRATURE in law.capabilities:
         return None
     mean, spread = law.mean(), law.covariance_times(jax.tree.map(jnp.ones_like, law.mean()))
@@ -100,16 +97,20 @@ def _series(of_params: Any, logp: Family, law: Distribution, params: Params) -> 
     )
     if not np.isfinite(reach) or (points := _points(law, max_value=int(reach))) is None:
         return None
-    gradient = _exact(of_params, logp, params, points, max_value=int(reach))
+    if not clock.affords(points, SHARE):
+        return None
+    gradient = _exact(problem, points, max_value=int(reach))
     return Reference(gradient, None, f"the sum over {points} outcomes, up to {int(reach)}", points)
 
 
-def _quadrature(of_params: Any, logp: Family, law: Distribution, params: Params) -> Reference | None:
+def _quadrature(problem: Problem, clock: Clock) -> Reference | None:
     """Both quadratures, where they agree; the distance between them is the error."""
-    if any(_points(law, num_nodes=n) is None for n in NODES):
+    law = problem.law
+    points = [_points(law, num_nodes=n) for n in NODES]
+    if None in points or not clock.affords(sum(n or 0 for n in points), SHARE):
         return None
     try:
-        coarse, fine = (_exact(of_params, logp, params, _points(law, num_nodes=n) or 1, num_nodes=n) for n in NODES)
+        coarse, fine = (_exact(problem, m or 1, num_nodes=n) for m, n in zip(points, NODES, strict=True))
     except (TypeError, ValueError):
         return None
     leaves = list(zip(jax.tree.leaves(coarse), jax.tree.leaves(fine), strict=True))
@@ -117,9 +118,7 @@ def _quadrature(of_params: Any, logp: Family, law: Distribution, params: Params)
     if not all(np.all(np.abs(a - b) <= AGREE * max(scale, 1e-30)) for a, b in leaves):
         return None
     error = jax.tree.map(lambda a, b: np.abs(a - b), coarse, fine)
-    return Reference(
-        fine, error, f"a quadrature: {NODES[0]} and {NODES[1]} nodes agree", _points(law, num_nodes=NODES[1])
-    )
+    return Reference(fine, error, f"a quadrature: {NODES[0]} and {NODES[1]} nodes agree", points[-1])
 
 
 AGREE = 1e-3

@@ -18,6 +18,7 @@ from jax_scorefn.typing import Bias
 NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
 NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
 NOTHING_GOOD = "No estimator passed the audit; see the verdicts: {verdicts}."
+NOT_COMPARED = "Nothing is recommended: the time was over before {default}, the default, was measured."
 _AS_TEXT: dict[str, Any] = {"width": 170, "highlight": False, "markup": False, "force_jupyter": False}
 """How rich writes a report. In a notebook it would otherwise display each line at once, whatever file it is given."""
 
@@ -129,6 +130,7 @@ class AuditReport:
       seconds: how long the audit took.
       stopped: why it ended early; None if it did not.
       false_alarm: probability that any unbiased estimator is called biased.
+      default: the label of ``score_function`` as it comes; None if it was not to be measured.
     """
 
     rows: tuple[Row, ...]
@@ -138,6 +140,7 @@ class AuditReport:
     seconds: float
     stopped: str | None
     false_alarm: float
+    default: str | None = None
 
     def __getitem__(self, name: str) -> Row:
         """The row of an estimator."""
@@ -154,13 +157,19 @@ class AuditReport:
         return sorted(good, key=lambda row: row.variance * getattr(row, by))
 
     @property
+    def _compared(self) -> bool:
+        """Whether all that was measured can be compared with the default."""
+        return self.stopped is None or self.default is None or self.default in {row.name for row in self.rows}
+
+    @property
     def recommended(self) -> str | None:
         """The unbiased estimator with the least variance times evaluations of f; None if none passed.
 
-        Where the measurement cannot tell several from the best one, it is the one among them that is right to the highest order.
+        None, too, if the audit was stopped before the default could be measured: nothing was compared with it then. Where the
+        measurement cannot tell several from the best one, it is the one among them that is right to the highest order.
         """
         ranked = self.ranked()
-        if not ranked:
+        if not ranked or not self._compared:
             return None
         best = ranked[0]
 
@@ -222,12 +231,14 @@ class AuditReport:
         if self.recommended is not None:
             lines.append(f"Recommended: {self.recommended}, the least variance for its evaluations of f.")
         else:
-            lines.append("Nothing passed.")
+            lines.append("Nothing passed." if self._compared else NOT_COMPARED.format(default=self.default))
         if self.reference.points is not None:
             lines.append(f"exact is affordable here: {self.reference.points} evaluations of f, and no noise.")
         lines += [row.message for row in self.rows if row.verdict not in (Verdict.UNBIASED,)]
         lines += [f"{name} {reason}." for name, reason in self.missing.items()]
         lines += [f"The audit was {self.stopped}."] if self.stopped else []
+        if cut := [row.name for row in self.rows if row.cut]:
+            lines.append(f"For lack of time there were fewer replicates of {', '.join(cut)}.")
         return lines
 
     def _print(self, console: Any) -> None:
