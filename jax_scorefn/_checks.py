@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import is_inexact, to_float
 from jax_scorefn.typing import Array, Capability, PyTree
 
@@ -211,4 +212,5 @@ def of_params(name: str, f: Any) -> Callable[[PyTree], Callable[[PyTree], Any]]:
     except ValueError:  # a builtin may not say
         parameters = ()
     wanted = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    f = noted(f)
     return (lambda params: lambda x: f(x, params)) if len(wanted) == 2 else (lambda params: f)

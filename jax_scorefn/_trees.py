@@ -28,6 +28,13 @@ def is_inexact(leaf: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def is_number(leaf: Any) -> bool:
+    """Whether JAX can take a leaf: a number or an array, of keys too. A model may hold functions, strings and None."""
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.dtype.kind not in "OSUMm"
+    return isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype")
+
+
 def stop(tree: PyTree) -> PyTree:
     """Stop the gradient of the leaves that have one; others (ints, keys, static objects) pass through."""
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_inexact(leaf) else leaf, tree)

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
+from jax_scorefn._plain_python import noted
 from jax_scorefn._reports import report
+from jax_scorefn._trees import is_number, partition
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
@@ -144,7 +146,7 @@ def estimator(
                 _checks.key(record.name, key)
             guarded = limit_orders(record, params)
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
-            checked = _CheckedFamily(logp, record)
+            checked, f = _CheckedFamily(logp, record), noted(f)
             if estimates != "E[f]":
                 value, info = body(f, checked, guarded, key, **options, **how)
                 return (value, report(info(), params)) if has_aux else value
@@ -179,9 +181,10 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
             return value
 
-        scalar = scalar if callable(f) else f
-        differentiated = jax.grad(function, argnums=2, has_aux=has_aux, allow_int=True)
-        return differentiated(scalar, logp, params, key, has_aux=has_aux, **options)
+        scalar = functools.wraps(f)(scalar) if callable(f) else f
+        numbers, whole = partition(params, is_number)
+        estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
+        return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)
 
     twin.__name__ = twin.__qualname__ = f"{name}_grad"
     twin.__module__ = function.__module__
@@ -189,8 +192,8 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     twin.__doc__ = (
         f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"
         f"    Takes the arguments of :func:`{name}`, with an f that returns a scalar. Returns a pytree like ``params``, whose\n"
-        "    leaves that are not floats get JAX's zero of type ``float0``; with ``has_aux=True`` the pair\n"
-        f"    ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n    "
+        "    ints and bools get JAX's zero of type ``float0``, and whose leaves that are no numbers (functions in a model) get None;\n"
+        f"    with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n    "
     )
     return twin
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn._trees import is_inexact
+from jax_scorefn._trees import is_inexact, is_number, partition
 from jax_scorefn.typing import PyTree
 
 NOTHING_TO_TUNE = "tuned_grad differentiates in the tuning, which has no float in it: {given!r}. Pass floats."
@@ -30,8 +30,9 @@ def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool 
       has_aux: whether ``grads`` returns a pair, of which the second is handed on.
 
     Returns:
-      ``(gradient, tuning_grads)``, or with ``has_aux=True`` ``(gradient, tuning_grads, aux)``. ``tuning_grads`` is like ``tuning``, an
-      unbiased estimate of the derivative of the summed variance of the gradient: hand it to an optax optimizer.
+      ``(gradient, tuning_grads)``, or with ``has_aux=True`` ``(gradient, tuning_grads, aux)``. ``tuning_grads`` is like ``tuning``
+      (with None in place of leaves that are no numbers), an unbiased estimate of the derivative of the summed variance of the
+      gradient: hand it to an optax optimizer.
 
     Raises:
       TypeError: for a tuning without a float.
@@ -59,6 +60,7 @@ def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool 
     """
     if not any(is_inexact(leaf) for leaf in jax.tree.leaves(tuning)):
         raise TypeError(NOTHING_TO_TUNE.format(given=tuning))
-    gradient, pull_back, *aux = jax.vjp(grads, tuning, has_aux=has_aux)
+    numbers, whole = partition(tuning, is_number)
+    gradient, pull_back, *aux = jax.vjp(lambda numbers: grads(whole(numbers)), numbers, has_aux=has_aux)
     (tuning_grads,) = pull_back(jax.tree.map(lambda g: 2 * jnp.conj(g) if is_inexact(g) else g, gradient))
     return gradient, tuning_grads, *aux

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
+from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import stop, to_float
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._program import Program
@@ -179,7 +180,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
             filled[j] = array
         call = inspect.BoundArguments(signature, {**treedef.unflatten(filled), "key": k})  # pyright: ignore
         call.arguments = {name: call.arguments[name] for name in bound.arguments}  # pyright: ignore
-        out = program(*call.args, **call.kwargs)
+        out = noted(program)(*call.args, **call.kwargs)
         if has_aux and not (isinstance(out, tuple) and len(out) == 2):
             raise TypeError(NOT_COST_AND_AUX.format(name=_name(program), given=_checks.describe(out)))
         costs, rest = out if has_aux else (out, ())
