@@ -359,3 +359,23 @@ def test_what_is_refused():
             num_samples=8,
             baseline=baselines.optimal_constant,
         )
+
+
+def test_without_a_baseline_delta_leaves_the_constant_on_the_score(x64):
+    """A quadratic f: no variance with a baseline; without one that of E h times the mean score."""
+    f, mean, num = lambda x: (x + 3.0) ** 2, 1.0, 8
+    normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
+
+    @jax.jit
+    def run(keys):
+        control = sf.control_variates.delta()
+        one = lambda key, baseline: sf.score_function_grad(
+            f, normal, mean, key, num_samples=num, control_variate=control, baseline=baseline, has_aux=True
+        )
+        return jax.vmap(lambda key: (one(key, "auto")[0], *one(key, None)))(keys)
+
+    with jax.debug_key_reuse(False):
+        quiet, noisy, info = jax.device_get(run(jax.random.split(jax.random.key(0), 50)))
+    np.testing.assert_allclose(quiet, 8.0, rtol=1e-12)
+    expected = (mean + 3.0) ** 2 + 1.0  # E h, times the score x - m
+    np.testing.assert_allclose(noisy, 8.0 + expected * np.mean(info.samples - mean, axis=1), rtol=1e-10)

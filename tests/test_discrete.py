@@ -461,3 +461,26 @@ def test_what_is_refused():
         sf.relax(jnp.sum, ONE, jnp.zeros(2), key, critic=lambda tuning, z: z, tuning=None)
     with pytest.raises(ValueError, match="leave_one_out needs at least 2 draws"):
         sf.rodeo(jnp.sum, ONE, jnp.zeros(2), key, num_samples=1)
+
+
+def test_the_baseline_of_sum_and_sample_is_what_is_said(x64):
+    """One draw: f at the likeliest outcome. More: the mean of f at the other draws. The gradient, written out by hand."""
+    logits, f = jnp.array([2.0, 0.3, -0.2, 0.5]), jnp.array([3.0, -1.0, 7.0, 2.0])
+    die = sf.family(lambda logits: sf.Categorical(logits=logits))
+
+    def by_hand(logits, draws):
+        probs = jax.nn.softmax(logits)
+        values, mass = f[draws], 1 - probs[0]
+        log_given = jnp.log(probs[draws]) - jnp.log(mass)
+        n = len(draws)
+        b = f[:1] if n == 1 else (jnp.sum(values) - values) / (n - 1)
+        held = jax.lax.stop_gradient(mass)
+        return probs[0] * f[0] + mass * jnp.mean(values) + held * jnp.mean((values - b) * log_given)
+
+    for num in (1, 3):
+        run = jax.jit(
+            lambda key, num=num: sf.sum_and_sample_grad(lambda x: f[x], die, logits, key, num_samples=num, has_aux=True)
+        )
+        for seed in range(3):
+            grads, info = run(jax.random.key(seed))
+            np.testing.assert_allclose(grads, jax.grad(by_hand)(logits, info.samples[1:]), rtol=1e-10)

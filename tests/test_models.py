@@ -64,7 +64,12 @@ def test_fit_trains_the_floats_of_a_model(unchecked_keys):
         for family, params in ((COINS, MODEL), (WEIGHTS, MODEL.weights))
     )
     trained = of_model.params
-    assert trained.activation is jax.nn.relu and trained.name == "relu" and trained.count == 2 and trained.plain is jnp.tanh
+    assert (
+        trained.activation is jax.nn.relu
+        and trained.name == "relu"
+        and trained.count == 2
+        and trained.plain is jnp.tanh
+    )
     close(trained.weights, of_weights.params)
     close(jax.tree.leaves(of_model.opt_state), jax.tree.leaves(of_weights.opt_state))
     assert not np.allclose(trained.weights["w"], MODEL.weights["w"])

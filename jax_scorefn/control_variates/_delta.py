@@ -25,7 +25,9 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
     """The Taylor polynomial of f at the mean of the law: the delta method.
 
     h(x) = f(m) + f'(m)(x - m) + f''(m)[x - m, x - m] / 2 at m = E x, with E h from the law's mean and covariance. With ``order=1``
-    and Bernoulli draws this is MuProp. It removes the variance of a quadratic f altogether.
+    and Bernoulli draws this is MuProp. With a baseline it removes the variance of a quadratic f altogether: the score multiplies
+    f - (h - E h), which is the constant E h there, and a baseline takes a constant away. With ``baseline=None``, and with a single
+    draw, that constant stays on the score, and is noise.
 
     Args:
       order: 1 or 2.

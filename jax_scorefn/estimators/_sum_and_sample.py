@@ -3,7 +3,8 @@
     E[f(x)]  =  sum_{x in C} p(x) f(x)  +  m E[f(x) | x not in C],        m = sum_{x not in C} p(x)
 
 C holds the k likeliest outcomes and stays as it is when the parameters move. The sum is differentiated as it stands, the
-conditional expectation by the score function with leave-one-out, so every order is unbiased.
+conditional expectation by the score function with leave-one-out, or with f at the likeliest outcome as the baseline of a single draw.
+So every order is unbiased.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
       logp: a :func:`family` whose laws have a finite support.
       params: pytree with at least one float leaf.
       key: one JAX key.
-      num_samples: number S of draws from what is not summed, a Python int. With one draw there is no baseline.
+      num_samples: number S of draws from what is not summed, a Python int. Two draws or more have the mean of f at the
+        others as their baseline, one draw has f at the likeliest outcome.
       num_summed: number k of outcomes that are summed, a Python int below the number of outcomes.
       max_points: most outcomes that may be listed.
       chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
