@@ -74,6 +74,11 @@ COMPLEX_VALUE = (
     "The gradient forms differentiate a real number, and f returned {dtype}. For the gradient of the real part return jnp.real(...) "
     "from f, or differentiate jnp.real of the estimator itself."
 )
+OWN_DENSITY = (
+    "f asks for log q, the density of the family at the parameters that {name} was given, and {name} subtracts log q itself: it would "
+    "count twice. Give f as the log of the target alone, log p(x, data). For log p - log q as it stands there are pathwise and "
+    "score_function. If q is a part of the target, make another family of the same function, and ask that."
+)
 LOG_PROB_SHAPE = (
     "The log-probability of one draw must be a scalar; {law} returned shape {shape}. If the draw is one event with "
     "several parts, make it an event: our own laws sum over their parameters' shape; otherwise distrax.Independent, "

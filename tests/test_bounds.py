@@ -553,3 +553,50 @@ def test_what_is_refused(estimator, f, family, options, error, message):
     loss = lambda p: sf.ESTIMATORS[estimator].function(f, family, p, jax.random.key(0), **options)
     with pytest.raises(error, match=message):
         jax.eval_shape(jax.grad(loss), {"loc": jnp.float32(0.4), "log_scale": jnp.float32(0.1)})
+
+
+TARGET = sf.Normal(loc=1.0, scale=0.5).log_prob
+WRONG = {
+    "log p - log q": lambda q, p: lambda x: TARGET(x) - q(p, x),
+    "log q - log p": lambda q, p: lambda x: q(p, x) - TARGET(x),
+    "by the law": lambda q, p: lambda x: TARGET(x) - q.at(p).log_prob(x),
+    "compiled": lambda q, p: jax.jit(lambda x: TARGET(x) - q(p, x)),
+}
+CALLS = {
+    "value": lambda run, wrong, q, p, key: run(wrong(q, p), q, p, key),
+    "grad": lambda run, wrong, q, p, key: jax.grad(lambda p: run(wrong(q, p), q, p, key))(p),
+    "jit": lambda run, wrong, q, p, key: jax.jit(lambda p: run(wrong(q, p), q, p, key))(p),
+    "held": lambda run, wrong, q, p, key: jax.jit(jax.grad(lambda p: run(wrong(q, p), q, p, key)))(p),
+}
+
+
+@pytest.mark.parametrize("name", ["sticking_the_landing", "iwae"])
+@pytest.mark.parametrize("wrong", sorted(WRONG))
+def test_an_f_with_log_q_in_it_is_no_log_target(name, wrong):
+    """The other estimators' f: log q would count twice. In the value, under transforms, and in the gradient form."""
+    params, key, run = {"loc": jnp.array(0.3), "log_scale": jnp.array(-0.2)}, jax.random.key(0), getattr(sf, name)
+    message = f"f asks for log q.*{name} subtracts log q itself"
+    with jax.debug_key_reuse(False):
+        for call in CALLS.values():
+            with pytest.raises(TypeError, match=message):
+                call(run, WRONG[wrong], NORMAL, params, key)
+        with pytest.raises(TypeError, match=message):
+            getattr(sf, f"{name}_grad")(WRONG[wrong](NORMAL, params), NORMAL, params, key)
+
+
+def test_what_is_right_is_not_refused():
+    """Another family of the same function, the same one at other parameters, equal ones, and estimators that want log p - log q."""
+    params, key = {"loc": jnp.array(0.3), "log_scale": jnp.array(-0.2)}, jax.random.key(0)
+    other = sf.family(lambda p: sf.Normal(loc=p["loc"], scale=jnp.exp(p["log_scale"])))
+    copy = jax.tree.map(jnp.array, params)
+    with jax.debug_key_reuse(False):
+        bound = sf.sticking_the_landing(TARGET, NORMAL, params, key)
+        same(bound, sf.pathwise(lambda x: TARGET(x) - NORMAL(params, x), NORMAL, params, key), rtol=1e-5)
+        same(bound, -sf.vargrad(lambda x: NORMAL(params, x) - TARGET(x), NORMAL, params, key), rtol=1e-5)
+        same(bound, sf.iwae(TARGET, NORMAL, params, key, num_particles=1, gradient="pathwise"), rtol=1e-5)
+        same(sf.sticking_the_landing(lambda x: NORMAL(copy, x), NORMAL, params, key), 0.0, atol=1e-5)
+        tempered = sf.sticking_the_landing(lambda x: TARGET(x) - other(params, x), NORMAL, params, key)
+        assert abs(tempered - bound) > 0.1
+        with pytest.raises(TypeError, match="not today"):  # and nothing stays refused after an error
+            sf.iwae(lambda x: (_ for _ in ()).throw(TypeError("not today")), NORMAL, params, key)
+        assert NORMAL(params, 0.3).shape == ()

@@ -6,6 +6,7 @@ family.at(params)      the law of one draw at these parameters
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Callable
 from typing import Any, overload
@@ -22,6 +23,10 @@ from jax_scorefn.distributions._views import Choices, numbered
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
 LogProb = Callable[[Params, Any], Any]
+_REFUSED: contextvars.ContextVar[tuple[tuple[Family, list[Any], str], ...]] = contextvars.ContextVar(
+    "refused", default=()
+)
+"""Families that may not be asked just now, at which parameters, and what is said then."""
 
 
 class Family:
@@ -34,11 +39,34 @@ class Family:
 
     def at(self, params: Params) -> Distribution:
         """The law of one draw at these parameters."""
+        self._may_be_asked(params)
         return self._build(params)
 
     def __call__(self, params: Params, x: PyTree) -> Array:
         """Log-probability of one draw (up to a constant where the family was declared unnormalised)."""
+        self._may_be_asked(params)
         return self._log_prob(params, x)
+
+    def outside_of(self, f: Callable[..., Any], params: Params, message: str) -> Callable[..., Any]:
+        """The same f, which raises if it asks this family at these very parameters: these arrays, not others that are equal."""
+        leaves = jax.tree.leaves(params)
+
+        @functools.wraps(f)
+        def call(*args: Any) -> Any:
+            token = _REFUSED.set((*_REFUSED.get(), (self, leaves, message)))
+            try:
+                return f(*args)
+            finally:
+                _REFUSED.reset(token)
+
+        return call
+
+    def _may_be_asked(self, params: Params) -> None:
+        for family, leaves, message in _REFUSED.get():
+            if family is self:
+                given = jax.tree.leaves(params)
+                if len(given) == len(leaves) and all(a is b for a, b in zip(given, leaves, strict=True)):
+                    raise TypeError(message)
 
 
 @overload

@@ -57,7 +57,8 @@ ONE_PARTICLE = (
 def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="auto", keep_samples=False, **how):
     """The importance-weighted bound E[log 1/K sum_k exp(f(x_k) - log q(x_k))] on the log-evidence.
 
-    f is the log of the target, log p(x, data), *without* log q, which is ``logp``. One particle gives the evidence lower bound;
+    f is the log of the target, log p(x, data), *without* log q, which is ``logp``: not the f of ``score_function`` and ``pathwise``,
+    log p - log q, nor that of ``vargrad``, log q - log p. One particle gives the evidence lower bound;
     more of them bring the bound closer to log Z. The gradients share their mean, and not their noise. For reparameterized laws
     and a smooth f take "doubly_reparameterized", which is quiet near the target, or "pathwise", which may be quieter far from it
     and drowns in its noise as particles become many. For all else, discrete draws or an f that jumps, take "vimco", or "score"
@@ -83,8 +84,8 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
 
     Raises:
       TypeError, ValueError: when traced, for a path through a law that is not reparameterized, "vimco" with one particle, a
-        ``num_samples`` that is not whole bounds, a law whose log-probability lacks its constant, an f that returns a shape,
-        and for what ``score_function`` refuses.
+        ``num_samples`` that is not whole bounds, a law whose log-probability lacks its constant, an f that returns a shape or
+        asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
 
     Bias: none to first order, as an estimate of the bound (which lies below log Z, by less with more particles); along the path f
     has to be locally Lipschitz, and a draw that has rounded to the edge of its support has lost its slope, as in

@@ -147,6 +147,7 @@ def estimator(
             guarded = limit_orders(record, params)
             how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
             checked, f = _CheckedFamily(logp, record), noted(f)
+            f = _of_target(record, f, logp, params)
             if estimates != "E[f]":
                 value, info = body(f, checked, guarded, key, **options, **how)
                 return (value, report(info(), params)) if has_aux else value
@@ -168,6 +169,13 @@ def estimator(
     return register
 
 
+def _of_target(record: Record, f: Callable[..., Any], logp: Any, params: Params) -> Callable[..., Any]:
+    """The f of a bound, which is the log of the target, and no log q among it; any other as it is."""
+    if record.estimates == "E[f]" or not isinstance(logp, Family):
+        return f
+    return logp.outside_of(f, params, _checks.OWN_DENSITY.format(name=record.name))
+
+
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ``_grad`` twin of an estimator: ``jax.grad`` of it in ``params``, and nothing more."""
     name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
@@ -181,7 +189,7 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
             return value
 
-        scalar = functools.wraps(f)(scalar) if callable(f) else f
+        scalar = _of_target(ESTIMATORS[name], functools.wraps(f)(scalar), logp, params) if callable(f) else f
         numbers, whole = partition(params, is_number)
         estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
         return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)

@@ -31,10 +31,10 @@ from jax_scorefn.typing import Bias, Capability, Info
 def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=False, **how):
     """The evidence lower bound E[f(x) - log q(x)], with derivatives along the path of each draw alone.
 
-    f is the log of the target, log p(x, data), *without* log q, which is ``logp`` and is subtracted here. ``pathwise`` of the
-    difference has the same mean, and the noise of the score beside it: noise that stays when q has reached the target, where
-    the gradient of this one is 0 for every draw. Far from the target the difference may go either way. For a bound that is closer to
-    the evidence, of several draws, see :func:`iwae`.
+    f is the log of the target, log p(x, data), *without* log q, which is ``logp`` and is subtracted here. So it is not the f of
+    ``vargrad``, log q - log p, nor that of ``pathwise``, log p - log q, which has the same mean, and the noise of the score beside
+    it: noise that stays when q has reached the target, where the gradient of this one is 0 for every draw. Far from the target the
+    difference may go either way. For a bound that is closer to the evidence, of several draws, see :func:`iwae`.
 
     Args:
       f: log of the target, up to a constant: a function of one draw that returns a scalar and is differentiable in it. It may
@@ -53,8 +53,8 @@ def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, k
 
     Raises:
       TypeError, ValueError: when traced, for a law whose draws are not reparameterized or whose log-probability lacks its
-        constant, for the moving ends of a uniform law (whose score has another mean), an f that is a black box or returns a
-        shape, and for what ``score_function`` refuses.
+        constant, for the moving ends of a uniform law (whose score has another mean), an f that is a black box, returns a
+        shape or asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
 
     Bias: none to first order if f and log q are locally Lipschitz; a second derivative raises, since without the score it would
     be wrong. log q is taken at the draw itself: a draw that has rounded to the edge of its support (the tanh of 9, in float32)
