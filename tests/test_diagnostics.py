@@ -480,11 +480,15 @@ def test_what_an_estimator_refuses_is_a_row_and_f_that_never_varies_says_nothing
     def picky(f, logp, params, key, num_samples):
         raise RuntimeError("not today\nor ever")
 
+    def silent(f, logp, params, key, num_samples):
+        raise NotImplementedError
+
     report = sf.audit(
         lambda x: jnp.where(x > 40.0, 1.0, 0.0), NORMAL, 0.0, jax.random.key(0), reference=0.3, budget=10_000,
-        estimators={"picky": picky, "score": sf.score_function, "path": sf.pathwise},
+        estimators={"picky": picky, "silent": silent, "score": sf.score_function, "path": sf.pathwise},
     )  # fmt: skip
     assert report["picky"].verdict == "failed" and "RuntimeError: not today" in str(report)
+    assert report["silent"].failed == "NotImplementedError: "
     assert (
         report["score"].verdict == "imprecise" and report["path"].verdict == "imprecise" and report.recommended is None
     )

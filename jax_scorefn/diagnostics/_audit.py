@@ -151,7 +151,7 @@ class _Candidate:
         try:
             each = self._count(counting)
         except Exception as error:  # whatever an estimator, or f, refuses: it is one row of the table
-            return Row(self.label, None, failed=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            return Row(self.label, None, failed=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
         num = int(np.clip(evaluations // max(each, 1), 2 * CHUNK, MOST))
         timed = clock.seconds - begun  # about what the call that is timed will take, compiled and all
         chunk, seen = clock.affordable(each, CHUNK), []

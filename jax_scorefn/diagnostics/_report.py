@@ -159,7 +159,8 @@ class AuditReport:
     @property
     def _compared(self) -> bool:
         """Whether all that was measured can be compared with the default."""
-        return self.stopped is None or self.default is None or self.default in {row.name for row in self.rows}
+        measured = {row.name for row in self.rows if row.judgement is not None}
+        return self.stopped is None or self.default is None or self.default in measured
 
     @property
     def recommended(self) -> str | None:
