@@ -60,7 +60,9 @@ class Problem:
     def is_black_box(self) -> bool:
         """Whether f says that it cannot be differentiated in a draw."""
         x = jax.eval_shape(self.law.sample, jax.random.key(0))
-        x = jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else jax.ShapeDtypeStruct(leaf.shape, float), x)
+        x = jax.tree.map(
+            lambda leaf: leaf if is_inexact(leaf) else jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(float)), x
+        )
         try:
             jax.eval_shape(lambda x: jax.jvp(self.f, (x,), (x,)), x)
         except Exception as error:  # whatever f says of draws that are no whole numbers
