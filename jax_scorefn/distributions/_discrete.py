@@ -222,8 +222,8 @@ class Binomial(_Odds):
       >>> def twice(p, key):  # who is left of 12 after two days
       ...     first, second = jax.random.split(key)
       ...     left = sf.sample(first, sf.Binomial(total_count=12, probs=p))
-      ...     return sf.sample(second, sf.Binomial(total_count=left, probs=p))
-      >>> loss = sf.expectation(lambda p, key: 1.0 * twice(p, key), num_samples=10_000)
+      ...     return sf.sample(second, sf.Binomial(total_count=left, probs=p)).astype(float)
+      >>> loss = sf.expectation(twice, num_samples=10_000)
       >>> print(f"{jax.jit(jax.grad(loss))(0.5, jax.random.key(0)):.1f}")  # 12 p^2 has the derivative 24 p
       12.0
     """

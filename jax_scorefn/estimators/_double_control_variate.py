@@ -18,8 +18,8 @@ from jax.flatten_util import ravel_pytree
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._groups import group_means, others_mean, to_draws
-from jax_scorefn._surrogate import score_surrogate
-from jax_scorefn._trees import stop
+from jax_scorefn._surrogate import nan_where, score_surrogate
+from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import source_of
 from jax_scorefn.estimators._statistics import mean_error
@@ -97,7 +97,7 @@ def double_control_variate(
         return value, slope, vector - mean, _checks.log_prob(law, log_prob), x if keep_samples else None
 
     values, slopes, steps, log_probs, samples = engine.map_draws(one, source.draws, num_draws, **how)
-    values = jnp.where(jnp.isnan(log_probs).reshape(-1, *(1,) * (values.ndim - 1)), jnp.nan, values)
+    values = nan_where(jnp.broadcast_to(along_draws(jnp.isnan(log_probs), values), values.shape), values)
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
     h = jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks, engine
-from jax_scorefn._surrogate import gradient_path, nan_with
+from jax_scorefn._surrogate import gradient_path, nan_where, nan_with
 from jax_scorefn._trees import stop, take_rows, widest
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.estimators._registry import estimator, gradient
@@ -166,6 +166,6 @@ def _variants(weak: WeakDerivative, x: PyTree, pick: _Picks, positive: Array, ne
 
 def _gradient(weak: WeakDerivative, pick: _Picks, difference: Array) -> Array:
     """What one draw says of each parameter, (..., P), from differences of f for those picked, (..., k)."""
-    constant = pick.of(jnp.where(jnp.isnan(weak.parameter), jnp.nan, weak.constant))
+    constant = pick.of(nan_where(jnp.isnan(weak.parameter), weak.constant))
     dtype = widest([constant, difference])
     return pick.spread(difference.astype(dtype) * constant.astype(dtype).reshape((1,) * (difference.ndim - 1) + (-1,)))

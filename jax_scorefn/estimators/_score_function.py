@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
+from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, flatten_floats, stop
 from jax_scorefn.control_variates._base import bind, is_per_parameter
 from jax_scorefn.estimators._per_parameter import Term, correction, fit, scores_of
@@ -127,7 +127,7 @@ def score_function(
 
     # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
     impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
-    values = jnp.where(along_draws(impossible, values), jnp.nan, values)
+    values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
     weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
 
     def aux(error):
