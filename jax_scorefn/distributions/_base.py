@@ -177,12 +177,13 @@ class Elementwise(Distribution):
         """Nodes for each coordinate, shape ``(n, *event)``, and what is known of their weights (see ``product_grid``)."""
         raise NotImplementedError
 
-    def _variance(self) -> Array:
-        """Variance of each coordinate."""
+    def _variance(self) -> tuple[Array | float, Array | float]:
+        """Variance of each coordinate, as a scale and a number that it takes times the scale's square."""
         raise NotImplementedError
 
     def covariance_times(self, v: Array) -> Array:
-        return self._variance() * v
+        scale, ratio = self._variance()
+        return scale * (ratio * (scale * v))  # the square may be out of range where this is not
 
     def log_prob(self, x: Array) -> Array:
         """Sum of the coordinates' log-probabilities: a float scalar."""

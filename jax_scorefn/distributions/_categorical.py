@@ -209,8 +209,7 @@ def _given_probs(law: Any) -> Array | None:
     if law.probs is None:
         return None
     (given,) = float_fields(law, probs=law.probs)
-    # Large numbers have no sum, or one whose reciprocal is 0. A selection, since XLA takes a factor out of a sum.
-    tiny = 2.0 ** -(jnp.finfo(given.dtype).maxexp // 2)
-    large = jnp.sum(given, axis=-1, keepdims=True) > 1 / tiny
-    given = jnp.where(large, given * tiny, given)
+    # In units of the largest: large numbers have no sum, and the square of a sum may be out of range. 1 / unit is a float too.
+    largest = 2.0 ** (jnp.finfo(given.dtype).maxexp - 4)
+    given = given / stop(jnp.minimum(jnp.max(given, axis=-1, keepdims=True), largest))
     return given / jnp.sum(given, axis=-1, keepdims=True)

@@ -6,20 +6,24 @@ Weibull, Gamma and Beta are scored through the logarithm of the draw, which is e
 
 from __future__ import annotations
 
+import operator
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betaln, gammaln
+from jax.scipy.special import gammaln, xlog1py, xlogy
 
 from jax_scorefn._guards import guard
+from jax_scorefn._surrogate import departure
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Elementwise, law, spread
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
+from jax_scorefn.distributions._scales import log, over
+from jax_scorefn.distributions._special import log_beta, log_gamma
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -58,7 +62,7 @@ class Laplace(Elementwise):
         return self._fields()[0]
 
     def _variance(self):
-        return 2 * self._fields()[1] ** 2
+        return self._fields()[1], 2.0
 
     def mode(self) -> Array:
         return stop(self.mean())
@@ -73,7 +77,7 @@ class Laplace(Elementwise):
 
     def _log_prob(self, x):
         loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return jax.scipy.stats.laplace.logpdf(x, loc, scale)
+        return -jnp.abs(over(x - loc, scale)) - log(scale) - np.asarray(np.log(2), x.dtype)
 
     def _nodes(self, num_nodes, max_value):
         del max_value
@@ -102,10 +106,11 @@ class Exponential(Elementwise):
         return float_fields(self, rate=self.rate)
 
     def mean(self) -> Array:
-        return 1 / self._fields()[0]
+        (rate,) = self._fields()
+        return over(jnp.ones_like(rate), rate)
 
     def _variance(self):
-        return 1 / self._fields()[0] ** 2
+        return self.mean(), 1.0
 
     def mode(self) -> Array:
         return jnp.zeros_like(self._fields()[0])
@@ -115,11 +120,11 @@ class Exponential(Elementwise):
 
     def from_uniform(self, u: Array) -> Array:
         (rate,) = self._fields()
-        return -jnp.log1p(-u) / rate
+        return over(-jnp.log1p(-u), rate)
 
     def _log_prob(self, x):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return jnp.where(x >= 0, jnp.log(rate) - rate * x, -jnp.inf)
+        return jnp.where(x >= 0, log(rate) - rate * x, -jnp.inf)
 
     def _nodes(self, num_nodes, max_value):
         del max_value
@@ -155,7 +160,7 @@ class Weibull(Elementwise):
     def _variance(self):
         a, scale = self._fields()
         once, twice = gammaln(1 + 1 / a), gammaln(1 + 2 / a)
-        return scale**2 * jnp.exp(2 * once) * jnp.expm1(twice - 2 * once)
+        return scale, jnp.exp(2 * once) * jnp.expm1(twice - 2 * once)
 
     def mode(self) -> Array:
         a, scale = stop(self._fields())
@@ -176,22 +181,22 @@ class Weibull(Elementwise):
         return self._scored(uniform(key, self.uniform_like()))
 
     def _scored(self, u: Array) -> tuple[Array, Array]:
-        a, scale = stop(self._fields())
+        a, scale = self._fields()
         inside = jnp.where(
             u == 0, np.asarray(jnp.finfo(u.dtype).eps / 2, u.dtype), u
         )  # what rounds to 0, by its middle
-        log_x = jnp.log(-jnp.log1p(-inside)) / a + jnp.log(scale)
-        return stop(stop(self).from_uniform(u)), self._log_prob_of_log(log_x)
+        log_z = jnp.log(-jnp.log1p(-inside)) / stop(a) - departure(log(scale))
+        return stop(stop(self).from_uniform(u)), self._log_prob_of_log(log_z)
 
-    def _log_prob_of_log(self, log_x: Array) -> Array:
-        a, scale = (jnp.broadcast_to(p, log_x.shape) for p in self._fields())
-        log_z = log_x - jnp.log(scale)
-        return jnp.log(a) - jnp.log(scale) + (a - 1) * log_z - jnp.exp(a * log_z)
+    def _log_prob_of_log(self, log_z: Array) -> Array:
+        """For the logarithm of x / scale."""
+        a, scale = (jnp.broadcast_to(p, log_z.shape) for p in self._fields())
+        return log(a) - log(scale) + (a - 1) * log_z - jnp.exp(a * log_z)
 
     def _log_prob(self, x):
         a, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        inside = self._log_prob_of_log(jnp.log(jnp.where(x <= 0, 1, x)))
-        at_zero = jnp.where(a > 1, -jnp.inf, jnp.where(a < 1, jnp.inf, -jnp.log(scale)))
+        inside = self._log_prob_of_log(log(over(jnp.where(x <= 0, stop(scale), x), scale)))
+        at_zero = jnp.where(a > 1, -jnp.inf, jnp.where(a < 1, jnp.inf, -log(scale)))
         return jnp.where(x < 0, -jnp.inf, jnp.where(x == 0, at_zero, inside))
 
     def _nodes(self, num_nodes, max_value):
@@ -221,12 +226,11 @@ class Gamma(Elementwise):
         return float_fields(self, concentration=self.concentration, rate=self.rate)
 
     def mean(self) -> Array:
-        concentration, rate = self._fields()
-        return concentration / rate
+        return over(*self._fields())
 
     def _variance(self):
         concentration, rate = self._fields()
-        return concentration / rate**2
+        return over(jnp.ones_like(rate), rate), concentration
 
     def mode(self) -> Array:
         concentration, rate = stop(self._fields())
@@ -235,30 +239,34 @@ class Gamma(Elementwise):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.gamma(*self._fields())
 
-    def _sample_log(self, key: Key) -> Array:
+    def _sample_log(self, key: Key) -> tuple[Array, Array]:
+        """Logarithms of rate x and of the rate."""
         concentration, rate = self._fields()
-        return jax.random.loggamma(key, concentration, dtype=rate.dtype) - jnp.log(rate)
-
-    def _log_prob_of_log(self, log_x: Array) -> Array:
-        a, rate = (jnp.broadcast_to(p, log_x.shape) for p in self._fields())
-        return a * jnp.log(rate) + (a - 1) * log_x - rate * jnp.exp(log_x) - gammaln(a)
+        return jax.random.loggamma(key, concentration, dtype=rate.dtype), log(rate)
 
     def sample(self, key: Key) -> Array:
-        return jnp.exp(self._sample_log(key))
+        return jnp.exp(operator.sub(*self._sample_log(key)))
 
     def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        log_x = stop(stop(self)._sample_log(key))
-        return jnp.exp(log_x), self._log_prob_of_log(log_x)
+        a, rate = self._fields()
+        log_y, log_rate = stop(stop(self)._sample_log(key))
+        moved = log_y + departure(log(rate))
+        return jnp.exp(log_y - log_rate), log_gamma(a, jnp.exp(moved), moved) + log(rate)
 
     def _log_prob(self, x):
         a, rate = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return jax.scipy.stats.gamma.logpdf(x, a, scale=1 / rate)
+        inside = x > 0
+        y = jnp.where(inside, rate * jnp.where(inside, x, 0), 1)
+        at_zero = xlogy(a - 1, jnp.where(x == 0, x, 1)) + log(rate)
+        outside = jnp.where(x == 0, at_zero, jnp.where(jnp.isnan(x), x, -jnp.inf))
+        return jnp.where(inside, log_gamma(a, y, log(y)) + log(rate), outside)
 
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, rate = self._fields()
         t, log_weights = laguerre(num_nodes, rate)
-        return t / rate[None], {"rule": jnp.exp(log_weights + (a[None] - 1) * jnp.log(t) - gammaln(a)[None])}
+        log_density = log_gamma(jnp.broadcast_to(a, t.shape), t, jnp.log(t))
+        return t / rate[None], {"rule": jnp.exp(log_weights + t + log_density)}
 
 
 @jax.jit
@@ -293,7 +301,7 @@ class Uniform(Elementwise):
 
     def _variance(self):
         low, high = self._fields()
-        return (high - low) ** 2 / 12
+        return high - low, 1 / 12
 
     def from_uniform(self, u: Array) -> Array:
         return _between(u, *self._fields())
@@ -332,11 +340,11 @@ class Beta(Elementwise):
 
     def mean(self) -> Array:
         a, b = self._fields()
-        return a / (a + b)
+        return over(a, a + b)
 
     def _variance(self):
         a, b = self._fields()
-        return a * b / ((a + b) ** 2 * (a + b + 1))
+        return 1.0, over(a, a + b) * over(b, a + b) / (a + b + 1)
 
     def _sample_logs(self, key: Key) -> tuple[Array, Array]:
         """Log x and log(1 - x)."""
@@ -352,17 +360,20 @@ class Beta(Elementwise):
     def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
         a, b = self._fields()
         log_x, log_1mx = stop(stop(self)._sample_logs(key))
-        return jnp.exp(log_x), (a - 1) * log_x + (b - 1) * log_1mx - betaln(a, b)
+        return jnp.exp(log_x), log_beta(a, b, log_x, log_1mx)
 
     def _log_prob(self, x):
         a, b = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        outside = (x < 0) | (x > 1)
-        # logpdf never sees what is outside, where its derivative is NaN
-        return jnp.where(outside, -jnp.inf, jax.scipy.stats.beta.logpdf(jnp.where(outside, 0.5, x), a, b))
+        inside, at_end = (x > 0) & (x < 1), (x == 0) | (x == 1)
+        y, end = jnp.where(inside, x, 0.5), jnp.where(at_end, x, 0.5)
+        # where this is finite, a or b is 1
+        log_density_at_end = xlogy(a - 1, end) + xlog1py(b - 1, -end) + jnp.where(end == 0, log(b), log(a))
+        outside = jnp.where(at_end, log_density_at_end, jnp.where(jnp.isnan(x), x, -jnp.inf))
+        return jnp.where(inside, log_beta(a, b, jnp.log(y), jnp.log1p(-y)), outside)
 
     def _nodes(self, num_nodes, max_value):
         del max_value
         a, b = self._fields()
         t, weights = legendre(num_nodes, a)
-        log_density = (a[None] - 1) * jnp.log(t) + (b[None] - 1) * jnp.log1p(-t) - betaln(a, b)[None]
-        return t, {"rule": weights * jnp.exp(log_density)}
+        a, b = (jnp.broadcast_to(p, t.shape) for p in (a, b))
+        return t, {"rule": weights * jnp.exp(log_beta(a, b, jnp.log(t), jnp.log1p(-t)))}

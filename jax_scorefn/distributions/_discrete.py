@@ -11,7 +11,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
@@ -32,6 +31,8 @@ from jax_scorefn.distributions._fields import (
 )
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import binomial_mass, poisson_mass, power
+from jax_scorefn.distributions._scales import over
+from jax_scorefn.distributions._special import log_binomial, log_poisson
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -74,6 +75,11 @@ class _Odds(Elementwise):
         """The success probability."""
         (field,) = self._fields()
         return jax.nn.sigmoid(field) if self.probs is None else field
+
+    def _success_and_failure(self) -> tuple[Array, Array]:
+        """P and 1 - p, each with the digits that it has."""
+        (field,) = self._fields()
+        return (jax.nn.sigmoid(field), jax.nn.sigmoid(-field)) if self.probs is None else (field, 1 - field)
 
     def _probs(self) -> Array:
         """The success probability that a draw is made with."""
@@ -156,7 +162,7 @@ class Bernoulli(_Odds):
     def choices(self) -> Choices:
         (field,) = self._fields()
         log_p, log_q = self._log_odds()
-        p, q = (jax.nn.sigmoid(field), jax.nn.sigmoid(-field)) if self.probs is None else (field, 1 - field)
+        p, q = self._success_and_failure()
         return Choices(
             [jnp.stack([log_q, log_p], axis=-1).reshape(-1, 2)],
             [jnp.stack([q, p], axis=-1).reshape(-1, 2)],
@@ -175,7 +181,7 @@ class Bernoulli(_Odds):
 
     def _variance(self):
         p = self._success()
-        return p * (1 - p)
+        return 1.0, p * (1 - p)
 
     def mode(self) -> Array:
         p = stop(self._success())
@@ -199,10 +205,6 @@ class Bernoulli(_Odds):
         (field,) = self._fields()
         known = {} if self.probs is None else {"probs": jnp.stack([1 - field, field])}
         return column(np.array([0, 1]), field), known
-
-
-def _log_binomial(k: Array, n: Array, log_p: Array, log_q: Array) -> Array:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + _times(k, log_p) + _times(n - k, log_q)
 
 
 @law(static=("total_count",))
@@ -254,7 +256,7 @@ class Binomial(_Odds):
 
     def _variance(self):
         p = self._success()
-        return self._trials() * p * (1 - p)
+        return 1.0, self._trials() * p * (1 - p)
 
     def mode(self) -> Array:
         n = self._trials()
@@ -269,13 +271,14 @@ class Binomial(_Odds):
 
     def _log_prob_given(self, x, log_p, log_q):
         n = self._trials()
+        n = self._trials()
         valid = (x >= 0) & ((x if isinstance(n, int) else x.astype(n.dtype)) <= n) & is_whole(x)
-        k = jnp.where(valid, x, 0).astype(log_p.dtype)
-        n = jnp.asarray(n, k.dtype)
-        return jnp.where(valid, _log_binomial(k, n, log_p, log_q), impossible(x, log_p + n))
+        k, n = jnp.where(valid, x, 0).astype(log_p.dtype), jnp.asarray(n, log_p.dtype)
+        p, q = (jnp.broadcast_to(number, x.shape) for number in self._success_and_failure())
+        return jnp.where(valid, log_binomial(k, n - k, p, q, log_p, log_q), impossible(x, log_p + n))
 
     def _masses(self, k, p):
-        log_mass = lambda k, n, p: _log_binomial(k, n, safe_log(p), _safe_log_of_rest(p))
+        log_mass = lambda k, n, p: log_binomial(k, n - k, p, 1 - p, safe_log(p), _safe_log_of_rest(p))
         return binomial_mass(log_mass, k, jnp.full_like(k, self._trials()), p)
 
     def _nodes(self, num_nodes, max_value):
@@ -310,11 +313,12 @@ class Geometric(_Odds):
     )
 
     def mean(self) -> Array:
-        return 1 / self._success()
+        p = self._success()
+        return over(jnp.ones_like(p), p)
 
     def _variance(self):
         p = self._success()
-        return (1 - p) / p**2
+        return over(jnp.ones_like(p), p), 1 - p
 
     def mode(self) -> Array:
         return jnp.ones(self._success().shape, jnp.int32)
@@ -362,7 +366,7 @@ class Poisson(Elementwise):
         return self._fields()[0]
 
     def _variance(self):
-        return self._fields()[0]
+        return 1.0, self._fields()[0]
 
     def mode(self) -> Array:
         return jnp.floor(stop(self._fields()[0])).astype(jnp.int32)
@@ -377,7 +381,7 @@ class Poisson(Elementwise):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
         valid = (x >= 0) & is_whole(x)
         k = jnp.where(valid, x, 0).astype(rate.dtype)
-        return jnp.where(valid, _log_poisson(k, rate), impossible(x, rate))
+        return jnp.where(valid, log_poisson(k, rate, safe_log(rate)), impossible(x, rate))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes
@@ -385,9 +389,5 @@ class Poisson(Elementwise):
             raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
         (rate,) = self._fields()
         nodes = column(np.arange(max_value + 1), rate)
-        probs = poisson_mass(_log_poisson, nodes, jnp.broadcast_to(rate, nodes.shape))
+        probs = poisson_mass(lambda k, rate: log_poisson(k, rate, safe_log(rate)), nodes, jnp.broadcast_to(rate, nodes.shape))
         return nodes.astype(jnp.int32), {"probs": probs}
-
-
-def _log_poisson(k: Array, rate: Array) -> Array:
-    return _times(k, safe_log(rate)) - rate - gammaln(k + 1)

@@ -21,6 +21,7 @@ from jax_scorefn.distributions._base import (
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import hermite
+from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -39,6 +40,10 @@ def standard_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
     v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
     return jax.lax.erf_inv(v) * np.asarray(np.sqrt(2), u.dtype)
+
+
+def _standard_log_density(z: Array) -> Array:
+    return -(z * z + np.asarray(np.log(2 * np.pi), z.dtype)) / 2
 
 
 @law()
@@ -70,7 +75,7 @@ class Normal(Elementwise):
         return self._fields()[0]
 
     def _variance(self):
-        return self._fields()[1] ** 2
+        return self._fields()[1], 1.0
 
     def mode(self) -> Array:
         return stop(self.mean())
@@ -84,7 +89,7 @@ class Normal(Elementwise):
 
     def _log_prob(self, x):
         loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return jax.scipy.stats.norm.logpdf(x, loc, scale)
+        return _standard_log_density(over(x - loc, scale)) - log(scale)
 
     def _nodes(self, num_nodes, max_value):
         del max_value
@@ -119,7 +124,7 @@ class MultivariateNormal(Distribution):
                 f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
                 f"{matrix.shape}. A batch of laws is jax.vmap over a function that makes one."
             )
-        return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else matrix
+        return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate."""
@@ -146,7 +151,7 @@ class MultivariateNormal(Distribution):
         if x.shape != loc.shape:
             raise ValueError(f"A draw of this MultivariateNormal has shape {loc.shape}; log_prob got shape {x.shape}.")
         z = jax.scipy.linalg.solve_triangular(tril, x - loc, lower=True)
-        return jnp.sum(jax.scipy.stats.norm.logpdf(z)) - jnp.sum(jnp.log(jnp.diagonal(tril)))
+        return jnp.sum(_standard_log_density(z)) - jnp.sum(log(jnp.diagonal(tril)))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         del max_value

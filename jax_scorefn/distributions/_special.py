@@ -1,0 +1,78 @@
+"""Logarithms of masses whose terms are large and cancel, in the saddle-point form of Loader (loader2000).
+
+    Poisson(k; m)         -S(k) - D(k, m)
+    Binomial(k; n, p)     S(n) - S(k) - S(n - k) - D(k, n p) - D(n - k, n q)
+
+    D(k, m)  =  k log(k / m) + m - k                 the deviance, of the size of (k - m)^2 / 2m
+    S(k)     =  log k! - k log k + k                 close to log(2 pi k) / 2
+
+The textbook forms take numbers of the size of m log m from each other: at n = 50,000 their sum over k is 0.97 in float32. Here
+each term is of the size of the result. k need not be whole: the densities of gamma and beta laws are such masses times a factor.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
+
+from jax_scorefn.distributions._scales import log, over
+from jax_scorefn.typing import Array
+
+_LARGE = 16
+"""From here on five terms of Stirling's series are as good as float64."""
+_NEAR = 0.1
+"""The part of k + m within which k and m are near: the deviance is a series there, since its terms cancel."""
+
+
+def log_poisson(k: Array, mean: Array, log_mean: Array) -> Array:
+    """Log-mass of a Poisson law at k >= 0. Arguments of one shape; ``log_mean`` may be minus infinity."""
+    return -_stirling(k) - _deviance(k, mean, log_mean)
+
+
+def log_binomial(k: Array, rest: Array, p: Array, q: Array, log_p: Array, log_q: Array) -> Array:
+    """Log-mass of k successes and ``rest`` failures. Arguments of one shape; a logarithm may be minus infinity."""
+    n = k + rest
+    log_n = jnp.log(jnp.where(n > 0, n, 1))
+    deviances = _deviance(k, n * p, log_n + log_p) + _deviance(rest, n * q, log_n + log_q)
+    return _stirling(n) - _stirling(k) - _stirling(rest) - deviances
+
+
+def log_gamma(a: Array, y: Array, log_y: Array) -> Array:
+    """Log-density of a gamma law of rate 1 at y > 0, given as itself and as its logarithm."""
+    return log_poisson(a, y, log_y) + log(a) - log_y
+
+
+def log_beta(a: Array, b: Array, log_x: Array, log_1mx: Array) -> Array:
+    """Log-density of a beta law at 0 < x < 1, given as log x and log(1 - x)."""
+    mass = log_binomial(a, b, jnp.exp(log_x), jnp.exp(log_1mx), log_x, log_1mx)
+    return mass + log(a) + log(b) - log(a + b) - log_x - log_1mx
+
+
+def _stirling(k: Array) -> Array:
+    """S(k), which is 0 at 0."""
+    large = k >= _LARGE
+    t = 1 / jnp.where(large, k, _LARGE)
+    t2 = t * t
+    series = t * (1 / 12 - t2 * (1 / 360 - t2 * (1 / 1260 - t2 * (1 / 1680 - t2 / 1188))))
+    far = (np.asarray(np.log(2 * np.pi), k.dtype) - log(t)) / 2 + series
+    small = jnp.where(large, 1, k)
+    some = jnp.where(small > 0, small, 1)
+    near = gammaln(small + 1) + small - jnp.where(small > 0, some * log(some), 0)
+    return jnp.where(large, far, near)
+
+
+def _deviance(k: Array, mean: Array, log_mean: Array) -> Array:
+    """D(k, m), which is m at k = 0."""
+    near = (jnp.abs(k - mean) < _NEAR * (k + mean)) & (mean > 0)
+    x, m = jnp.where(near, k, 1), jnp.where(near, mean, 1)
+    v = over(x - m, x + m)
+    w = v * v
+    # x log(x / m) is 2 x atanh(v), and the first term of that series is taken together with m - x
+    tail = functools.reduce(lambda total, j: w * (total + 1 / (2 * j + 1)), range(8, 0, -1), jnp.zeros_like(v))
+    series = (x - m) * v + 2 * x * v * tail
+    some = ~near & (k > 0)
+    x, log_m = jnp.where(some, k, 1), jnp.where(some, log_mean, 0)
+    return jnp.where(near, series, jnp.where(some, x * (log(x) - log_m), 0) + mean - k)
