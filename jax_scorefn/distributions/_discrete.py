@@ -15,7 +15,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float, stop
-from jax_scorefn.distributions import _weak
+from jax_scorefn.distributions import _counts, _weak
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, law
 from jax_scorefn.distributions._fields import (
     Count,
@@ -32,7 +32,7 @@ from jax_scorefn.distributions._fields import (
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import binomial_mass, poisson_mass, power
 from jax_scorefn.distributions._scales import over
-from jax_scorefn.distributions._special import log_binomial, log_poisson
+from jax_scorefn.distributions._special import excess, log_binomial, log_poisson
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -52,6 +52,7 @@ COUNT_SUPPORT = (
     "The support of a Binomial is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
     "not known when the function is traced. Use score_function or measure_valued, which sample."
 )
+TOO_MANY_TRIALS = "Binomial got total_count={given}; its draws are int32, so it is at most {most}."
 COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 FINITE_CHOICES = Capability.FINITE | Capability.CHOICES
 
@@ -217,7 +218,8 @@ class Binomial(_Odds):
       logits: log(p / (1 - p)), any shape; or
       probs: p; one of the two is given, not both.
 
-    A draw is int32, that of ``jax.random.binomial(key, total_count, p)``.
+    A draw is int32, that of ``jax.random.binomial(key, total_count, p)``. Where that loses its digits in float32, from 65,536 trials
+    and 10 expected successes and failures on, and for a p within 2^-10 of 1, it is drawn otherwise.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -243,7 +245,10 @@ class Binomial(_Odds):
 
     def _trials(self) -> int | Array:
         if not is_array(self.total_count):
-            return _checks.positive_int("total_count", self.total_count, least=0)
+            trials = _checks.positive_int("total_count", self.total_count, least=0)
+            if trials > _counts.MOST_TRIALS:
+                raise ValueError(TOO_MANY_TRIALS.format(given=trials, most=_counts.MOST_TRIALS))
+            return trials
         count = jnp.asarray(self.total_count)
         if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
             raise TypeError(COUNT_DTYPE.format(dtype=count.dtype))
@@ -266,16 +271,19 @@ class Binomial(_Odds):
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
 
     def sample(self, key: Key) -> Array:
-        n, probs = self._trials(), self._probs()
-        return jax.random.binomial(key, jnp.asarray(n, probs.dtype), probs, dtype=probs.dtype).astype(jnp.int32)
+        p, q = (held(self, number) for number in self._success_and_failure())
+        return _counts.binomial(key, jnp.asarray(self._trials(), p.dtype), p, q)
 
     def _log_prob_given(self, x, log_p, log_q):
         n = self._trials()
-        n = self._trials()
-        valid = (x >= 0) & ((x if isinstance(n, int) else x.astype(n.dtype)) <= n) & is_whole(x)
-        k, n = jnp.where(valid, x, 0).astype(log_p.dtype), jnp.asarray(n, log_p.dtype)
+        x = x if isinstance(n, int) else x.astype(n.dtype)
+        valid = (x >= 0) & (x <= n) & is_whole(x)
         p, q = (jnp.broadcast_to(number, x.shape) for number in self._success_and_failure())
-        return jnp.where(valid, log_binomial(k, n - k, p, q, log_p, log_q), impossible(x, log_p + n))
+        k = jnp.where(valid, x, 0)
+        rest, trials = n - k, jnp.asarray(n, p.dtype)
+        above = jnp.where(p <= q, excess(k, trials * p), -excess(rest, trials * q))  # the smaller mean has more digits
+        k, rest = k.astype(p.dtype), rest.astype(p.dtype)
+        return jnp.where(valid, log_binomial(k, rest, p, q, log_p, log_q, above), impossible(x, log_p + trials))
 
     def _masses(self, k, p):
         log_mass = lambda k, n, p: log_binomial(k, n - k, p, 1 - p, safe_log(p), _safe_log_of_rest(p))
@@ -303,7 +311,7 @@ class Geometric(_Odds):
       logits: log(p / (1 - p)), any shape; or
       probs: p; one of the two is given, not both.
 
-    A draw is int32, that of ``jax.random.geometric(key, p)``.
+    A draw is int32, that of ``jax.random.geometric(key, p)``. There is no law with p below 2^-26, whose draws need not fit: it is NaN.
     """
 
     logits: PossibleLogit = None
@@ -311,6 +319,10 @@ class Geometric(_Odds):
     capabilities: ClassVar[Capability] = (
         COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
     )
+
+    def _fields(self):
+        least = _counts.LEAST_PROBABILITY
+        return (_counts.within(*super()._fields(), least=math.log(least) if self.probs is None else least),)
 
     def mean(self) -> Array:
         p = self._success()
@@ -353,14 +365,15 @@ class Poisson(Elementwise):
     Args:
       rate: mean, at least 0 (a count that is always 0), any shape.
 
-    A draw is int32, that of ``jax.random.poisson(key, rate)`` (which takes threefry keys only).
+    A draw is int32, that of ``jax.random.poisson(key, rate)`` (which takes threefry keys only). Where that loses its digits, above a
+    rate of 65,536 in float32, it is drawn otherwise. A rate above 2^31 - 2^21, whose draws need not fit, makes NaN.
     """
 
     rate: NonNegative
     capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
-        return float_fields(self, rate=self.rate)
+        return (_counts.within(*float_fields(self, rate=self.rate), most=_counts.MOST_RATE),)
 
     def mean(self) -> Array:
         return self._fields()[0]
@@ -375,13 +388,14 @@ class Poisson(Elementwise):
         return _weak.poisson(*self._fields())
 
     def sample(self, key: Key) -> Array:
-        return jax.random.poisson(key, held(self, self._fields()[0]), dtype=jnp.int32)
+        return _counts.poisson(key, held(self, self._fields()[0]))
 
     def _log_prob(self, x):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
         valid = (x >= 0) & is_whole(x)
-        k = jnp.where(valid, x, 0).astype(rate.dtype)
-        return jnp.where(valid, log_poisson(k, rate, safe_log(rate)), impossible(x, rate))
+        k = jnp.where(valid, x, 0)
+        log_mass = log_poisson(k.astype(rate.dtype), rate, safe_log(rate), excess(k, rate))
+        return jnp.where(valid, log_mass, impossible(x, rate))
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.typing import Array
 
@@ -27,16 +28,31 @@ _NEAR = 0.1
 """The part of k + m within which k and m are near: the deviance is a series there, since its terms cancel."""
 
 
-def log_poisson(k: Array, mean: Array, log_mean: Array) -> Array:
-    """Log-mass of a Poisson law at k >= 0. Arguments of one shape; ``log_mean`` may be minus infinity."""
-    return -_stirling(k) - _deviance(k, mean, log_mean)
+def excess(x: Array, mean: Array) -> Array:
+    """A count, of whatever dtype, less its mean: whole numbers beyond the digits of a float are subtracted as such."""
+    if not jnp.issubdtype(x.dtype, jnp.signedinteger) or x.dtype.itemsize < 4:
+        return x.astype(mean.dtype) - mean
+    whole = stop(jnp.floor(mean))
+    whole = jnp.where(jnp.abs(whole) < 2.0**31, whole, 0)
+    return (x - whole.astype(x.dtype)).astype(mean.dtype) - (mean - whole)
 
 
-def log_binomial(k: Array, rest: Array, p: Array, q: Array, log_p: Array, log_q: Array) -> Array:
+def log_poisson(k: Array, mean: Array, log_mean: Array, excess: Array | None = None) -> Array:
+    """Log-mass of a Poisson law at k >= 0. Arguments of one shape; ``log_mean`` may be minus infinity.
+
+    ``excess`` is k - mean, where that is known with more digits than k.
+    """
+    return -_stirling(k) - _deviance(k, mean, log_mean, k - mean if excess is None else excess)
+
+
+def log_binomial(
+    k: Array, rest: Array, p: Array, q: Array, log_p: Array, log_q: Array, excess: Array | None = None
+) -> Array:
     """Log-mass of k successes and ``rest`` failures. Arguments of one shape; a logarithm may be minus infinity."""
     n = k + rest
     log_n = jnp.log(jnp.where(n > 0, n, 1))
-    deviances = _deviance(k, n * p, log_n + log_p) + _deviance(rest, n * q, log_n + log_q)
+    above, below = (k - n * p, rest - n * q) if excess is None else (excess, -excess)
+    deviances = _deviance(k, n * p, log_n + log_p, above) + _deviance(rest, n * q, log_n + log_q, below)
     return _stirling(n) - _stirling(k) - _stirling(rest) - deviances
 
 
@@ -64,15 +80,15 @@ def _stirling(k: Array) -> Array:
     return jnp.where(large, far, near)
 
 
-def _deviance(k: Array, mean: Array, log_mean: Array) -> Array:
+def _deviance(k: Array, mean: Array, log_mean: Array, excess: Array) -> Array:
     """D(k, m), which is m at k = 0."""
-    near = (jnp.abs(k - mean) < _NEAR * (k + mean)) & (mean > 0)
-    x, m = jnp.where(near, k, 1), jnp.where(near, mean, 1)
-    v = over(x - m, x + m)
+    near = (jnp.abs(excess) < _NEAR * (k + mean)) & (mean > 0)
+    x, m, d = jnp.where(near, k, 1), jnp.where(near, mean, 1), jnp.where(near, excess, 0)
+    v = over(d, x + m)
     w = v * v
     # x log(x / m) is 2 x atanh(v), and the first term of that series is taken together with m - x
     tail = functools.reduce(lambda total, j: w * (total + 1 / (2 * j + 1)), range(8, 0, -1), jnp.zeros_like(v))
-    series = (x - m) * v + 2 * x * v * tail
+    series = d * v + 2 * x * v * tail
     some = ~near & (k > 0)
     x, log_m = jnp.where(some, k, 1), jnp.where(some, log_mean, 0)
-    return jnp.where(near, series, jnp.where(some, x * (log(x) - log_m), 0) + mean - k)
+    return jnp.where(near, series, jnp.where(some, x * (log(x) - log_m), 0) - excess)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,13 @@ def joint_choices(parts: Sequence[Choices], combine: Callable[[list[PyTree]], Py
     )
 
 
+class Row(NamedTuple):
+    """Numbers for coordinates of a draw, as floats and, since an int32 has more digits, as whole numbers."""
+
+    floats: Array
+    whole: Array
+
+
 class WeakDerivative(NamedTuple):
     """A law of P scalar parameters, each of which moves one coordinate of the draw.
 
@@ -107,7 +114,8 @@ class WeakDerivative(NamedTuple):
       leaf: which leaf of the draw each parameter moves, ``(P,)`` ints of numpy.
       place: which coordinate of that leaf, counted through the flattened leaf.
       num_leaves: leaves of a draw.
-      pairs: ``key -> (positive (P,), negative (P,))``, coupled draws of the two parts, independent of other coordinates.
+      pairs: ``key -> (positive (P,), negative (P,))``, coupled draws of the two parts, independent of other coordinates. What
+        moves a float is read from ``floats``, and what moves an int from ``whole``.
     """
 
     parameter: Array
@@ -115,17 +123,18 @@ class WeakDerivative(NamedTuple):
     leaf: np.ndarray
     place: np.ndarray
     num_leaves: int
-    pairs: Callable[[Key], tuple[Array, Array]]
+    pairs: Callable[[Key], tuple[Row, Row]]
 
 
 def joint_weak_derivative(parts: Sequence[WeakDerivative]) -> WeakDerivative:
     """The parameters of all the parts in a row."""
     starts = [0, *itertools.accumulate(part.num_leaves for part in parts)]
 
-    def pairs(key: Key) -> tuple[Array, Array]:
+    def pairs(key: Key) -> tuple[Row, Row]:
         keys = jax.random.split(key, len(parts))
-        drawn = [part.pairs(keys[j]) for j, part in enumerate(parts)]
-        return _row([x for x, _ in drawn]), _row([x for _, x in drawn])
+        sides = zip(*(part.pairs(keys[j]) for j, part in enumerate(parts)), strict=True)
+        positive, negative = (Row(*map(_row, zip(*side, strict=True))) for side in sides)
+        return positive, negative
 
     return WeakDerivative(
         _row([part.parameter for part in parts]),
@@ -153,13 +162,17 @@ def of_coordinates(
     """
     place = np.tile(np.arange(parameters[0].size), len(parameters)) if place is None else place
 
-    def flat(key: Key) -> tuple[Array, Array]:
-        drawn = pairs(key)
-        return _row([x for x, _ in drawn]), _row([x for _, x in drawn])
+    def flat(key: Key) -> tuple[Row, Row]:
+        positive, negative = (_both(list(side), parameters[0].dtype) for side in zip(*pairs(key), strict=True))
+        return positive, negative
 
     return WeakDerivative(_row(parameters), stop(_row(constants)), np.zeros_like(place), place, 1, flat)
 
 
+def _both(arrays: Sequence[Array], dtype: Any) -> Row:
+    return Row(_row([array.astype(dtype) for array in arrays]), _row([array.astype(jnp.int32) for array in arrays]))
+
+
 def _row(arrays: Sequence[Array]) -> Array:
-    dtype = widest(arrays)
+    dtype = widest(arrays) if jnp.issubdtype(arrays[0].dtype, jnp.floating) else jnp.int32
     return jnp.concatenate([array.astype(dtype).reshape(-1) for array in arrays])

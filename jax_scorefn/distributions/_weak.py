@@ -35,6 +35,7 @@ import numpy as np
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
 from jax_scorefn.typing import Array, Key
 
@@ -51,9 +52,10 @@ def bernoulli(field: Array, *, in_logits: bool) -> WeakDerivative:
 
 def binomial(field: Array, *, in_logits: bool, trials: int | Array) -> WeakDerivative:
     p = _success(field, in_logits)
+    q = jax.nn.sigmoid(-stop(field)) if in_logits else 1 - p
 
     def pairs(key: Key) -> Pairs:
-        fewer = jax.random.binomial(key, jnp.maximum(jnp.asarray(trials, p.dtype) - 1, 0), p, dtype=p.dtype)
+        fewer = _counts.binomial(key, jnp.maximum(jnp.asarray(trials) - 1, 0), p, q)
         return [(1 + fewer, fewer)]
 
     return of_coordinates([field], [trials * _slope(field, in_logits)], pairs)
@@ -63,7 +65,7 @@ def geometric(field: Array, *, in_logits: bool) -> WeakDerivative:
     p = _success(field, in_logits)
 
     def pairs(key: Key) -> Pairs:
-        first, second = jax.random.geometric(key, p, (2, *p.shape), jnp.int32).astype(p.dtype)
+        first, second = jax.random.geometric(key, p, (2, *p.shape), jnp.int32)
         return [(first, first + second)]
 
     return of_coordinates([field], [jax.nn.sigmoid(-field) if in_logits else 1 / p], pairs)
@@ -71,7 +73,7 @@ def geometric(field: Array, *, in_logits: bool) -> WeakDerivative:
 
 def poisson(rate: Array) -> WeakDerivative:
     def pairs(key: Key) -> Pairs:
-        x = jax.random.poisson(key, stop(rate), dtype=jnp.int32).astype(rate.dtype)
+        x = _counts.poisson(key, stop(rate))
         return [(1 + x, x)]
 
     return of_coordinates([rate], [jnp.ones_like(rate)], pairs)

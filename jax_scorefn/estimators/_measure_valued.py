@@ -18,7 +18,7 @@ import numpy as np
 from jax_scorefn import _checks, engine
 from jax_scorefn._surrogate import gradient_path, nan_where, nan_with
 from jax_scorefn._trees import stop, take_rows, widest
-from jax_scorefn.distributions._views import WeakDerivative
+from jax_scorefn.distributions._views import Row, WeakDerivative
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, Bias, Capability, Info, Key, PyTree
@@ -94,7 +94,7 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
         x = stop(x)
         pairs_key, picks_key = jax.random.split(key)
         pick = _picks(picks_key, picked, total)
-        positive, negative = (pick.of(part) for part in weak.pairs(pairs_key))
+        positive, negative = jax.tree.map(pick.of, weak.pairs(pairs_key))
         values = jax.vmap(evaluate)(_variants(weak, x, pick, positive, negative))
         difference = jnp.moveaxis(values[:picked] - values[picked:], 0, -1)
         return evaluate(x), _gradient(weak, pick, difference), (x, log_prob) if keep_samples else None
@@ -148,7 +148,7 @@ def _picks(key: Key, picked: int, total: int) -> _Picks:
     return _Picks(None if picked == total else jax.random.permutation(key, total)[:picked], total)
 
 
-def _variants(weak: WeakDerivative, x: PyTree, pick: _Picks, positive: Array, negative: Array) -> PyTree:
+def _variants(weak: WeakDerivative, x: PyTree, pick: _Picks, positive: Row, negative: Row) -> PyTree:
     """Copies of a draw, each with the coordinate of one parameter replaced: (2k, ...), first all positive parts.
 
     Where the constant is 0 nothing is replaced: a part of probability 0 may be a draw that f does not know.
@@ -157,7 +157,8 @@ def _variants(weak: WeakDerivative, x: PyTree, pick: _Picks, positive: Array, ne
 
     def replaced(j: int, old: Array) -> Array:
         here = (leaf == j)[:, None] & (place[:, None] == np.arange(old.size)[None])
-        new = [jnp.where(here, part[:, None].astype(old.dtype), old.reshape(1, -1)) for part in (positive, negative)]
+        parts = [part.whole if jnp.issubdtype(old.dtype, jnp.integer) else part.floats for part in (positive, negative)]
+        new = [jnp.where(here, part[:, None].astype(old.dtype), old.reshape(1, -1)) for part in parts]
         return jnp.concatenate(new).reshape(2 * leaf.shape[0], *old.shape)
 
     leaves, treedef = jax.tree.flatten(x)
