@@ -2,6 +2,9 @@
 
     number n of uniform(key, shape)  =  uniform_of_bits(threefry2x32(key, n))
 
+A word has 32 bits and a float32 uniform takes 23 of them, so an event of probability 1e-8 would come twelve times too often. Where a
+law asks for ``Fine`` ones, those below 2^-8, where there is room for it, take all 32.
+
 Keys of other generators have no such numbers, and go through ``jax.random.uniform``.
 """
 
@@ -20,26 +23,32 @@ from jax_scorefn._threefry import bits32, bits64
 from jax_scorefn.typing import Array, Key, PyTree
 
 
+class Fine(jax.ShapeDtypeStruct):
+    """Shape and dtype of uniforms whose small ones are multiples of 2^-32 instead of 2^-23, in float32."""
+
+
 def uniform(key: Key, like: PyTree) -> PyTree:
     """Uniforms in [0, 1) for each leaf of ``like``, numbered through where there are several leaves."""
     leaves, treedef = jax.tree.flatten(like)
-    return treedef.unflatten(_uniform(key, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)))
+    described = tuple((leaf.shape, jnp.dtype(leaf.dtype), isinstance(leaf, Fine)) for leaf in leaves)
+    return treedef.unflatten(_uniform(key, described))
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _uniform(key: Key, leaves: tuple[tuple[tuple[int, ...], Any], ...]) -> list[Array]:
+def _uniform(key: Key, leaves: tuple[tuple[tuple[int, ...], Any, bool], ...]) -> list[Array]:
     words = threefry_words(key)
     if words is None:  # no counter to number them by
         keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
-        return [jax.random.uniform(keys[j], *leaf) for j, leaf in enumerate(leaves)]
+        return [jax.random.uniform(keys[j], shape, dtype) for j, (shape, dtype, _) in enumerate(leaves)]
     note_use(key)
-    sizes = [math.prod(shape) for shape, _ in leaves]
+    sizes = [math.prod(shape) for shape, *_ in leaves]
     starts = itertools.accumulate(sizes[:-1], initial=0)
 
-    def one(start: int, size: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    def one(start: int, size: int, shape: tuple[int, ...], dtype: Any, fine: bool) -> Array:
         make_bits = bits64 if jnp.finfo(dtype).bits == 64 else bits32
         counters = jnp.arange(start, start + size, dtype=jnp.uint32)
-        return uniform_of_bits(make_bits(*words, jnp.zeros((), jnp.uint32), counters), dtype).reshape(shape)
+        bits = make_bits(*words, jnp.zeros((), jnp.uint32), counters)
+        return uniform_of_bits(bits, dtype, fine=fine).reshape(shape)
 
     return [one(start, size, *leaf) for start, size, leaf in zip(starts, sizes, leaves, strict=True)]
 
@@ -58,10 +67,10 @@ def threefry_words(key: Key) -> tuple[Array, Array] | None:
     return data[0], data[1]
 
 
-def uniform_of_bits(bits: Array, dtype: Any) -> Array:
+def uniform_of_bits(bits: Array, dtype: Any, *, fine: bool = False) -> Array:
     """Uniforms in [0, 1) by the arithmetic of ``jax.random.uniform``: a mantissa behind the exponent of 1.
 
-    Half precision has the leading bits of that mantissa: rounded, it would be 1 at times.
+    Half precision has the leading bits of that mantissa: rounded, it would be 1 at times. ``fine`` is for float32.
     """
     if jnp.finfo(dtype).bits == 64:
         mantissa = (bits >> np.uint64(12)) | np.uint64(0x3FF0000000000000)
@@ -70,4 +79,8 @@ def uniform_of_bits(bits: Array, dtype: Any) -> Array:
     if jnp.finfo(dtype).bits < 32:
         unused = np.uint32(23 - jnp.finfo(dtype).nmant)
         mantissa = (mantissa >> unused) << unused
-    return (jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)).astype(dtype)
+    u = jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)
+    if fine:
+        small = jax.lax.bitcast_convert_type(bits, jnp.int32).astype(jnp.float32)  # of an int32, one instruction
+        u = jnp.where(bits < np.uint32(2**24), small * np.float32(2.0**-32), u)
+    return u.astype(dtype)

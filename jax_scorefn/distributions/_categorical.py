@@ -33,7 +33,8 @@ class Categorical(Distribution):
 
     A draw is int32 of shape ``(...)``, by inversion: one uniform for each choice finds its place among the cumulative
     probabilities (``jax.random.categorical`` takes K for the same law, so its draws are others). The law is that of the
-    probabilities to within the resolution of a uniform, 2^-23 in float32.
+    probabilities to within the resolution of a uniform, 2^-23 in float32, while the score is that of the probabilities: a category
+    rarer than that may never be drawn, or too often.
     """
 
     logits: LogWeights = None

@@ -15,6 +15,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float, stop
+from jax_scorefn._uniforms import Fine
 from jax_scorefn.distributions import _counts, _weak
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, law
 from jax_scorefn.distributions._fields import (
@@ -145,7 +146,8 @@ class Bernoulli(_Odds):
       logits: log(p / (1 - p)), any shape; or
       probs: p; one of the two is given, not both.
 
-    A draw has the shape and float dtype of the parameter, and is ``jax.random.bernoulli(key, p)`` as 0.0 and 1.0.
+    A draw has the shape and float dtype of the parameter, and is ``jax.random.bernoulli(key, p)`` as 0.0 and 1.0. For a p below 2^-8
+    in float32 it is 1 as often as p says, to within 2^-32, and not in steps of 2^-23; so write rare events as ones, not as zeros.
     """
 
     logits: Logit = None
@@ -190,6 +192,11 @@ class Bernoulli(_Odds):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each coordinate, fine where it is small."""
+        like = super().uniform_like()
+        return Fine(like.shape, like.dtype)
 
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)

@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from jax_scorefn._threefry import bits32, bits64, stock
-from jax_scorefn._uniforms import note_use, threefry_words, uniform_of_bits
+from jax_scorefn._uniforms import Fine, note_use, threefry_words, uniform_of_bits
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -128,7 +128,8 @@ class Uniforms:
                 wide = jnp.finfo(leaf.dtype).bits == 64
                 make_bits = (bits64 if wide else bits32) if self.sharding is None else functools.partial(stock, wide)
                 bits = make_bits(*words, high, low)
-                return uniform_of_bits(bits, leaf.dtype).reshape(index.shape + leaf.shape)
+                u = uniform_of_bits(bits, leaf.dtype, fine=isinstance(leaf, Fine))
+                return u.reshape(index.shape + leaf.shape)
 
             return list(map(one, self.leaves, starts, sizes))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import along_draws
-from jax_scorefn._uniforms import uniform_of_bits
+from jax_scorefn._uniforms import Fine, uniform_of_bits
 from jax_scorefn.schemes._base import Rows, Scheme
 from jax_scorefn.typing import Array, Key
 
@@ -77,7 +77,7 @@ def sobol(replicates: int = 8) -> Scheme:
                     net = net ^ jnp.where(on, columns[bit][None], np.uint32(0))
                 if word == jnp.uint64:  # the net has 32 bits; those below are the shift's alone
                     net = net.astype(word) << np.uint64(32)
-                return uniform_of_bits(net ^ shift, leaf.dtype)
+                return uniform_of_bits(net ^ shift, leaf.dtype, fine=isinstance(leaf, Fine))
 
             return of
 
