@@ -100,6 +100,17 @@ def test_counts_beyond_an_int32_are_nan_and_never_clipped(name, dtype):
             assert np.all(np.isfinite(run(np.asarray(right, dtype), jax.random.key(0))))
 
 
+def test_a_count_that_is_none_is_nan_as_a_proposal_and_given_counts_are_scored():
+    small = sf.family(lambda p: sf.Geometric(probs=p))
+    grad = lambda proposal: sf.score_function_grad(
+        lambda x: x.astype(float), small, 0.1, jax.random.key(0), proposal=proposal
+    )
+    for proposal in (sf.Geometric(probs=1e-9), sf.Poisson(rate=3e9)):
+        assert np.isnan(jax.jit(grad)(proposal))
+    slope = jax.jit(jax.grad(lambda p: sf.Geometric(probs=p).log_prob(jnp.int32(1_000_000_000))))(1e-9)
+    np.testing.assert_allclose(slope * 1e-9, 1 - 1e9 * 1e-9, atol=1e-6)
+
+
 def test_more_trials_than_an_int32_holds_are_refused():
     with pytest.raises(ValueError, match="Binomial got total_count=3000000000; its draws are int32"):
         sf.Binomial(total_count=3_000_000_000, probs=0.5).sample(jax.random.key(0))

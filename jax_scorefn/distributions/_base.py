@@ -6,7 +6,8 @@ summed; a batch of problems is ``jax.vmap`` over a function that builds the law 
 
 Where a draw is a function of a fixed number of uniforms the law says so: ``uniform_like()`` gives their shape and
 ``from_uniform(u)`` makes the draw. That is all there is to sampling: ``sample(key)`` is ``from_uniform`` of the numbers of
-``jax.random.uniform(key, ...)``, and with them makes the draw of ``jax.random``'s own sampler.
+``jax.random.uniform(key, ...)``, and with them makes the draw of ``jax.random``'s own sampler. (A law of rare events asks for more
+digits of the small ones: see ``_uniforms.Fine``.)
 """
 
 from __future__ import annotations

@@ -25,12 +25,18 @@ REACH = 2.0**23
 """Counts are drawn so far from the mean at most, 181 deviations of the largest one: floats are exact there."""
 MOST_TRIALS, MOST_RATE = 2**31 - 2**7, 2.0**31 - 2.0**21
 """The largest number of trials in float32 that an int32 holds, and a rate whose draws it holds, by 45 deviations."""
+NO_COUNT = np.int32(-(2**31))
+"""The int32 for a count that none holds, as NaN is for floats: its log-probability is NaN, and so is what is estimated with it."""
 LEAST_PROBABILITY = 2.0**-26
 """Of a success in each trial, so that the first one comes before trial 2^31 but for a part of exp(-32)."""
 
 
 def poisson(key: Key, rate: Array) -> Array:
-    """Counts of int32; those of a rate above ``MOST_RATE``, or of NaN, mean nothing."""
+    """Counts of int32."""
+    return jnp.where(rate <= MOST_RATE, _poisson(key, rate), NO_COUNT)
+
+
+def _poisson(key: Key, rate: Array) -> Array:
     known = jnp.where(rate <= MOST_RATE, rate, 0)
     if jnp.finfo(rate.dtype).bits > 32:
         return jax.random.poisson(key, known, dtype=jnp.int32)

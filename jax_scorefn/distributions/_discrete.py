@@ -14,6 +14,7 @@ import numpy as np
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
+from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import is_float, stop
 from jax_scorefn._uniforms import Fine
 from jax_scorefn.distributions import _counts, _weak
@@ -123,10 +124,17 @@ def _safe_log_of_rest(p: Array) -> Array:
     return jnp.where(p == 1, -jnp.inf, jnp.log1p(-jnp.where(p == 1, 0, p)))
 
 
-def impossible(x: Array, log_p: Array) -> Array:
-    """Minus infinity for a value that the law does not have; NaN for a value that is NaN, and of a law that is none (log_p is NaN)."""
-    found = jnp.where(jnp.isnan(log_p), log_p, -jnp.inf)
-    return jnp.where(jnp.isnan(x), x.astype(log_p.dtype), found) if jnp.issubdtype(x.dtype, jnp.floating) else found
+def impossible(x: Array, parameter: Array) -> Array:
+    """Minus infinity for a value that the law does not have.
+
+    NaN, with derivatives of NaN in the parameter, for a value that is NaN, for a count that is none, and of a law that is none.
+    """
+    none = jnp.isnan(parameter)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        none = none | jnp.isnan(x)
+    elif x.dtype == jnp.int32:
+        none = none | (x == _counts.NO_COUNT)
+    return nan_where(none, jnp.where(none, parameter, -jnp.inf))
 
 
 def is_whole(x: Array) -> Array:
@@ -318,7 +326,8 @@ class Geometric(_Odds):
       logits: log(p / (1 - p)), any shape; or
       probs: p; one of the two is given, not both.
 
-    A draw is int32, that of ``jax.random.geometric(key, p)``. There is no law with p below 2^-26, whose draws need not fit: it is NaN.
+    A draw is int32, that of ``jax.random.geometric(key, p)``. Draws of a p below 2^-26, which an int32 need not hold, are
+    -2^31: no count, whose log-probability is NaN.
     """
 
     logits: PossibleLogit = None
@@ -326,10 +335,6 @@ class Geometric(_Odds):
     capabilities: ClassVar[Capability] = (
         COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
     )
-
-    def _fields(self):
-        least = _counts.LEAST_PROBABILITY
-        return (_counts.within(*super()._fields(), least=math.log(least) if self.probs is None else least),)
 
     def mean(self) -> Array:
         p = self._success()
@@ -347,7 +352,9 @@ class Geometric(_Odds):
 
     def from_uniform(self, u: Array) -> Array:
         u = jnp.where(u == 0, 1, u)
-        return (jnp.floor(jnp.log(u) / jnp.log1p(-self._probs())) + 1).astype(jnp.int32)
+        p = self._probs()
+        count = (jnp.floor(jnp.log(u) / jnp.log1p(-p)) + 1).astype(jnp.int32)
+        return jnp.where(p >= _counts.LEAST_PROBABILITY, count, _counts.NO_COUNT)
 
     def _log_prob_given(self, x, log_p, log_q):
         valid = (x >= 1) & is_whole(x)
@@ -373,14 +380,15 @@ class Poisson(Elementwise):
       rate: mean, at least 0 (a count that is always 0), any shape.
 
     A draw is int32, that of ``jax.random.poisson(key, rate)`` (which takes threefry keys only). Where that loses its digits, above a
-    rate of 65,536 in float32, it is drawn otherwise. A rate above 2^31 - 2^21, whose draws need not fit, makes NaN.
+    rate of 65,536 in float32, it is drawn otherwise. Draws of a rate above 2^31 - 2^21, which an int32 need not hold, are
+    -2^31: no count, whose log-probability is NaN.
     """
 
     rate: NonNegative
     capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
 
     def _fields(self):
-        return (_counts.within(*float_fields(self, rate=self.rate), most=_counts.MOST_RATE),)
+        return float_fields(self, rate=self.rate)
 
     def mean(self) -> Array:
         return self._fields()[0]

@@ -27,6 +27,7 @@ dp/dl = sigma(l) sigma(-l), in this form, which keeps its digits where p has rou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -68,6 +69,8 @@ def geometric(field: Array, *, in_logits: bool) -> WeakDerivative:
         first, second = jax.random.geometric(key, p, (2, *p.shape), jnp.int32)
         return [(first, first + second)]
 
+    least = _counts.LEAST_PROBABILITY  # with less, the counts need not be there
+    field = _counts.within(field, least=math.log(least) if in_logits else least)
     return of_coordinates([field], [jax.nn.sigmoid(-field) if in_logits else 1 / p], pairs)
 
 
@@ -76,6 +79,7 @@ def poisson(rate: Array) -> WeakDerivative:
         x = _counts.poisson(key, stop(rate))
         return [(1 + x, x)]
 
+    rate = _counts.within(rate, most=_counts.MOST_RATE)
     return of_coordinates([rate], [jnp.ones_like(rate)], pairs)
 
 
