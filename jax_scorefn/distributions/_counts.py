@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._surrogate import nan_where
 from jax_scorefn.distributions._special import log_binomial, log_poisson
 from jax_scorefn.typing import Array, Key
 
@@ -104,4 +105,4 @@ def _ratio_of_uniforms(
 
 def within(x: Array, *, least: float = -np.inf, most: float = np.inf) -> Array:
     """The parameter, but NaN with derivatives of NaN where its counts are beyond an int32: a clipped count is no count."""
-    return x * jnp.where((x >= least) & (x <= most), 1, jnp.nan).astype(x.dtype)
+    return nan_where(~((x >= least) & (x <= most)), x)

@@ -418,5 +418,7 @@ class Poisson(Elementwise):
             raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
         (rate,) = self._fields()
         nodes = column(np.arange(max_value + 1), rate)
-        probs = poisson_mass(lambda k, rate: log_poisson(k, rate, safe_log(rate)), nodes, jnp.broadcast_to(rate, nodes.shape))
+        probs = poisson_mass(
+            lambda k, rate: log_poisson(k, rate, safe_log(rate)), nodes, jnp.broadcast_to(rate, nodes.shape)
+        )
         return nodes.astype(jnp.int32), {"probs": probs}

@@ -100,7 +100,9 @@ Triangular: TypeAlias = Annotated[
 Symmetric: TypeAlias = Annotated[
     Any, Domain("symmetric", _is_symmetric, " If it is the lower triangle, give scale_tril=.")
 ]
-Count: TypeAlias = Annotated[Any, Domain("a whole number of at least 0", lambda x: (x >= 0) & (x % 1 == 0))]
+Count: TypeAlias = Annotated[
+    Any, Domain("a whole number of at least 0 that an int32 holds", lambda x: (x >= 0) & (x % 1 == 0) & (x < 2.0**31))
+]
 
 
 _DOMAINS = {name: value.__metadata__[0] for name, value in globals().items() if hasattr(value, "__metadata__")}
