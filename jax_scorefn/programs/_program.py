@@ -15,9 +15,11 @@ import numpy as np
 from jax_scorefn._trees import stop
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._choice import MAX_BRANCHES
-from jax_scorefn.programs._evaluate import Credits, Run, run_tail
+from jax_scorefn.programs._credit import Credits
+from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._ir import Op, Var, build
 from jax_scorefn.programs._linear import Decomposition
+from jax_scorefn.programs._tail import run_tail
 from jax_scorefn.typing import Array
 
 NESTED_ENUMERATION = (

@@ -54,17 +54,17 @@ def test_the_program_is_evaluated_as_it_stands(name):
 
 def test_a_broken_twin_fails_the_same_comparison(monkeypatch):
     """Credit that leaves one choice out, or walks through a stopped gradient, is seen."""
-    from jax_scorefn.programs import _evaluate
+    from jax_scorefn.programs import _credit
 
     program, num_bits = CASES["two_depths"]
     params = jnp.array(P)
     wanted = jax.jit(jax.grad(outcomes.exact(program, num_bits)))(params)
-    whole = _evaluate.Credits.__init__
+    whole = _credit.Credits.__init__
 
     def forgetful(self, of, emitted):
         whole(self, lambda v: dict(list(of(v).items())[1:]), emitted)
 
-    monkeypatch.setattr(_evaluate.Credits, "__init__", forgetful)
+    monkeypatch.setattr(_credit.Credits, "__init__", forgetful)
     assert np.max(np.abs(outcomes.mean_derivative(program, params, num_bits, 1) - wanted)) > 0.01
 
 
