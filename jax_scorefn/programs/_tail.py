@@ -71,7 +71,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     adders = _accumulators(op, plan, loop, slots)
     if adders:  # every carry only adds: the scan is a sum
         zeros = [jnp.zeros(carries[i].shape, _dtype(carries[i])) for i in slots]
-        added, stacked = jax.vmap(lambda row: step(zeros, row))(xs)
+        added, stacked = jax.vmap(lambda row: step(zeros, row), axis_size=loop.length)(xs)
         final = [a + jnp.sum(b, axis=0) for a, b in zip(first, added, strict=True)]
     else:
         final, stacked = jax.lax.scan(step, first, xs, length=loop.length, reverse=loop.reverse)
