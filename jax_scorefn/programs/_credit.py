@@ -54,8 +54,8 @@ class Credits:
             total = part if total is None else self._once(key, lambda a=total, b=part: a + b.astype(a.dtype))
         if total is None:
             return jnp.zeros_like(value)
-        box = jnp.broadcast_to(magic_box(total) - 1, value.shape).astype(value.dtype)
-        return (value - jax.lax.stop_gradient(baseline)) * box
+        box = self._once(("box", key), lambda: jnp.broadcast_to(magic_box(total) - 1, value.shape))
+        return (value - jax.lax.stop_gradient(baseline)) * box.astype(value.dtype)
 
     def _charged(self, site: Op | Since, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> Array:
         if isinstance(site, Since):

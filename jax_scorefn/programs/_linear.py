@@ -12,12 +12,13 @@ also used in another way is credited once.
 from __future__ import annotations
 
 import dataclasses
+import heapq
 
 from jax.extend.core.primitives import add_p, copy_p
 
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import lost_alignment
-from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var, is_float
+from jax_scorefn.programs._ir import Atom, Block, Loop, Op, Var, is_float
 from jax_scorefn.programs._rules import linear_operands
 
 SUMS = ("add", "add_any", "sub", "neg", "convert_element_type", "copy", "copy_p")
@@ -128,30 +129,39 @@ class Decomposition:
         self._case(op, last, op.ins[last], out, block, plan)
 
     def _case(self, op: Op, case: int, x: Atom, out: Var, block: Block, plan: Plan) -> None:
-        """One case of a mask, as ``out``: down through sums to carries and leaves."""
+        """One case of a mask, as ``out``: down through sums to carries and leaves, the last operation first, each of them once."""
         assert isinstance(x, Var)
-        source = x.op
-        parts = [y for y in source.ins if self.of(y)] if source and source.name in SUMS else []
-        if source and parts and self.useful(x) and all(y.shape == out.shape and is_float(y) for y in parts):
-            terms: list[Atom] = [Var(y.aval) if isinstance(y, Var) and self.of(y) else y for y in source.ins]
-            plan.tail.append((Op(source.prim, source.params, terms, [out]), tuple(range(len(terms)))))
-            for y, term in zip(source.ins, terms, strict=True):
-                if isinstance(term, Var) and term is not y:
-                    plan.active.add(term)
-                    self._case(op, case, y, term, block, plan)
-            return
+        under = {x: out}
+        pending = [_last_first(x)]
+        while pending:
+            *_, x = heapq.heappop(pending)
+            source = x.op
+            parts = [y for y in source.ins if self.of(y)] if source and source.name in SUMS else []
+            if not (source and parts and self.useful(x) and all(y.shape == out.shape and is_float(y) for y in parts)):
+                self._masked(op, case, x, under[x], block, plan)
+                continue
+            for y in parts:
+                if isinstance(y, Var) and y not in under:
+                    under[y] = Var(y.aval)
+                    heapq.heappush(pending, _last_first(y))
+            terms = [under.get(y, y) if isinstance(y, Var) else y for y in source.ins]
+            plan.tail.append((Op(source.prim, source.params, terms, [under[x]]), tuple(range(len(terms)))))
+            plan.active |= {under[y] for y in parts if isinstance(y, Var)}
+
+    def _masked(self, op: Op, case: int, x: Var, out: Var, block: Block, plan: Plan) -> None:
+        """The end of a walk down through a mask: a carry, or a leaf that is 0 where another case is taken."""
         masked = Op(op.prim, {"case": case - 1, "cases": len(op.ins) - 1}, [op.ins[0], x], [out], kind="mask")
         if x.is_carry:
             plan.tail.append((masked, (1,)))
             plan.active.add(x)
-        else:
-            leaf = Var(out.aval)
-            masked.outs, leaf.op = [leaf], masked
-            self.of.of[leaf] = self.of(x)
-            block.ops.insert(block.ops.index(op), masked)
-            plan.leaves.append(leaf)
-            plan.active.add(leaf)
-            plan.tail.append((Op(copy_p, {}, [leaf], [out]), (0,)))
+            return
+        leaf = Var(out.aval)
+        masked.outs, leaf.op = [leaf], masked
+        self.of.of[leaf] = self.of(x)
+        block.ops.insert(block.ops.index(op), masked)
+        plan.leaves.append(leaf)
+        plan.active.add(leaf)
+        plan.tail.append((Op(copy_p, {}, [leaf], [out]), (0,)))
 
     def _linear(self, op: Op) -> tuple[int, ...]:
         """The operands to go down through; none where the operation is not linear in what depends on choices."""
@@ -161,34 +171,47 @@ class Decomposition:
         return linear if linear and all(is_float(op.ins[i]) for i in linear) else ()
 
     def useful(self, v: Var) -> bool:
-        """Whether something below a variable, reached by linear operations, depends on strictly less than the variable."""
-        if v not in self._useful:
-            self._useful[v] = True  # a carry that comes back to itself is an accumulator
-            self._useful[v] = self._look(v)
-        return self._useful[v]
+        """Whether something below a variable, reached by linear operations, depends on strictly less than the variable.
 
-    def _useful_atom(self, atom: Atom) -> bool:
-        return isinstance(atom, Var) and self.useful(atom)
+        With a stack of its own: a program may have more operations in a row than Python has room for calls.
+        """
+        stack: list[tuple[Var, list[Var] | None]] = [(v, None)]
+        while stack:
+            x, below = stack.pop()
+            if x in self._useful:
+                continue
+            if below is not None:  # they have been answered by now
+                self._useful[x] = any(self._useful[y] for y in below)
+                continue
+            gains, below = self._look(x)
+            if gains:
+                self._useful[x] = True
+            else:
+                stack += [(x, below), *((y, None) for y in below)]
+        return self._useful[v]
 
     def _followed(self, atom: Atom) -> bool:
         """Whether to follow a result of a scan into its body; what depends on no choice there may have come in from outside."""
-        return bool(self.of(atom)) and self._useful_atom(atom)
+        return isinstance(atom, Var) and bool(self.of(atom)) and self.useful(atom)
 
-    def _look(self, v: Var) -> bool:
+    def _look(self, v: Var) -> tuple[bool, list[Var]]:
+        """Whether the next step down gains something, and where it leads."""
         op = v.op
-        if op is None:  # an operand of a body: a carry is followed, another is what it is outside
-            if v.outer is None:
-                return False
-            return v.is_carry or self._useful_atom(v.outer)
+        if op is None:  # an operand of a body: a carry is an accumulator, another is what it is outside
+            return v.is_carry, [v.outer] if isinstance(v.outer, Var) else []
         if op.kind == "scan":
-            return self._followed(op.bodies[0].outs[op.outs.index(v)])
-        return any(self._gain(op, v, op.ins[i]) for i in (self._linear(op) or self._cases(op)))
+            inside = op.bodies[0].outs[op.outs.index(v)]
+            return False, [inside] if isinstance(inside, Var) and self.of(inside) else []
+        operands = [op.ins[i] for i in (self._linear(op) or self._cases(op))]
+        below = [x for x in operands if isinstance(x, Var) and self.of(x)]
+        return any(self._gains(op, v, x) for x in below), below
 
-    def _gain(self, op: Op, v: Var, x: Atom) -> bool:
-        if isinstance(x, Const):
-            return False
+    def _gains(self, op: Op, v: Var, x: Var) -> bool:
         mine = self.of(x)
-        if not mine:
-            return False
         alone = self.of.transfer(op, [mine if y is x else {} for y in op.ins])[op.outs.index(v)]
-        return alone != self.of(v) or lost_alignment(mine, alone) or self.useful(x)
+        return alone != self.of(v) or lost_alignment(mine, alone)
+
+
+def _last_first(v: Var) -> tuple[int, int, Var]:
+    """Where a variable stands among those of its block, from the end; operands of the block come last."""
+    return (-v.op.serial if v.op else 1, v.serial, v)
