@@ -20,7 +20,7 @@ from jax_scorefn.typing import Array
 
 def _mapped_with(x: Array, other: Array) -> Array:
     """X, in an array that is mapped wherever ``other`` is: where value and derivative differ in that, checkpoint of a vmap fails."""
-    return jax.lax.select(jnp.full(jnp.shape(other), True), x, other)  # the compiler takes the choice away
+    return jax.lax.select(jnp.bool_(True), x, other)  # the compiler takes the choice away
 
 
 @jax.custom_jvp

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax_scorefn.programs._choice import draw_of
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
+from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.typing import Array
 
 Emitted = dict[int, Array]
@@ -87,6 +88,7 @@ def run_block(block: Block, operands: list[Any], plan: Plan | None = None) -> tu
 def _scan(op: Op, values: list[Any], plan: Plan | None) -> tuple[list[Any], Emitted]:
     body, loop = op.bodies[0], Loop.of(op)
     consts, carry, scanned = loop.split(values)
+    carry = onto_mesh(carry)  # it has to be of the type of what comes around
 
     def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], tuple[list[Any], Emitted]]:
         out, emitted = run_block(body, [*consts, *carry, *xs], plan)
@@ -112,7 +114,7 @@ def _cond(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
     def branch(body: Block) -> Callable[..., Any]:
         def run(*xs: Any) -> tuple[list[Any], Emitted]:
             out, emitted = run_block(body, list(xs))
-            return out, {k: emitted.get(k, jnp.zeros(like.shape, like.dtype)) for k, like in shapes.items()}
+            return out, {k: emitted.get(k, onto_mesh(jnp.zeros(like.shape, like.dtype))) for k, like in shapes.items()}
 
         return run
 

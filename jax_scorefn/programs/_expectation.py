@@ -22,6 +22,7 @@ from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import stop, to_float
 from jax_scorefn.programs._explain import Explanation
+from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
 from jax_scorefn.typing import Array, PyTree
 
@@ -188,7 +189,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         shape.append((cost_tree, rest_tree, len(costs)))
         return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
-    arrays = [jnp.asarray(leaves[j]) for j in moving]
+    arrays, key = onto_mesh(([jnp.asarray(leaves[j]) for j in moving], key))
     closed = jax.make_jaxpr(flat)(*arrays, key)
     cost_tree, rest_tree, num_costs = shape[-1]
 

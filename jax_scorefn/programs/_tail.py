@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax_scorefn.programs._evaluate import Emitted, bind
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
+from jax_scorefn.programs._mesh import onto_mesh
 
 
 def run_tail(
@@ -57,7 +58,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
         v.serial: deltas[x] for v, x in zip(scanned, outer_scanned, strict=True) if x in deltas and v in plan.active
     }
     slots = [i for i, v in enumerate(carries) if v in plan.active or body.outs[i] in plan.active]
-    first = [deltas.get(outer_carry[i], jnp.zeros(carries[i].shape, _dtype(carries[i]))) for i in slots]  # pyright: ignore
+    first = onto_mesh([deltas.get(outer_carry[i], jnp.zeros(carries[i].shape, _dtype(carries[i]))) for i in slots])  # pyright: ignore
 
     def step(carry: list[Any], xs: Any) -> tuple[list[Any], list[Any]]:
         moving, held, rows = xs
@@ -70,7 +71,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     xs = (moving, held, rows)
     adders = _accumulators(op, plan, loop, slots)
     if adders:  # every carry only adds: the scan is a sum
-        zeros = [jnp.zeros(carries[i].shape, _dtype(carries[i])) for i in slots]
+        zeros = onto_mesh([jnp.zeros(carries[i].shape, _dtype(carries[i])) for i in slots])
         added, stacked = jax.vmap(lambda row: step(zeros, row), axis_size=loop.length)(xs)
         final = [a + jnp.sum(b, axis=0) for a, b in zip(first, added, strict=True)]
     else:
