@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
-from jax_scorefn._trees import stop, to_float
+from jax_scorefn._trees import in_explicit_mesh, stop, to_float
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
@@ -222,7 +222,8 @@ def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
 def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Array:
     """The baseline of this run, inside of the map over runs."""
     index = jax.lax.axis_index(AXIS)
-    if baseline is baselines.leave_one_out:  # measured from the first run, so that a constant never enters a sum
+    if baseline is baselines.leave_one_out and not in_explicit_mesh():  # psum is not mapped there by every version of JAX
+        # measured from the first run, so that a constant never enters a sum
         first = jax.lax.psum(jnp.where(index == 0, value, jnp.zeros_like(value)), AXIS)
         deviation = value - first
         return first + (jax.lax.psum(deviation, AXIS) - deviation) / (num_samples - 1)
