@@ -17,7 +17,6 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Joint, as_law
 from jax_scorefn.typing import Capability, Key, PyTree
 
@@ -33,12 +32,25 @@ DIFFERENTIATED = (
 UNKNOWN_ESTIMATOR = "sample has no estimator {given!r}; its estimators: {known}."
 NOT_PATHWISE = "estimator='pathwise' needs reparameterized draws; {law} has {given}. Use estimator='score'."
 NOT_ENUMERABLE = "estimator='enumerate' needs a finite support; {law} has {given}. Use estimator='score'."
+ENDLESS = (
+    "estimator='enumerate' runs the program once for each value of {law}, and there is no end to them: pass max_value=, the largest "
+    "that counts (what is above is left out, which is a bias of that probability), or use estimator='score'."
+)
+NOT_LISTED = (
+    "estimator='enumerate' lists the values of {law}, at most {limit} of them, which no option of sample raises, and could not. "
+    "Use estimator='score'. What was said: {reason}"
+)
+ONLY_ENUMERATED = (
+    "max_value= is the largest value that estimator='enumerate' counts; it was given with estimator={given!r}."
+)
 
 choice_p = Primitive("scorefn_choice")
 choice_p.multiple_results = True
 
 
-def sample(key: Key, dist: Any, *, estimator: str = "score", name: str | None = None) -> PyTree:
+def sample(
+    key: Key, dist: Any, *, estimator: str = "score", name: str | None = None, max_value: int | None = None
+) -> PyTree:
     """A random choice: one draw of ``dist``, in a program that :func:`expectation` can differentiate.
 
     On its own, under ``jit``, ``vmap``, ``scan`` and ``cond``, it is ``dist.sample(key)``. Inside :func:`expectation` it is scored
@@ -51,6 +63,7 @@ def sample(key: Key, dist: Any, *, estimator: str = "score", name: str | None = 
         for reparameterized laws and costs without jumps), or "enumerate" (the rest of the program runs once for each value of a
         finite support, and the results are added up with their probabilities).
       name: what :func:`explain` and errors call it; None is the name of the law.
+      max_value: for "enumerate" and a law on all whole numbers (Poisson, Geometric), the largest value that counts, a Python int.
 
     Returns:
       The draw.
@@ -58,10 +71,12 @@ def sample(key: Key, dist: Any, *, estimator: str = "score", name: str | None = 
     Raises:
       TypeError: for a law that lacks what the estimator needs; and, outside of ``expectation``, when a choice by score or enumeration
         is differentiated in the parameters of its law.
-      ValueError: for an unknown estimator, or a support of more than 4096 values.
+      ValueError: for an unknown estimator, a support of more than 4096 values or without an end, and a ``max_value`` for another
+        estimator than "enumerate".
 
-    Bias: none. Orders of derivative: every one for "score" and "enumerate"; for "pathwise" see :func:`pathwise`. Cost: one draw and
-    its log-probability; for "enumerate" as many runs of the rest of the program as there are values.
+    Bias: none; with ``max_value`` that of leaving out what is above it. Orders of derivative: every one for "score" and "enumerate";
+    for "pathwise" see :func:`pathwise`. Cost: one draw and its log-probability; for "enumerate" as many runs of the rest of the
+    program as there are values.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -76,6 +91,8 @@ def sample(key: Key, dist: Any, *, estimator: str = "score", name: str | None = 
     """
     if estimator not in ESTIMATORS:
         raise ValueError(UNKNOWN_ESTIMATOR.format(given=estimator, known=", ".join(ESTIMATORS)))
+    if max_value is not None and estimator != "enumerate":
+        raise ValueError(ONLY_ENUMERATED.format(given=estimator))
     _checks.key("sample", key)
     law = as_law(dist)
     if estimator == "pathwise":
@@ -83,7 +100,7 @@ def sample(key: Key, dist: Any, *, estimator: str = "score", name: str | None = 
             raise TypeError(NOT_PATHWISE.format(law=law.name, given=_checks.name_of(law.capabilities)))
         return law.sample(key)
     if estimator == "enumerate":
-        return _enumerated(key, law, name or law.name)
+        return _enumerated(key, law, name or law.name, max_value)
     return _scored(key, law, name or law.name)
 
 
@@ -94,16 +111,23 @@ def _scored(key: Key, law: Distribution, name: str) -> PyTree:
         names = [f"{name}[{j}]" for j in range(len(parts))]
         return treedef.unflatten([_scored(keys[j], part, names[j]) for j, part in enumerate(parts)])
     x, log_probs = law.sample_and_log_probs(key)
-    leaves, treedef = jax.tree.flatten(stop(x))
+    leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
     return treedef.unflatten(choice_p.bind(log_probs, *leaves, kind="score", name=name, law=law.name, size=len(leaves)))
 
 
-def _enumerated(key: Key, law: Distribution, name: str) -> PyTree:
+def _enumerated(key: Key, law: Distribution, name: str, max_value: int | None) -> PyTree:
     if Capability.SUPPORT not in law.capabilities:
         raise TypeError(NOT_ENUMERABLE.format(law=law.name, given=_checks.name_of(law.capabilities)))
-    grid = law.grid(max_points=MAX_BRANCHES)
+    if max_value is not None:
+        max_value = _checks.positive_int("max_value", max_value)
+    elif Capability.FINITE not in law.capabilities:
+        raise ValueError(ENDLESS.format(law=law.name))
+    try:
+        grid = law.grid(max_points=MAX_BRANCHES, max_value=max_value)
+    except ValueError as error:
+        raise ValueError(NOT_LISTED.format(law=law.name, limit=MAX_BRANCHES, reason=error)) from error
     x, log_prob = law.sample_and_log_prob(key)
-    leaves, treedef = jax.tree.flatten(stop(x))
+    leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
     points = [jnp.asarray(point, leaf.dtype) for point, leaf in zip(jax.tree.leaves(grid.points), leaves, strict=True)]
     how = {"kind": "enumerate", "name": name, "law": law.name, "size": len(leaves)}
     return treedef.unflatten(choice_p.bind(log_prob, grid.weights, *leaves, *points, **how))

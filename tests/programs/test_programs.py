@@ -340,6 +340,21 @@ def _with_enumeration(p, key):
     return (a + e * 2 + 1) ** 2 + jnp.cos(b * p[0]) * (e + 1) + jnp.sin(p[1]) * a
 
 
+@pytest.mark.parametrize("max_value", [2, 30])
+def test_a_choice_without_an_end_is_enumerated_up_to_a_value(max_value):
+    def program(p, key):
+        k1, k2 = jax.random.split(key)
+        n = sf.sample(k1, sf.Poisson(rate=p[0]), estimator="enumerate", max_value=max_value).astype(float)
+        x = sf.sample(k2, sf.Geometric(probs=p[1]), estimator="enumerate", max_value=60).astype(float)
+        return n**2 * x
+
+    both = jax.jit(jax.value_and_grad(sf.expectation(program)))(jnp.array([1.5, 0.4]), jax.random.key(0))
+    square = lambda rate: sum(jnp.exp(sf.Poisson(rate=rate).log_prob(n)) * n**2 for n in range(max_value + 1))
+    wanted = jax.value_and_grad(lambda p: square(p[0]) / p[1])(jnp.array([1.5, 0.4]))
+    for got, exact in zip(both, wanted, strict=True):
+        np.testing.assert_allclose(got, exact, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_program_of_enumerated_choices_has_no_noise():
     def program(p, key):
@@ -426,6 +441,14 @@ def test_bad_arguments_are_told_so():
         sf.sample(key, sf.Bernoulli(logits=0.0), estimator="pathwise")
     with pytest.raises(TypeError, match="needs a finite support; Normal has"):
         sf.sample(key, sf.Normal(loc=0.0, scale=1.0), estimator="enumerate")
+    poisson = sf.Poisson(rate=2.0)
+    with pytest.raises(ValueError, match="no end to them: pass max_value="):
+        sf.sample(key, sf.Joint((poisson, sf.Bernoulli(logits=0.0))), estimator="enumerate")
+    with pytest.raises(ValueError, match="given with estimator='score'"):
+        sf.sample(key, poisson, max_value=3)
+    for law, options in ((poisson, {"max_value": 5000}), (sf.Bernoulli(logits=jnp.zeros(13)), {})):
+        with pytest.raises(ValueError, match="at most 4096 of them, which no option of sample raises"):
+            sf.sample(key, law, estimator="enumerate", **options)
     with pytest.raises(TypeError, match="needs a program with an argument named key"):
         sf.expectation(lambda p: p)
     with pytest.raises(TypeError, match="needs a function that draws"):
