@@ -16,6 +16,7 @@ from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._dependence import INF, Dependence, Entry, join
 from jax_scorefn.programs._evaluate import Emitted
 from jax_scorefn.programs._ir import Op, Var
+from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs._windows import at_iterations, sums_since, window_sum
 from jax_scorefn.typing import Array
 
@@ -60,11 +61,11 @@ class Credits:
     def _charged(self, site: Op | Since, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> Array:
         if isinstance(site, Since):
             axis = site.axis
-            log_probs = self.emitted[site.choice.serial]
+            log_probs = wide(self.emitted[site.choice.serial])
             sums = sums_since(log_probs, self.emitted[site.mark.serial], axis)
             log_probs, entries = at_iterations(sums, entries, axis, shape)
         else:
-            log_probs = self.emitted[site.serial]
+            log_probs = wide(self.emitted[site.serial])
         return window_sum(log_probs, entries, shape)
 
     def _once(self, key: Any, make: Callable[[], Array]) -> Array:

@@ -17,6 +17,7 @@ from jax_scorefn.programs._choice import draw_of
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
+from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.typing import Array
 
 Emitted = dict[int, Array]
@@ -89,9 +90,11 @@ def _scan(op: Op, values: list[Any], plan: Plan | None) -> tuple[list[Any], Emit
     body, loop = op.bodies[0], Loop.of(op)
     consts, carry, scanned = loop.split(values)
     carry = onto_mesh(carry)  # it has to be of the type of what comes around
+    held = wide([jnp.asarray(x) for x in consts])  # their derivatives are added up over the iterations
 
     def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], tuple[list[Any], Emitted]]:
-        out, emitted = run_block(body, [*consts, *carry, *xs], plan)
+        given = [cast(x, v.aval.dtype) for x, v in zip(held, body.ins[: loop.consts], strict=True)]
+        out, emitted = run_block(body, [*given, *carry, *xs], plan)
         return out[: loop.carry], (out[loop.carry :], emitted)
 
     how = {"length": loop.length, "reverse": loop.reverse, "unroll": op.params.get("unroll", 1)}
@@ -114,7 +117,10 @@ def _cond(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
     def branch(body: Block) -> Callable[..., Any]:
         def run(*xs: Any) -> tuple[list[Any], Emitted]:
             out, emitted = run_block(body, list(xs))
-            return out, {k: emitted.get(k, onto_mesh(jnp.zeros(like.shape, like.dtype))) for k, like in shapes.items()}
+            return out, {
+                k: emitted[k] if k in emitted else onto_mesh(jnp.zeros(like.shape, like.dtype))
+                for k, like in shapes.items()
+            }
 
         return run
 

@@ -20,10 +20,11 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
-from jax_scorefn._trees import in_explicit_mesh, stop, to_float
+from jax_scorefn._trees import in_explicit_mesh, to_float
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
+from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.typing import Array, PyTree
 
 NO_KEY_ARGUMENT = (
@@ -56,8 +57,9 @@ def expectation(
     can by accident act as a baseline.
 
     Args:
-      program: function with an argument named ``key``. It returns an array of costs (or a pytree of them); with ``has_aux=True``
-        a pair (costs, auxiliary).
+      program: function with an argument named ``key``. It returns an array of costs (or a pytree of them), real or complex; with
+        ``has_aux=True`` a pair (costs, auxiliary). Of its other arguments, floats and arrays are traced; a Python int, bool or
+        string is left as it is, so it may decide a shape or a branch.
       num_samples: number of independent runs of the program, a Python int.
       baseline: what is subtracted from each element of each cost: "auto" (``leave_one_out`` for more than one run, else
         none), a member of ``sf.baselines`` without a state, a function of the values (S, ...), or None.
@@ -68,7 +70,9 @@ def expectation(
     Returns:
       A function with the program's signature. It returns the mean of the costs over the runs, whose derivatives are estimates of the
       derivatives of the expected cost; with ``has_aux=True`` the pair of it and the auxiliary data, runs on the leading axis,
-      which carry no derivative. Run i uses the key ``fold_in(key, i)``.
+      which carry no derivative. Run i uses the key ``fold_in(key, i)``. It has the dtype of the cost, and what is added up on the way
+      has 32 bits at least; ints and bools become floats. A complex cost has a complex expectation: differentiate a real part of it, or
+      use ``jax.vjp``. For complex parameters ``jax.grad`` follows JAX's convention, as for any function.
 
     Raises:
       TypeError: for a choice inside of a ``while_loop``, a custom derivative or a ``shard_map``, for mutable arrays, and for a program
@@ -101,19 +105,21 @@ def expectation(
     @functools.wraps(program)
     def estimate(*args: Any, **kwargs: Any) -> Any:
         traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
+        held, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
 
         def subtract(value: Array, row: Any) -> Any:
             if subtracted is None:
                 return 0.0
-            return row if row is not None else _across(subtracted, stop(value), num_samples)
+            return row if row is not None else _across(subtracted, jax.lax.stop_gradient(value), num_samples)
 
         def many(index: Array, rows: Any = None, only_leaves: bool = False) -> Any:
             rows = None if rows is None else engine.rows_at(rows, index, sharding)
 
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
-                costs, rest, values = traced([*leaves, k], (lambda *_: 0.0) if only_leaves else subtract, row)
-                return values if only_leaves else (costs, stop(rest))
+                operands = [cast(x, dtype) for x, dtype in zip(held, dtypes, strict=True)]
+                costs, rest, values = traced([*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row)
+                return values if only_leaves else (costs, jax.lax.stop_gradient(rest))
 
             if index.shape[0] == 1:  # a map over one run would only get in the way
                 row = None if rows is None else jax.tree.map(lambda row: row[0], rows)
@@ -124,7 +130,7 @@ def expectation(
         rows = None
         if subtracted is not None and not whole:
             values = engine.map_index(lambda i: many(i, only_leaves=True), num_samples, chunk_size, sharding)
-            rows = [subtracted(value) for value in stop(values)]
+            rows = [subtracted(value) for value in jax.lax.stop_gradient(values)]
         costs, rest = engine.map_index(lambda i: many(i, rows), num_samples, chunk_size, sharding)
         return finish([jnp.mean(cost, axis=0) for cost in costs], rest)
 
@@ -171,7 +177,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
     _checks.key("expectation", key)
     arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
     leaves, treedef = jax.tree.flatten(arguments)
-    moving = [j for j, leaf in enumerate(leaves) if _is_array(leaf)]
+    moving = [j for j, leaf in enumerate(leaves) if _is_traced(leaf)]
     shape: list[Any] = []
 
     def flat(*operands: Any) -> list[Any]:
@@ -187,17 +193,22 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         costs, rest = out if has_aux else (out, ())
         (costs, cost_tree), (rest, rest_tree) = jax.tree.flatten(costs), jax.tree.flatten(rest)
         shape.append((cost_tree, rest_tree, len(costs)))
-        return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
+        return [_cost(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
     arrays, key = onto_mesh(([jnp.asarray(leaves[j]) for j in moving], key))
     closed = jax.make_jaxpr(flat)(*arrays, key)
     cost_tree, rest_tree, num_costs = shape[-1]
 
     def finish(costs: list[Any], rest: list[Any]) -> PyTree:
-        value = cost_tree.unflatten(costs)
+        value = cost_tree.unflatten([cast(cost, v.dtype) for cost, v in zip(costs, closed.out_avals, strict=False)])
         return (value, rest_tree.unflatten(rest)) if has_aux else value
 
     return Program(closed, num_costs), arrays, key, finish
+
+
+def _cost(x: Any) -> Array:
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else to_float(x)  # a complex number as it is
 
 
 def _signature(program: Any) -> inspect.Signature:
@@ -222,7 +233,9 @@ def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
 def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Array:
     """The baseline of this run, inside of the map over runs."""
     index = jax.lax.axis_index(AXIS)
-    if baseline is baselines.leave_one_out and not in_explicit_mesh():  # psum is not mapped there by every version of JAX
+    if (
+        baseline is baselines.leave_one_out and not in_explicit_mesh()
+    ):  # psum is not mapped there by every version of JAX
         # measured from the first run, so that a constant never enters a sum
         first = jax.lax.psum(jnp.where(index == 0, value, jnp.zeros_like(value)), AXIS)
         deviation = value - first
@@ -236,8 +249,9 @@ def _use(key: Any) -> None:
         jax.random.bits(key, (1,))  # fold_in is not a use of the key to JAX's checker; this is
 
 
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | bool | int | float | complex) or hasattr(leaf, "dtype")
+def _is_traced(leaf: Any) -> bool:
+    """Arrays, and Python floats, which may be differentiated; a Python int or bool stays what it is, for it may decide a shape."""
+    return not isinstance(leaf, int) and (isinstance(leaf, float | complex) or hasattr(leaf, "dtype"))
 
 
 def _name(program: Any) -> str:

@@ -35,10 +35,10 @@ MUTABLE = (
 )
 
 LINEAR = frozenset([
-    "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum", "div",
-    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "mul", "name", "neg", "pad",
-    "reduce_sum", "reshape", "reshard", "rev", "scatter-add", "scatter_add", "select_n", "sharding_constraint", "slice", "split",
-    "squeeze", "stack", "sub", "transpose", "unstack",
+    "add", "add_any", "broadcast_in_dim", "complex", "concatenate", "conj", "convert_element_type", "copy", "cumsum", "div",
+    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "imag", "mul", "name", "neg", "pad",
+    "real", "reduce_sum", "reshape", "reshard", "rev", "scatter-add", "scatter_add", "select_n", "sharding_constraint", "slice",
+    "split", "squeeze", "stack", "sub", "transpose", "unstack",
 ])  # fmt: skip
 """Operations that are linear in an operand when the others are held."""
 
@@ -280,7 +280,7 @@ def _has_choice(items: Any) -> bool:
     return False
 
 
-def is_float(atom: Atom) -> bool:
-    """Whether a value is a real float."""
+def is_inexact(atom: Atom) -> bool:
+    """Whether a value is a float or a complex number."""
     dtype = atom.aval.dtype if isinstance(atom, Var) else jnp.result_type(atom.value)
-    return jnp.issubdtype(dtype, jnp.floating)
+    return jnp.issubdtype(dtype, jnp.inexact)

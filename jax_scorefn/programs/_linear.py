@@ -18,7 +18,7 @@ from jax.extend.core.primitives import add_p, copy_p
 
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import lost_alignment
-from jax_scorefn.programs._ir import Atom, Block, Loop, Op, Var, is_float
+from jax_scorefn.programs._ir import Atom, Block, Loop, Op, Var, is_inexact
 from jax_scorefn.programs._rules import linear_operands
 
 SUMS = ("add", "add_any", "sub", "neg", "convert_element_type", "copy", "copy_p")
@@ -108,7 +108,7 @@ class Decomposition:
 
     def _cases(self, op: Op) -> tuple[int, ...]:
         """The operands among which a mask that depends on no choice selects."""
-        if op.name != "select_n" or self.of(op.ins[0]) or not is_float(op.outs[0]):
+        if op.name != "select_n" or self.of(op.ins[0]) or not is_inexact(op.outs[0]):
             return ()
         return tuple(i for i, x in enumerate(op.ins) if i and self.of(x))
 
@@ -137,7 +137,7 @@ class Decomposition:
             *_, x = heapq.heappop(pending)
             source = x.op
             parts = [y for y in source.ins if self.of(y)] if source and source.name in SUMS else []
-            if not (source and parts and self.useful(x) and all(y.shape == out.shape and is_float(y) for y in parts)):
+            if not (source and parts and self.useful(x) and all(y.shape == out.shape and is_inexact(y) for y in parts)):
                 self._masked(op, case, x, under[x], block, plan)
                 continue
             for y in parts:
@@ -165,10 +165,10 @@ class Decomposition:
 
     def _linear(self, op: Op) -> tuple[int, ...]:
         """The operands to go down through; none where the operation is not linear in what depends on choices."""
-        if op.kind != "plain" or not all(map(is_float, op.outs)):
+        if op.kind != "plain" or not all(map(is_inexact, op.outs)):
             return ()
         linear = linear_operands(op, [not self.of(x) for x in op.ins])
-        return linear if linear and all(is_float(op.ins[i]) for i in linear) else ()
+        return linear if linear and all(is_inexact(op.ins[i]) for i in linear) else ()
 
     def useful(self, v: Var) -> bool:
         """Whether something below a variable, reached by linear operations, depends on strictly less than the variable.

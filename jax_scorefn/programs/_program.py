@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import stop
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._choice import MAX_BRANCHES
 from jax_scorefn.programs._credit import Credits
@@ -20,6 +19,7 @@ from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._ir import Op, Var, build
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._tail import run_tail
+from jax_scorefn.programs._wide import wide
 from jax_scorefn.typing import Array
 
 NESTED_ENUMERATION = (
@@ -81,12 +81,14 @@ class Program:
         leaves, corrections, credits = [], {}, Credits(self.of, run.emitted)
         for (v, depth), row in zip(self.leaves, rows, strict=True):
             shares = [p if op in self.of(v) else 1.0 / count for op, p, count in weights]
-            value = functools.reduce(operator.mul, shares, run.emitted[v.serial])
-            leaves.append(stop(value))
+            value = wide(run.emitted[v.serial])
+            value = functools.reduce(operator.mul, (jnp.asarray(share, value.dtype) for share in shares), value)
+            leaves.append(jax.lax.stop_gradient(value))
             corrections[v.serial] = credits.correction(value, subtract(value, row), v, depth)
         tails = run_tail(self.plan, self.block, {}, corrections, run.emitted)[: self.num_costs]
         out = [run.read(atom) for atom in self.block.outs]
-        return out[: self.num_costs], tails, out[self.num_costs :], leaves
+        costs = wide([jnp.asarray(cost) for cost in out[: self.num_costs]])
+        return costs, tails, out[self.num_costs :], leaves
 
     def _branches(self, run: Run, position: int, weights: Any, subtract: Subtract, rows: list[Any]) -> Any:
         """Sum over the values of a choice; of several elements, over all their combinations."""
@@ -103,7 +105,7 @@ class Program:
             raise ValueError(message)
         pick = np.indices((values,) * elements, dtype=np.int32).reshape(elements, -1).T
         which = np.broadcast_to(np.arange(elements, dtype=np.int32), pick.shape)
-        chance = jnp.prod(probs.reshape(elements, values)[which, pick], axis=1)
+        chance = jnp.prod(wide(probs).reshape(elements, values)[which, pick], axis=1)
         batch = len(log_prob.shape)
         grids = [
             point.reshape(elements, values, *x.shape[batch:])[which, pick].reshape(count, *x.shape)

@@ -340,7 +340,7 @@ def is_known(name: str) -> bool:
 def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
     """The operands in which the operation is linear when the others are held; ``free`` says which depend on no choice."""
     name, every = op.name, tuple(range(len(op.ins)))
-    if name in ("add", "sub", "add_any", "neg", "concatenate", "stack", "pad", "copy", "copy_p"):
+    if name in ("add", "sub", "add_any", "neg", "concatenate", "stack", "pad", "copy", "copy_p", "complex"):
         return every
     if name in ("mul", "dot_general"):
         return () if not (free[0] or free[1]) else (0,) if free[1] else (1,)
@@ -354,7 +354,7 @@ def linear_operands(op: Op, free: list[bool]) -> tuple[int, ...]:
         return (0, 2) if free[1] else ()
     if name == "dynamic_update_slice":
         return (0, 1) if all(free[2:]) else ()
-    if name == "convert_element_type":
+    if name in ("convert_element_type", "real", "imag", "conj"):
         return (0,)
     return ()
 

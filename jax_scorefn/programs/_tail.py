@@ -7,6 +7,7 @@ The same linear operations, on deltas in place of values.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from jax_scorefn.programs._evaluate import Emitted, bind
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
+from jax_scorefn.programs._wide import cast, wide, wide_dtype
+from jax_scorefn.typing import Array
 
 
 def run_tail(
@@ -30,14 +33,14 @@ def run_tail(
             out = _scan_tail(op, plan.scans[op], deltas, corrections, coefficients)
         else:
             operands = [
-                (deltas[x] if x in deltas else jnp.zeros(x.shape, _dtype(x)))
+                (deltas[x] if x in deltas else _zeros(x))
                 if i in linear
                 else x.value
                 if isinstance(x, Const)
                 else coefficients[x.serial]
                 for i, x in enumerate(op.ins)
             ]
-            out = bind(op, operands)
+            out = _bind_wide(op, operands)
         for v, value in zip(op.outs, out, strict=True):
             if value is not None and v in plan.active and v not in plan.leaves:
                 deltas[v] = value
@@ -58,7 +61,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
         v.serial: deltas[x] for v, x in zip(scanned, outer_scanned, strict=True) if x in deltas and v in plan.active
     }
     slots = [i for i, v in enumerate(carries) if v in plan.active or body.outs[i] in plan.active]
-    first = onto_mesh([deltas.get(outer_carry[i], jnp.zeros(carries[i].shape, _dtype(carries[i]))) for i in slots])  # pyright: ignore
+    first = onto_mesh([deltas.get(outer_carry[i], _zeros(carries[i])) for i in slots])  # pyright: ignore
 
     def step(carry: list[Any], xs: Any) -> tuple[list[Any], list[Any]]:
         moving, held, rows = xs
@@ -71,7 +74,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     xs = (moving, held, rows)
     adders = _accumulators(op, plan, loop, slots)
     if adders:  # every carry only adds: the scan is a sum
-        zeros = onto_mesh([jnp.zeros(carries[i].shape, _dtype(carries[i])) for i in slots])
+        zeros = onto_mesh([_zeros(carries[i]) for i in slots])
         added, stacked = jax.vmap(lambda row: step(zeros, row), axis_size=loop.length)(xs)
         final = [a + jnp.sum(b, axis=0) for a, b in zip(first, added, strict=True)]
     else:
@@ -125,5 +128,23 @@ def _coefficients(plan: Plan) -> set[int]:
     return {v.serial for v in plan.coefficients} | inner
 
 
+def _zeros(atom: Atom) -> Array:
+    return jnp.zeros(atom.shape, wide_dtype(_dtype(atom)))
+
+
 def _dtype(atom: Atom) -> Any:
     return atom.aval.dtype if isinstance(atom, Var) else jnp.result_type(atom.value)
+
+
+DTYPES = ("new_dtype", "preferred_element_type")
+"""Parameters of linear operations that say of what dtype the result is."""
+
+
+def _bind_wide(op: Op, operands: list[Any]) -> list[Any]:
+    """A linear operation in float32 where it was traced in half precision."""
+    if all(v.aval.dtype == wide_dtype(v.aval.dtype) for v in (*op.outs, *(x for x in op.ins if isinstance(x, Var)))):
+        return bind(op, operands)
+    if "scatter" in op.name:  # it holds an addition that was traced in its own dtype
+        return wide(bind(op, [cast(jnp.asarray(x), _dtype(y)) for x, y in zip(operands, op.ins, strict=True)]))
+    params = {k: wide_dtype(x) if k in DTYPES and x is not None else x for k, x in op.params.items()}
+    return bind(dataclasses.replace(op, params=params), [wide(jnp.asarray(x)) for x in operands])

@@ -73,6 +73,7 @@ PROGRAMS |= {
     "bitcast_convert_type": (lambda z: lax.bitcast_convert_type(z, jnp.int64), SAME),
     "bitwise_not": (lambda z: ~integers(z), SAME),
     "clamp": (lambda z: lax.clamp(0.2, z, TABLE), SAME),
+    "complex": (lambda z: abs(lax.complex(z, 2 * z) * TABLE), SAME),
     "clz": (lambda z: lax.clz(integers(z)), SAME),
     "convert_element_type": (lambda z: z.astype(jnp.float32), SAME),
     "copy": (lambda z: jnp.array(z, copy=True), SAME),
@@ -256,9 +257,9 @@ def check_linear(name):
         for free in np.ndindex(*(2,) * min(len(values), 4)):
             held = [bool(f) for f in free] + [True] * (len(values) - 4)
             linear = list(_rules.linear_operands(op, held))
-            if not linear or any(not jnp.issubdtype(jnp.result_type(values[i]), jnp.floating) for i in linear):
+            if not linear or any(not jnp.issubdtype(jnp.result_type(values[i]), jnp.inexact) for i in linear):
                 continue
-            if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in op.outs):
+            if not all(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in op.outs):
                 continue  # the walk does not go through these
 
             def at(*, u, op=op, values=values, linear=linear):
