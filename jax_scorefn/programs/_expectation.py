@@ -193,7 +193,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         costs, rest = out if has_aux else (out, ())
         (costs, cost_tree), (rest, rest_tree) = jax.tree.flatten(costs), jax.tree.flatten(rest)
         shape.append((cost_tree, rest_tree, len(costs)))
-        return [_cost(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
+        return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
     arrays, key = onto_mesh(([jnp.asarray(leaves[j]) for j in moving], key))
     closed = jax.make_jaxpr(flat)(*arrays, key)
@@ -204,11 +204,6 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         return (value, rest_tree.unflatten(rest)) if has_aux else value
 
     return Program(closed, num_costs), arrays, key, finish
-
-
-def _cost(x: Any) -> Array:
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else to_float(x)  # a complex number as it is
 
 
 def _signature(program: Any) -> inspect.Signature:
@@ -233,9 +228,7 @@ def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
 def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Array:
     """The baseline of this run, inside of the map over runs."""
     index = jax.lax.axis_index(AXIS)
-    if (
-        baseline is baselines.leave_one_out and not in_explicit_mesh()
-    ):  # psum is not mapped there by every version of JAX
+    if baseline is baselines.leave_one_out and not in_explicit_mesh():  # not every version of JAX maps psum there
         # measured from the first run, so that a constant never enters a sum
         first = jax.lax.psum(jnp.where(index == 0, value, jnp.zeros_like(value)), AXIS)
         deviation = value - first

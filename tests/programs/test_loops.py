@@ -150,6 +150,6 @@ def test_a_loop_that_is_taken_for_a_sum_is_seen(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BODIES)
-def test_every_way_into_a_body_is_exact(kind):
-    for how in some(kind, len(ALL), seed=1):
+def test_many_ways_into_a_body_are_exact(kind):
+    for how in some(kind, 60, seed=2):
         check(how)
