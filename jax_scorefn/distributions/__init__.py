@@ -3,6 +3,7 @@
 from jax_scorefn.distributions._adapters import as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution
+from jax_scorefn.distributions._binomial import Binomial as Binomial
 from jax_scorefn.distributions._categorical import Categorical as Categorical
 from jax_scorefn.distributions._categorical import OneHotCategorical as OneHotCategorical
 from jax_scorefn.distributions._compose import Joint as Joint
@@ -13,7 +14,6 @@ from jax_scorefn.distributions._continuous import Laplace as Laplace
 from jax_scorefn.distributions._continuous import Uniform as Uniform
 from jax_scorefn.distributions._continuous import Weibull as Weibull
 from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli
-from jax_scorefn.distributions._discrete import Binomial as Binomial
 from jax_scorefn.distributions._discrete import Geometric as Geometric
 from jax_scorefn.distributions._discrete import Poisson as Poisson
 from jax_scorefn.distributions._family import Family as Family

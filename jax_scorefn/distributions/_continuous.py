@@ -293,7 +293,12 @@ class Uniform(Elementwise):
 
     def _fields(self):
         low, high = float_fields(self, low=self.low, high=self.high)
-        return low, confine(self, "high", high, Domain("above low", lambda high: high > known(low)))
+        return low, confine(
+            self,
+            "high",
+            high,
+            Domain("above low and finite", lambda high: (high > known(low)) & (high - known(low) < np.inf)),
+        )
 
     def mean(self) -> Array:
         low, high = self._fields()

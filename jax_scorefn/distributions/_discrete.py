@@ -1,4 +1,4 @@
-"""Laws on whole numbers: Bernoulli, Binomial, Geometric, Poisson.
+"""Laws on whole numbers: Bernoulli, Geometric, Poisson. (Binomial has a file of its own.)
 
 Log-probabilities are computed in log space from logits, so that a logit of -25 keeps its derivative and infinite logits
 give log-probabilities of 0 and -inf instead of NaN.
@@ -12,30 +12,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
-from jax_scorefn._trees import is_float, stop
+from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import Fine
 from jax_scorefn.distributions import _counts, _weak
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, law
 from jax_scorefn.distributions._fields import (
-    Count,
     Logit,
     NonNegative,
     PossibleLogit,
     PossibleProbability,
     Probability,
-    confine,
     float_fields,
-    is_array,
     one_of,
 )
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
-from jax_scorefn.distributions._masses import binomial_mass, poisson_mass, power
+from jax_scorefn.distributions._masses import poisson_mass, power
 from jax_scorefn.distributions._scales import over
-from jax_scorefn.distributions._special import excess, log_binomial, log_poisson
-from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, numbered
+from jax_scorefn.distributions._special import excess, log_poisson
+from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -43,18 +39,6 @@ DISCRETE_DRAW = (
     "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
 )
-COUNT_DERIVATIVE = (
-    "The total_count of a Binomial was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
-    "jax.lax.stop_gradient, or draw it as an int32 (a draw of sf.sample is one)."
-)
-COUNT_DTYPE = (
-    "Binomial got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
-)
-COUNT_SUPPORT = (
-    "The support of a Binomial is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
-    "not known when the function is traced. Use score_function or measure_valued, which sample."
-)
-TOO_MANY_TRIALS = "Binomial got total_count={given}; its draws are int32, so it is at most {most}."
 COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
 FINITE_CHOICES = Capability.FINITE | Capability.CHOICES
 
@@ -64,7 +48,7 @@ def held(law: Distribution, parameter: Array) -> Array:
     return guard(parameter, order=0, message=DISCRETE_DRAW.format(law=law.name))
 
 
-class _Odds(Elementwise):
+class Odds(Elementwise):
     """Laws of a success probability, given as ``logits`` or as ``probs``."""
 
     logits: Logit
@@ -93,7 +77,7 @@ class _Odds(Elementwise):
         (field,) = self._fields()
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
-        return safe_log(field), _safe_log_of_rest(field)
+        return safe_log(field), safe_log_of_rest(field)
 
     def _known(self, nodes: Array) -> dict[str, Array]:
         """Probabilities of a grid, where they are known better than as exponentials: at p = 0 and 1 they have a derivative too."""
@@ -119,7 +103,7 @@ def safe_log(p: Array) -> Array:
     return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
 
 
-def _safe_log_of_rest(p: Array) -> Array:
+def safe_log_of_rest(p: Array) -> Array:
     """Log(1 - p), which at p = 1 is -inf with a derivative of 0."""
     return jnp.where(p == 1, -jnp.inf, jnp.log1p(-jnp.where(p == 1, 0, p)))
 
@@ -147,7 +131,7 @@ def _times(count: Array, log_p: Array) -> Array:
 
 
 @law()
-class Bernoulli(_Odds):
+class Bernoulli(Odds):
     """Independent bits: 1 with probability p, else 0.
 
     Args:
@@ -223,103 +207,8 @@ class Bernoulli(_Odds):
         return column(np.array([0, 1]), field), known
 
 
-@law(static=("total_count",))
-class Binomial(_Odds):
-    """Independent counts of successes in ``total_count`` trials.
-
-    Args:
-      total_count: number of trials: a Python int, or an array, traced or not, which is never differentiated (the infected of the day
-        before). The support of an array's number is not enumerated.
-      logits: log(p / (1 - p)), any shape; or
-      probs: p; one of the two is given, not both.
-
-    A draw is int32, that of ``jax.random.binomial(key, total_count, p)``. Where that loses its digits in float32, from 65,536 trials
-    and 10 expected successes and failures on, and for a p within 2^-10 of 1, it is drawn otherwise.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
-      >>> def twice(p, key):  # who is left of 12 after two days
-      ...     first, second = jax.random.split(key)
-      ...     left = sf.sample(first, sf.Binomial(total_count=12, probs=p))
-      ...     return sf.sample(second, sf.Binomial(total_count=left, probs=p)).astype(float)
-      >>> loss = sf.expectation(twice, num_samples=10_000)
-      >>> print(f"{jax.jit(jax.grad(loss))(0.5, jax.random.key(0)):.1f}")  # 12 p^2 has the derivative 24 p
-      12.0
-    """
-
-    total_count: Count
-    logits: Logit = None
-    probs: Probability = None
-
-    @property
-    def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """A support, too, where the number of trials is a Python int."""
-        any_count = Capability.LOG_PROB | Capability.SAMPLE | Capability.MODE | Capability.MOMENTS
-        finite = COUNT | FINITE_CHOICES if not is_array(self.total_count) else Capability.LOG_PROB
-        return any_count | Capability.WEAK_DERIVATIVE | finite
-
-    def _trials(self) -> int | Array:
-        if not is_array(self.total_count):
-            trials = _checks.positive_int("total_count", self.total_count, least=0)
-            if trials > _counts.MOST_TRIALS:
-                raise ValueError(TOO_MANY_TRIALS.format(given=trials, most=_counts.MOST_TRIALS))
-            return trials
-        count = jnp.asarray(self.total_count)
-        if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
-            raise TypeError(COUNT_DTYPE.format(dtype=count.dtype))
-        dtype = self._fields()[0].dtype
-        count = guard(count, order=0, message=COUNT_DERIVATIVE).astype(dtype)
-        return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
-
-    def mean(self) -> Array:
-        return self._trials() * self._success()
-
-    def _variance(self):
-        p = self._success()
-        return 1.0, self._trials() * p * (1 - p)
-
-    def mode(self) -> Array:
-        n = self._trials()
-        return stop(jnp.minimum(jnp.floor((n + 1) * self._success()), n)).astype(jnp.int32)
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
-
-    def sample(self, key: Key) -> Array:
-        p, q = (held(self, number) for number in self._success_and_failure())
-        return _counts.binomial(key, jnp.asarray(self._trials(), p.dtype), p, q)
-
-    def _log_prob_given(self, x, log_p, log_q):
-        n = self._trials()
-        x = x if isinstance(n, int) else x.astype(n.dtype)
-        valid = (x >= 0) & (x <= n) & is_whole(x)
-        p, q = (jnp.broadcast_to(number, x.shape) for number in self._success_and_failure())
-        k = jnp.where(valid, x, 0)
-        rest, trials = n - k, jnp.asarray(n, p.dtype)
-        above = jnp.where(p <= q, excess(k, trials * p), -excess(rest, trials * q))  # the smaller mean has more digits
-        k, rest = k.astype(p.dtype), rest.astype(p.dtype)
-        return jnp.where(valid, log_binomial(k, rest, p, q, log_p, log_q, above), impossible(x, log_p + trials))
-
-    def _masses(self, k, p):
-        log_mass = lambda k, n, p: log_binomial(k, n - k, p, 1 - p, safe_log(p), _safe_log_of_rest(p))
-        return binomial_mass(log_mass, k, jnp.full_like(k, self._trials()), p)
-
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes, max_value
-        if is_array(self.total_count):
-            raise TypeError(COUNT_SUPPORT.format(given=_checks.describe(self.total_count)))
-        nodes = column(np.arange(self.total_count + 1), self._fields()[0]).astype(jnp.int32)
-        return nodes, self._known(nodes)
-
-    def choices(self) -> Choices:
-        nodes, known = self._nodes(0, None)
-        shape = nodes.shape[1:]
-        probs = jnp.moveaxis(known["probs"], 0, -1) if known else None
-        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), probs, lambda option: option.reshape(shape))
-
-
 @law()
-class Geometric(_Odds):
+class Geometric(Odds):
     """Independent numbers of trials up to the first success: P(k) = p (1 - p)^(k - 1), k = 1, 2, ...
 
     Args:

@@ -39,11 +39,13 @@ class Domain:
       words: the domain in an error message.
       contains: ``array -> booleans`` that broadcast to it, of numpy for an array of numpy.
       hint: what to do with a number that may be anything.
+      speaks: whether everything that is computed of a number outside is NaN as it is, so that traced ones need no look.
     """
 
     words: str
     contains: Callable[[Any], Any]
     hint: str = ""
+    speaks: bool = False
 
 
 def _of_categories(weights: Any) -> Any:
@@ -71,7 +73,7 @@ def _is_symmetric(matrix: Any) -> Any:
 
 
 _LOGITS = " Or give logits=, which may be any number."
-FINITE = Domain("finite", lambda x: abs(x) < np.inf)
+FINITE = Domain("finite", lambda x: abs(x) < np.inf, speaks=True)
 POSITIVE = Domain(
     "above 0 and finite",
     lambda x: (x > 0) & (x < np.inf),
@@ -83,7 +85,7 @@ Positive: TypeAlias = Annotated[Any, POSITIVE]
 NonNegative: TypeAlias = Annotated[
     Any, Domain("at least 0 and finite", lambda x: (x >= 0) & (x < np.inf), POSITIVE.hint)
 ]
-Logit: TypeAlias = Annotated[Any, Domain("a number", lambda x: x == x)]
+Logit: TypeAlias = Annotated[Any, Domain("a number", lambda x: x == x, speaks=True)]
 Probability: TypeAlias = Annotated[Any, Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _LOGITS)]
 PossibleLogit: TypeAlias = Annotated[Any, Domain("above -inf", lambda x: x > -np.inf)]
 PossibleProbability: TypeAlias = Annotated[Any, Domain("above 0 and at most 1", lambda x: (x > 0) & (x <= 1), _LOGITS)]
@@ -92,7 +94,11 @@ Weights: TypeAlias = Annotated[
 ]
 LogWeights: TypeAlias = Annotated[
     Any,
-    Domain("below inf, with one above -inf along the last axis", lambda x: abs(x.max(axis=-1, keepdims=True)) < np.inf),
+    Domain(
+        "below inf, with one above -inf along the last axis",
+        lambda x: abs(x.max(axis=-1, keepdims=True)) < np.inf,
+        speaks=True,
+    ),
 ]
 Triangular: TypeAlias = Annotated[
     Any, Domain("lower-triangular, with a diagonal above 0", _is_triangular, " jnp.tril makes it so.")
@@ -166,6 +172,8 @@ def confine(law: Any, name: str, array: Array, domain: Domain, given: Any = None
     ``given`` is the field that the array was made from, since under ``jit`` a Python number is known and its array is not.
     """
     numbers = known(array, given)
+    if domain.speaks and isinstance(numbers, Tracer):
+        return array
     inside = domain.contains(numbers)
     if isinstance(inside, Tracer):
         return nan_where(jnp.broadcast_to(~inside, array.shape), array)

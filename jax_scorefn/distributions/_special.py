@@ -76,7 +76,7 @@ def _stirling(k: Array) -> Array:
     far = (np.asarray(np.log(2 * np.pi), k.dtype) - log(t)) / 2 + series
     small = jnp.where(large, 1, k)
     some = jnp.where(small > 0, small, 1)
-    near = gammaln(small + 1) + small - jnp.where(small > 0, some * log(some), 0)
+    near = jnp.where(small > 0, gammaln(some + 1) + some - some * log(some), 0)
     return jnp.where(large, far, near)
 
 

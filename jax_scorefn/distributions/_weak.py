@@ -35,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._guards import guard
+from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
@@ -100,6 +101,7 @@ def categorical(logits: Array, given: Array, *, in_logits: bool) -> WeakDerivati
         other = jnp.where(categories == first, second, first)
         return [(categories.astype(held.dtype), other.astype(held.dtype))]
 
+    given = nan_where(jnp.isnan(probs), given)  # a logit does not show that all of them together are none
     factor = probs if in_logits else 1 / jnp.sum(given, axis=-1, keepdims=True)
     return of_coordinates([given], [factor * rest], pairs, np.repeat(np.arange(logits.size // size), size))
 

@@ -122,11 +122,11 @@ def _enumerated(key: Key, law: Distribution, name: str, max_value: int | None) -
         max_value = _checks.positive_int("max_value", max_value)
     elif Capability.FINITE not in law.capabilities:
         raise ValueError(ENDLESS.format(law=law.name))
-    x, log_prob = law.sample_and_log_prob(key)
     try:
         grid = law.grid(max_points=MAX_BRANCHES, max_value=max_value)
     except ValueError as error:
         raise ValueError(NOT_LISTED.format(law=law.name, limit=MAX_BRANCHES, reason=error)) from error
+    x, log_prob = law.sample_and_log_prob(key)
     leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
     points = [jnp.asarray(point, leaf.dtype) for point, leaf in zip(jax.tree.leaves(grid.points), leaves, strict=True)]
     how = {"kind": "enumerate", "name": name, "law": law.name, "size": len(leaves)}

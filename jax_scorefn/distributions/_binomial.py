@@ -1,0 +1,135 @@
+"""Counts of successes: P(k) = n! / (k! (n - k)!) p^k (1 - p)^(n - k), for a number of trials that may be drawn itself."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn import _checks
+from jax_scorefn._guards import guard
+from jax_scorefn._trees import is_float, stop
+from jax_scorefn.distributions import _counts, _weak
+from jax_scorefn.distributions._base import column, law
+from jax_scorefn.distributions._discrete import (
+    COUNT,
+    FINITE_CHOICES,
+    Odds,
+    held,
+    impossible,
+    is_whole,
+    safe_log,
+    safe_log_of_rest,
+)
+from jax_scorefn.distributions._fields import Count, Logit, Probability, confine, is_array
+from jax_scorefn.distributions._masses import binomial_mass
+from jax_scorefn.distributions._special import excess, log_binomial
+from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
+from jax_scorefn.typing import Array, Capability, Key
+
+COUNT_DERIVATIVE = (
+    "The total_count of a Binomial was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
+    "jax.lax.stop_gradient, or draw it as an int32 (a draw of sf.sample is one)."
+)
+COUNT_DTYPE = (
+    "Binomial got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
+)
+COUNT_SUPPORT = (
+    "The support of a Binomial is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
+    "not known when the function is traced. Use score_function or measure_valued, which sample."
+)
+TOO_MANY_TRIALS = "Binomial got total_count={given}; its draws are int32, so it is at most {most}."
+
+
+@law(static=("total_count",))
+class Binomial(Odds):
+    """Independent counts of successes in ``total_count`` trials.
+
+    Args:
+      total_count: number of trials: a Python int, or an array, traced or not, which is never differentiated (the infected of the day
+        before). The support of an array's number is not enumerated.
+      logits: log(p / (1 - p)), any shape; or
+      probs: p; one of the two is given, not both.
+
+    A draw is int32, that of ``jax.random.binomial(key, total_count, p)``. Where that loses its digits in float32, from 65,536 trials
+    and 10 expected successes and failures on, and for a p within 2^-10 of 1, it is drawn otherwise.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> def twice(p, key):  # who is left of 12 after two days
+      ...     first, second = jax.random.split(key)
+      ...     left = sf.sample(first, sf.Binomial(total_count=12, probs=p))
+      ...     return sf.sample(second, sf.Binomial(total_count=left, probs=p)).astype(float)
+      >>> loss = sf.expectation(twice, num_samples=10_000)
+      >>> print(f"{jax.jit(jax.grad(loss))(0.5, jax.random.key(0)):.0f}")  # 12 p^2 has the derivative 24 p
+      12
+    """
+
+    total_count: Count
+    logits: Logit = None
+    probs: Probability = None
+
+    @property
+    def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A support, too, where the number of trials is a Python int."""
+        any_count = Capability.LOG_PROB | Capability.SAMPLE | Capability.MODE | Capability.MOMENTS
+        finite = COUNT | FINITE_CHOICES if not is_array(self.total_count) else Capability.LOG_PROB
+        return any_count | Capability.WEAK_DERIVATIVE | finite
+
+    def _trials(self) -> int | Array:
+        if not is_array(self.total_count):
+            trials = _checks.positive_int("total_count", self.total_count, least=0)
+            if trials > _counts.MOST_TRIALS:
+                raise ValueError(TOO_MANY_TRIALS.format(given=trials, most=_counts.MOST_TRIALS))
+            return trials
+        count = jnp.asarray(self.total_count)
+        if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
+            raise TypeError(COUNT_DTYPE.format(dtype=count.dtype))
+        dtype = self._fields()[0].dtype
+        count = guard(count, order=0, message=COUNT_DERIVATIVE).astype(dtype)
+        return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
+
+    def mean(self) -> Array:
+        return self._trials() * self._success()
+
+    def _variance(self):
+        p = self._success()
+        return 1.0, self._trials() * p * (1 - p)
+
+    def mode(self) -> Array:
+        n = self._trials()
+        return stop(jnp.minimum(jnp.floor((n + 1) * self._success()), n)).astype(jnp.int32)
+
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
+
+    def sample(self, key: Key) -> Array:
+        p, q = (held(self, number) for number in self._success_and_failure())
+        return _counts.binomial(key, jnp.asarray(self._trials(), p.dtype), p, q)
+
+    def _log_prob_given(self, x, log_p, log_q):
+        n = self._trials()
+        x = x if isinstance(n, int) else x.astype(n.dtype)
+        valid = (x >= 0) & (x <= n) & is_whole(x)
+        p, q = (jnp.broadcast_to(number, x.shape) for number in self._success_and_failure())
+        k = jnp.where(valid, x, 0)
+        rest, trials = n - k, jnp.asarray(n, p.dtype)
+        above = jnp.where(p <= q, excess(k, trials * p), -excess(rest, trials * q))  # the smaller mean has more digits
+        k, rest = k.astype(p.dtype), rest.astype(p.dtype)
+        return jnp.where(valid, log_binomial(k, rest, p, q, log_p, log_q, above), impossible(x, log_p + trials))
+
+    def _masses(self, k, p):
+        log_mass = lambda k, n, p: log_binomial(k, n - k, p, 1 - p, safe_log(p), safe_log_of_rest(p))
+        return binomial_mass(log_mass, k, jnp.full_like(k, self._trials()), p)
+
+    def _nodes(self, num_nodes, max_value):
+        del num_nodes, max_value
+        if is_array(self.total_count):
+            raise TypeError(COUNT_SUPPORT.format(given=_checks.describe(self.total_count)))
+        nodes = column(np.arange(self.total_count + 1), self._fields()[0]).astype(jnp.int32)
+        return nodes, self._known(nodes)
+
+    def choices(self) -> Choices:
+        nodes, known = self._nodes(0, None)
+        shape = nodes.shape[1:]
+        probs = jnp.moveaxis(known["probs"], 0, -1) if known else None
+        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), probs, lambda option: option.reshape(shape))
