@@ -351,18 +351,21 @@ def test_penalties_of_packed_rows_are_those_of_their_episodes():
     l = jnp.array([-1.0, -2.0, -0.5, -1.5, -0.7])
     ref, end = l + jnp.array([0.3, -0.2, 0.4, 0.1, -0.6]), jnp.array([False, True, False, False, True])
     mask = jnp.array([True, True, False, True, True])
-    for loss in (lambda l, ref, **how: pg.kl_loss(l, ref, **how), lambda l, ref, **how: pg.entropy_loss(l, **how)):
-        packed = loss(l, ref, terminated=end, mask=mask)
-        parts = [loss(l[a:b], ref[a:b], mask=mask[a:b]) for a, b in ((0, 2), (2, 5))]
-        np.testing.assert_allclose(packed.sum, parts[0].sum + parts[1].sum, rtol=1e-6)
-        assert packed.weight == 2 == parts[0].weight + parts[1].weight
-        slopes = [
-            jax.grad(lambda l, how=how, loss=loss: loss(l, ref, mask=mask, **how).sum)(l)
-            for how in ({"terminated": end}, {})
-        ]
-        apart = [
-            jax.grad(lambda l, a=a, b=b, loss=loss: loss(l, ref[a:b], mask=mask[a:b]).sum)(l[a:b])
-            for a, b in ((0, 2), (2, 5))
-        ]
-        np.testing.assert_allclose(slopes[0], jnp.concatenate(apart), rtol=1e-6)
-        assert not np.allclose(slopes[0], slopes[1])
+
+    @jax.jit
+    def all_of(l):
+        found = {}
+        for name, loss in (("kl", pg.kl_loss), ("entropy", lambda l, ref, **how: pg.entropy_loss(l, **how))):
+            slope = lambda l, ref, loss=loss, **how: (
+                loss(l, ref, **how),
+                jax.grad(lambda l: loss(l, ref, **how).sum)(l),
+            )
+            parts = [slope(l[a:b], ref[a:b], mask=mask[a:b]) for a, b in ((0, 2), (2, 5))]
+            found[name] = slope(l, ref, terminated=end, mask=mask), parts, slope(l, ref, mask=mask)
+        return found
+
+    for (packed, slopes), ((first, head), (second, tail)), (_, joined) in all_of(l).values():
+        np.testing.assert_allclose(packed.sum, first.sum + second.sum, rtol=1e-6)
+        assert packed.weight == 2 == first.weight + second.weight
+        np.testing.assert_allclose(slopes, jnp.concatenate([head, tail]), rtol=1e-6)
+        assert not np.allclose(slopes, joined)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
+from covering import by_default
 from outcomes import bit
 
 import jax_scorefn as sf
@@ -54,8 +55,10 @@ def called(p, x, key, length):
 
 
 PROGRAMS = {"chain": (chain, 3), "terms": (terms, 3), "masked": (masked, 4), "called": (called, 3)}
-LENGTHS = [("chain", 5000), *((name, 1200) for name in ("terms", "masked", "called")),
-           *(pytest.param(name, 5000, marks=pytest.mark.slow) for name in ("terms", "masked", "called"))]  # fmt: skip
+LENGTHS = by_default(
+    [(name, length) for name in PROGRAMS for length in (1200, 5000)],
+    [("chain", 5000), ("terms", 1200), ("masked", 1200)],
+)
 
 
 @pytest.mark.parametrize(("name", "length"), LENGTHS)

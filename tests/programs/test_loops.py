@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
+from covering import by_default
 from jax import lax
 from outcomes import bit
 
@@ -123,7 +124,7 @@ def some(kind, count, seed):
     return [adds, *(mine[i] for i in np.random.default_rng(seed).permutation(len(mine))[:count])]
 
 
-@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("kind", by_default(BODIES, ["scan", "fori", "cond", "jit", "custom_vjp"]))
 def test_wherever_a_draw_comes_into_a_body_credit_is_exact(kind):
     for how in some(kind, 3, seed=1):
         check(how)

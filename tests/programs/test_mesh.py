@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import by_default
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -71,7 +72,10 @@ PROGRAMS = [in_a_jit, beside_a_jit, categorical, special, enumerated, branches, 
             zero_in_the_carry, placed]  # fmt: skip
 
 
-CASES = [*((program, True) for program in PROGRAMS), (in_a_jit, False), (zero_in_the_carry, False)]
+CASES = by_default(
+    [*((program, True) for program in PROGRAMS), (in_a_jit, False), (zero_in_the_carry, False)],
+    [(program, True) for program in (in_a_jit, enumerated, branches, zero_in_the_carry)],
+)
 
 
 @pytest.mark.parametrize(("program", "jitted"), CASES, ids=lambda x: getattr(x, "__name__", f"jitted {x}"))
