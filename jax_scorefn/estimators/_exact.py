@@ -27,8 +27,7 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
     intervals) with nodes that do not move: the derivative is that of the density at each node, so a step function gets its
     right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many agree;
     ``Info.omitted_mass`` says by how much its weights miss 1, as they do for Gamma and Beta with parameters below 1, or so
-    large that the nodes do not reach their mass. Probabilities of exactly 0 and 1: derivatives are right for Bernoulli and
-    Categorical, NaN for ``probs`` of Binomial and Geometric.
+    large that the nodes do not reach their mass. Derivatives in ``probs`` of exactly 0 and 1, and in a rate of 0, are right.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.
