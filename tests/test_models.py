@@ -76,6 +76,7 @@ def test_fit_trains_the_floats_of_a_model(unchecked_keys):
     assert not np.allclose(trained.weights["w"], MODEL.weights["w"])
 
 
+@pytest.mark.slow
 def test_an_audit_and_a_tuning_of_a_model():
     reports = [
         sf.audit(f, family, params, jax.random.key(0), estimators=["score_function", "disarm"], budget=20_000)
