@@ -132,14 +132,14 @@ def positive_int(option: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def is_number(value: Any) -> bool:
+def is_python_number(value: Any) -> bool:
     """Whether it is a number of Python, whose range can be looked at. An array may be traced, and is taken as it is."""
     return isinstance(value, int | float)
 
 
 def is_real_scalar(value: Any) -> bool:
     """Whether it is a real number, of Python or in an array without axes."""
-    return is_number(value) or (getattr(value, "shape", None) == () and jnp.isrealobj(value))
+    return is_python_number(value) or (getattr(value, "shape", None) == () and jnp.isrealobj(value))
 
 
 def key(name: str, value: Any) -> None:

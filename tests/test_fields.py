@@ -124,6 +124,13 @@ def test_known_numbers_are_told_under_every_transformation():
     each = jax.jit(jax.grad(lambda s: jnp.sum(jax.vmap(score)(s))))(jnp.array([1.0, -1.0, 2.0]))
     np.testing.assert_array_equal(np.isnan(each), [False, True, False])
     assert np.isnan(sf.Normal(loc=0.0, scale=jnp.nan).log_prob(0.0))  # NaN is nobody's choice: it stays NaN
+    assert np.isnan(sf.Categorical(probs=jnp.array([[0.5, jnp.nan], [0.5, 0.5]])).log_prob(jnp.array([0, 0])))
+    for bad in (
+        lambda: score(jnp.array([jnp.nan, -1.0])),
+        lambda: sf.Categorical(probs=jnp.array([[0.5, jnp.nan], [0.0, 0.0]])).mode(),
+    ):
+        with pytest.raises(ValueError, match=r"an array \[2.* with (-1.0|0.0); \w+ must be"):  # beside NaN, too
+            bad()
 
 
 def test_nan_is_made_of_numbers_that_the_compiler_does_not_know():

@@ -71,9 +71,9 @@ class Binomial(Odds):
     @property
     def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A support, too, where the number of trials is a Python int."""
-        any_count = Capability.LOG_PROB | Capability.SAMPLE | Capability.MODE | Capability.MOMENTS
-        finite = COUNT | FINITE_CHOICES if not is_array(self.total_count) else Capability.LOG_PROB
-        return any_count | Capability.WEAK_DERIVATIVE | finite
+        everything = COUNT | FINITE_CHOICES | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
+        listed = FINITE_CHOICES | Capability.SUPPORT
+        return everything & ~listed if is_array(self.total_count) else everything
 
     def _trials(self) -> int | Array:
         if not is_array(self.total_count):

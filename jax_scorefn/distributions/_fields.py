@@ -175,11 +175,14 @@ def confine(law: Any, name: str, array: Array, domain: Domain, given: Any = None
     if domain.speaks and isinstance(numbers, Tracer):
         return array
     inside = domain.contains(numbers)
-    if isinstance(inside, Tracer):
+    if not isinstance(numbers, np.ndarray) or isinstance(inside, jax.Array):
         return nan_where(jnp.broadcast_to(~inside, array.shape), array)
-    if np.all(inside) or np.isnan(numbers).any():  # NaN is nobody's choice of a number, and stays NaN
+    nan = np.isnan(numbers)  # nobody's choice of a number: it stays NaN, and tells nothing of those beside it
+    together = tuple(axis for axis, size in enumerate(np.shape(inside)) if size == 1)
+    wrong = np.broadcast_to(~inside & ~nan.any(axis=together, keepdims=True), numbers.shape)
+    if not wrong.any():
         return array
-    outside = numbers[np.broadcast_to(~inside, numbers.shape)][0]
+    outside = numbers[wrong][0]
     found = str(outside) if numbers.ndim == 0 else f"an array {list(numbers.shape)} with {outside}"
     raise ValueError(OUTSIDE.format(law=law.name, field=name, given=found, wanted=domain.words, hint=domain.hint))
 

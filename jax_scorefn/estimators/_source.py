@@ -138,7 +138,7 @@ def importance_weights(
     if max_weight is not None:
         if log_proposals is None:
             raise ValueError(NO_WEIGHTS)
-        if not _checks.is_real_scalar(max_weight) or (_checks.is_number(max_weight) and not max_weight > 0):
+        if not _checks.is_real_scalar(max_weight) or (_checks.is_python_number(max_weight) and not max_weight > 0):
             raise ValueError(BAD_MAX_WEIGHT.format(given=max_weight))
     if log_proposals is None:
         return None

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_number
+from jax_scorefn._checks import is_python_number
 from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.typing import Array
 
@@ -78,7 +78,7 @@ def group_advantages(
     size = returns.shape[group_axis]
     if size < 2:
         raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
-    if is_number(ddof) and ddof not in (0, 1):
+    if is_python_number(ddof) and ddof not in (0, 1):
         raise ValueError(BAD_DDOF.format(given=ddof))
     there = jnp.ones(returns.shape, bool) if mask is None else jnp.asarray(mask)
     if there.shape != returns.shape or there.dtype != jnp.bool_:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_number
+from jax_scorefn._checks import is_python_number
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import to_float, widest
 from jax_scorefn.policy_gradient._arrays import per_step, trajectory, wide
@@ -343,7 +343,7 @@ def _clipped(
         ("clip_high", high, "above 0", lambda x: x > 0),
         ("max_log_ratio", most, "above 0", lambda x: x > 0),
     ):
-        if is_number(given) and not good(given):
+        if is_python_number(given) and not good(given):
             raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted=wanted))
     low, high, most = (jnp.asarray(x, new.dtype) for x in (low, high, most))
     log_ratio, advantage = turns.chosen(new - stop_gradient(old)), turns.chosen(stop_gradient(advantage))

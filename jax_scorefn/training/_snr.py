@@ -58,7 +58,7 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
       >>> print(f"{state[0].snr:.0f}")
       4
     """
-    if _checks.is_number(decay) and not 0 <= decay < 1:
+    if _checks.is_python_number(decay) and not 0 <= decay < 1:
         raise ValueError(f"track_snr wants 0 <= decay < 1, not {decay}.")
 
     def init(params: PyTree) -> SnrState:
@@ -70,10 +70,10 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
     def update(updates: PyTree, state: SnrState, params: PyTree = None, **extra: Any) -> tuple[PyTree, SnrState]:
         del params, extra
         mixed = lambda old, new: jnp.asarray(decay, old.dtype) * old + jnp.asarray(1 - decay, old.dtype) * new
-        is_number = lambda old, new: is_inexact(old) and is_inexact(new)
+        both_inexact = lambda old, new: is_inexact(old) and is_inexact(new)
         parts = jax.tree.map(lambda g: real_parts(g) if is_inexact(g) else g, updates)
-        mean = jax.tree.map(lambda m, g: mixed(m, g) if is_number(m, g) else m, state.raw_mean, parts)
-        square = jax.tree.map(lambda v, g: mixed(v, g**2) if is_number(v, g) else v, state.raw_square, parts)
+        mean = jax.tree.map(lambda m, g: mixed(m, g) if both_inexact(m, g) else m, state.raw_mean, parts)
+        square = jax.tree.map(lambda v, g: mixed(v, g**2) if both_inexact(v, g) else v, state.raw_square, parts)
         count = state.count + 1
         weight = 1 - jnp.float32(decay) ** count.astype(jnp.float32)
         signal, noise = jnp.float32(0), jnp.float32(0)
