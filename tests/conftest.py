@@ -21,12 +21,23 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+gc.set_threshold(200_000, 20, 1000)  # what JAX's caches hold lives as long as the process: walking it frees nothing
+
+
 @pytest.fixture(autouse=True, scope="module")
 def frozen():
-    """What JAX's caches hold lives as long as the process: garbage collection, and the search for leaks, need not walk it again."""
+    """What a module leaves in JAX's caches is not walked again."""
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def checking_leaks():
+    """JAX's own, which collects garbage after each trace: it walks what this test makes alone."""
+    gc.collect()
+    gc.freeze()
+    return jax.checking_leaks
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import math
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import jax
 import numpy as np
@@ -123,4 +123,8 @@ def _process(python: Path, name: str) -> Iterator[tuple[str, Callable[[str], Any
         return heard()
 
     with child:
-        yield heard()["system"], ask
+        try:
+            yield heard()["system"], ask
+        finally:
+            with contextlib.suppress(BrokenPipeError):  # what it did not live to read
+                cast(IO[str], child.stdin).close()

@@ -83,7 +83,10 @@ def test_a_peer_takes_turns_with_ours(environments, shift):
     assert (other["apart"] < 5) == (shift == 0.0)
 
 
-@pytest.mark.parametrize("script", ["import nonesuch", 'print(\'{"system": "Mute"}\')'])
+MUTE = 'print(\'{"system": "Mute"}\')'
+
+
+@pytest.mark.parametrize("script", ["import nonesuch", MUTE, "import os; os.close(0); " + MUTE])
 def test_a_peer_that_does_not_answer_is_named(environments, script):
     record = turns.compare(WORK, environments(script), rounds=1)
     assert list(record["failed"]) == ["fake"] and list(record["systems"]) == [turns.BY_HAND]

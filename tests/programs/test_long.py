@@ -57,7 +57,7 @@ def called(p, x, key, length):
 PROGRAMS = {"chain": (chain, 3), "terms": (terms, 3), "masked": (masked, 4), "called": (called, 3)}
 LENGTHS = by_default(
     [(name, length) for name in PROGRAMS for length in (1200, 5000)],
-    [("chain", 5000), ("terms", 1200), ("masked", 1200)],
+    [("chain", 1200), ("terms", 1200), ("masked", 1200)],
 )
 
 

@@ -149,7 +149,7 @@ def test_hessians_of_each_mode_agree(order):
 
 
 @pytest.mark.parametrize("in_carry", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_transforms_compose(in_carry, unchecked_keys):
+def test_transforms_compose(in_carry, unchecked_keys, checking_leaks):
     loss = sf.expectation(functools.partial(rollout, in_carry=in_carry, length=5), num_samples=3)
     grad, direction = jax.grad(loss), jnp.array([1.0, -2.0])
 
@@ -168,7 +168,7 @@ def test_transforms_compose(in_carry, unchecked_keys):
         }, jax.jvp(lambda q: loss(q, k), (p,), (direction,))[1]  # fmt: skip
 
     expected = jax.jit(grad)(LOGITS, jax.random.key(0))
-    with jax.checking_leaks():
+    with checking_leaks():
         got, forward = transformed(LOGITS, jax.random.key(0))
     got["legacy"] = jax.jit(grad)(LOGITS, jax.random.PRNGKey(0))
     for name, value in got.items():

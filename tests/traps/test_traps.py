@@ -171,7 +171,7 @@ def test_11_implicit_gradients_hold_in_expectation():
         for name in sorted(sf.ESTIMATORS)
     ],
 )
-def test_12_every_transform_works_and_no_tracer_leaks(name):
+def test_12_every_transform_works_and_no_tracer_leaks(name, checking_leaks):
     """Jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
     estimator = sf.ESTIMATORS[name].function
     options = {"num_nodes": 8} if name == "exact" else {"num_samples": 4, **REQUIRED.get(name, {})}
@@ -183,7 +183,7 @@ def test_12_every_transform_works_and_no_tracer_leaks(name):
 
     key = jax.random.key
     eager = jax.grad(loss)(0.3, 1.5, key(0))
-    with jax.checking_leaks():
+    with checking_leaks():
 
         @jax.jit
         def transformed(p, scale, k):
