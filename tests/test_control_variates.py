@@ -58,7 +58,7 @@ OPTIONS = {
     },
 }  # fmt: skip
 DRAWS = {"three at once": 6}
-DEFAULT = [("optimal constant", 2), ("three at once", 2), ("known, self-critical", 1), ("delta 2, no baseline", 1)]
+DEFAULT = [("optimal constant", 2), ("three at once", 1), ("known, self-critical", 1), ("delta 2, no baseline", 1)]
 """Second order includes the first. The long run has all."""
 
 

@@ -39,7 +39,7 @@ def p_value(draws, exact):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", by_default(LARGE, ["Poisson 1e8", "Binomial 2^30 .25", "Binomial 1e6 sure"]))
+@pytest.mark.parametrize("name", by_default(LARGE, ["Poisson 1e8", "Binomial 1e6 sure"]))
 def test_large_counts_have_their_law(name):
     """Every count is there, the odd ones too. The samplers of jax.random, whose variance is up to 1.46 times that, must fail."""
     law, exact = LARGE[name]

@@ -25,7 +25,7 @@ NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
 
 @pytest.mark.parametrize(
     "sizes",
-    [(400, 350, 250), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1000,), (1, 999), tuple([10] * 100)))],
+    [(1, 999), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1000,), (400, 350, 250), tuple([10] * 100)))],
     ids=str,
 )
 def test_moments_are_those_of_all_at_once(sizes):

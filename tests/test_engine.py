@@ -248,7 +248,13 @@ def test_a_chunk_is_chosen_where_it_saves_time_and_memory():
     assert chunks_of(lambda p: grad(p, 10_000, shows), wide) is None
     # Any integer is a size.
     assert chunks_of(lambda p: grad(p, 10_000, chunk_size=np.int64(5000)), wide) == 2
-    # What it chooses under a transform, for a bound and for points, it chooses for one call.
+
+
+@pytest.mark.slow
+def test_a_chunk_is_chosen_for_one_call_under_a_transform_for_a_bound_and_for_points():
+    wide = {"m": jnp.zeros(1000), "s": jnp.zeros(1000)}
+    f, key = lambda x: jnp.sum(x**2), jax.random.key(0)
+    grad = lambda p, n, key=key: sf.score_function_grad(f, NORMAL, p, key, num_samples=n)
     assert chunks_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 10
     assert chunks_of(lambda p: sf.pathwise_grad(f, NORMAL, p, key, num_samples=10_000), wide) == 10
     assert (

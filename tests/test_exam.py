@@ -109,12 +109,7 @@ def test_exact_agrees_with_the_oracle(name, dtype):
 
 @pytest.mark.parametrize(
     ("name", "estimator"),
-    [
-        pair
-        if pair in (("Normal", "score_function"), ("Bernoulli", "exact"))
-        else pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in PAIRS
-    ],
+    [pair if pair == ("Normal", "score_function") else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
 )
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
@@ -189,7 +184,9 @@ def test_full_cross_of_transforms(name, estimator, transform):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["gamma", pytest.param("beta", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param("gamma", marks=pytest.mark.slow), pytest.param("beta", marks=pytest.mark.slow)]
+)
 def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
     """E[x^2] has a closed form in both parameters; its Hessian through jax.random's implicit rules, against it."""
     law, second_moment = {
@@ -261,7 +258,7 @@ EXAMPLES = ("Normal", "Bernoulli")
 VARIED = [
     pytest.param(name, variant, marks=[] if name == EXAMPLES[list(VARIANTS).index(variant) % 2] else pytest.mark.slow)
     for name, variant in VARIANT_PAIRS
-] + [pytest.param("Joint", "per_parameter", id="draws with a key of their own")]
+] + [pytest.param("Joint", "per_parameter", id="draws with a key of their own", marks=pytest.mark.slow)]
 
 
 def _varied(name, variant, **more):
@@ -285,7 +282,7 @@ def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
     sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION, name=f"{variant} on {name}")
 
 
-SPLIT_BY_DEFAULT = ("per_parameter", "sobol", "proposal")
+SPLIT_BY_DEFAULT = ("sobol", "proposal")
 
 
 @pytest.mark.sharded

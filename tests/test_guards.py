@@ -63,6 +63,7 @@ def test_order_two_allows_a_hessian_and_refuses_the_third():
         jax.eval_shape(jax.jacfwd(jax.hessian(twice)), X)
 
 
+@pytest.mark.slow
 def test_every_estimator_raises_above_its_declared_order():
     laws = [sf.family(lambda m: sf.Normal(loc=m, scale=1.0)), sf.family(lambda m: sf.Bernoulli(logits=m))]
     allowed = {}

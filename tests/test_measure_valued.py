@@ -84,7 +84,8 @@ def every_exact(params):
     return sum(terms.values()) + terms["poisson"] * terms["laplace"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_law_at_once(dtype):
     with jax.enable_x64(dtype == "float64"):
         params = {name: jnp.asarray(law[1], dtype) for name, law in LAWS.items()}
@@ -276,8 +277,9 @@ def test_evaluations_are_those_of_the_registry_and_f_may_be_a_black_box(chunked)
         assert _counted(num_samples=6, coordinates=2, chunk_size=4)[0] == [2, 4, 2 * 2 * 2, 4 * 2 * 2]
 
 
+@pytest.mark.slow
 @pytest.mark.sharded
-@pytest.mark.parametrize("coordinates", [3, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("coordinates", [3, None])
 def test_chunks_devices_and_shapes(coordinates):
     family = sf.family(
         lambda l: sf.Joint({"n": sf.Normal(loc=l[0], scale=jnp.exp(l[1])), "b": sf.Bernoulli(logits=l[1])})

@@ -103,7 +103,7 @@ SMALL = jnp.array([[0.3, -1.0, 0.5, 0.0], [1.0, 0.0, -0.5, 0.2]])
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in ("relax", "rodeo with a surrogate") else pytest.param(n, marks=pytest.mark.slow) for n in TUNINGS],
+    [n if n == "rodeo with a surrogate" else pytest.param(n, marks=pytest.mark.slow) for n in TUNINGS],
 )
 def test_the_gradient_of_the_variance(name):
     """Against central differences of the variance on common draws; the gradients are the estimator's own, unbiased for any tuning."""

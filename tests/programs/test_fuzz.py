@@ -168,10 +168,10 @@ def tapes(seed, count):
         yield [int(n) for n in (*first, *second, *rng.integers(0, 1000, 3 * rng.integers(4, 9)))]
 
 
-@pytest.mark.parametrize("part", by_default(range(4), range(1)))
+@pytest.mark.parametrize("part", by_default(range(10), range(1)))
 def test_a_hundred_random_programs(part):
-    sizes = [check(tape) for tape in tapes(part, 25)]
-    assert min(sizes) >= 2 and max(sizes) == MAX_BITS
+    sizes = [check(tape) for tape in tapes(part, 10)]
+    assert min(sizes) >= 2 and MAX_BITS - 2 <= max(sizes) <= MAX_BITS
 
 
 @pytest.mark.slow

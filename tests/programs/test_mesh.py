@@ -74,7 +74,7 @@ PROGRAMS = [in_a_jit, beside_a_jit, categorical, special, enumerated, branches, 
 
 CASES = by_default(
     [*((program, True) for program in PROGRAMS), (in_a_jit, False), (zero_in_the_carry, False)],
-    [(program, True) for program in (in_a_jit, enumerated, branches, zero_in_the_carry)],
+    [(program, True) for program in (in_a_jit, enumerated, zero_in_the_carry)],
 )
 
 

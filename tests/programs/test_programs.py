@@ -308,6 +308,7 @@ def test_pathwise_and_score_in_one_program():
     assert jax.jit(jax.grad(alone))(0.3) != 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_an_enumerated_choice_between_two_others_is_unbiased():
     """Root -> enumerated (its probabilities depend on the root) -> leaf, with leave-one-out over two runs."""
@@ -340,7 +341,7 @@ def _with_enumeration(p, key):
     return (a + e * 2 + 1) ** 2 + jnp.cos(b * p[0]) * (e + 1) + jnp.sin(p[1]) * a
 
 
-@pytest.mark.parametrize("max_value", [2, 30])
+@pytest.mark.parametrize("max_value", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_choice_without_an_end_is_enumerated_up_to_a_value(max_value):
     def program(p, key):
         k1, k2 = jax.random.split(key)
