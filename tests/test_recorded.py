@@ -1,0 +1,38 @@
+"""Every answer that is on record is still given: of every estimator, distribution, option and transform, programs and policy gradients.
+
+A change that is meant to change one writes the record anew (see ``recorded_calls``), and its diff shows which.
+"""
+
+import json
+
+import jax
+import pytest
+import recorded_calls
+from covering import by_default
+from recorded_calls import answer, differ
+
+PARTS = 60
+RECORD = json.loads(recorded_calls.FILE.read_text())
+
+
+def test_every_call_is_on_record():
+    assert [name for name, _ in recorded_calls.calls()] == list(RECORD)
+    assert len(RECORD) >= 300 and sum("raises" in found for found in RECORD.values()) < len(RECORD) / 2
+
+
+@pytest.mark.parametrize("part", by_default(range(PARTS), [0]))
+def test_answers_are_those_on_record(part):
+    with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):
+        some = [(name, answer(call)) for name, call in list(recorded_calls.calls())[part::PARTS]]
+    others = {name: (found, RECORD[name]) for name, found in some if differ(found, RECORD[name])}
+    assert not others, others
+
+
+def test_another_answer_is_told_from_rounding():
+    name = "score_function: Normal"
+    numbers = RECORD[name]["numbers"]
+    assert not differ(RECORD[name] | {"numbers": [x * (1 + 1e-5) for x in numbers]}, RECORD[name])
+    assert differ(RECORD[name] | {"numbers": [*numbers[:-1], numbers[-1] + 0.01 * numbers[1]]}, RECORD[name])
+    assert differ(RECORD[name] | {"dtypes": "d"}, RECORD[name])
+    refused = RECORD["refused: no key"]
+    assert differ(refused | {"says": "something else"}, refused) and differ(refused, RECORD[name])
