@@ -127,3 +127,31 @@ def test_mixed_derivatives_are_unbiased(name):
     assert np.all(np.abs(difference.mean(axis=0)) > 0.02)
     for found in mixed:
         sf.testing.assert_unbiased(np.asarray(found - difference), np.zeros(2), precision=0.1, rounding=1e-4)
+
+
+class Own(sf.Distribution):
+    """A distribution of a user's, which is no pytree: JAX sees no leaf of it."""
+
+    capabilities = sf.Capability.LOG_PROB | sf.Capability.SAMPLE
+
+    def __init__(self, loc, scale):
+        self.loc, self.scale = loc, scale
+
+    def sample(self, key):
+        return self.loc + self.scale() * jax.random.normal(key)
+
+    def log_prob(self, x):
+        return jax.scipy.stats.norm.logpdf(x, self.loc, self.scale())
+
+
+@pytest.mark.parametrize("build", [lambda m: Own(m, lambda: 1.0), lambda m: Own(0.0, lambda: jnp.exp(m))])
+def test_what_a_distribution_of_ones_own_holds_or_closes_over_is_limited(build):
+    """The parameters of the call are not involved: the family closes over what is differentiated."""
+
+    def loss(m, name="vargrad"):
+        return getattr(sf, name)(jnp.cos, sf.family(lambda p: build(m)), 0.0, jax.random.key(0), num_samples=4)
+
+    assert np.isfinite(jax.grad(loss)(0.3)) and jax.grad(loss)(0.3) != 0
+    with pytest.raises(TypeError, match="vargrad estimates derivatives up to order 1"):
+        jax.hessian(loss)(0.3)
+    assert np.isfinite(jax.hessian(loss)(0.3, "score_function"))

@@ -12,6 +12,7 @@ digits of the small ones: see ``_uniforms.Fine``.)
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -20,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._guards import guard, limited_function
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
-from jax_scorefn.typing import Array, Capability, Key, PyTree
+from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")
 TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
@@ -126,6 +128,22 @@ class Distribution:
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Points that stand for the law: its whole support, or quadrature nodes."""
         raise NotImplementedError
+
+    def limited(self, *, order: float, message: str) -> Distribution:
+        """The same distribution, which raises when it is differentiated more often: in its leaves, or, of an object that is no
+        pytree, in whatever its fields hold and its functions close over.
+        """
+        if order == EVERY_ORDER:
+            return self
+        if not jax.tree_util.all_leaves([self]):
+            return guard(self, order=order, message=message)
+        once_more, fields = copy.copy(self), {}
+        for name, field in vars(self).items():
+            is_function = callable(field) and jax.tree_util.all_leaves([field])
+            limited = limited_function if is_function else guard
+            fields[name] = limited(field, order=order, message=message)
+        once_more.__dict__.update(fields)
+        return once_more
 
     def mean(self) -> PyTree:
         """E[x], floats in the structure of a draw."""

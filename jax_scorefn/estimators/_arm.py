@@ -12,7 +12,7 @@ from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("yin2019",))
-def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+def arm(f, call):
     """E[f(b)] for independent coins b, with the gradient of augment-REINFORCE-merge.
 
     Two settings of the coins are made of the same uniforms, u and 1 - u; the gradient is their difference in f times u - 1/2. In
@@ -48,8 +48,7 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
 
     References: yin2019.
     """
-    law = logp.at(params)
-    logits, build = law.bits()
+    logits, build = call.dist.bits()
 
     def draw(u):
         return antithetic_pair(u, stop(logits))
@@ -58,8 +57,7 @@ def arm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
         del bits
         return outer(values[0] - values[1], u - 0.5)
 
-    coupling = Coupling("arm", 2, logits.shape, logits, draw, build, weigh)
-    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return estimate(Coupling(2, logits.shape, logits, draw, build, weigh), f, call)
 
 
 arm_grad = gradient(arm)

@@ -22,7 +22,7 @@ from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
-def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=False, **how):
+def arms(f, call, *, group_size=4):
     """E[f(b)] for independent coins b, with groups of n settings that avoid each other (ARMS).
 
     Each setting has its own law and any two are negatively correlated, coin by coin, by a Dirichlet copula. It is leave-one-out over a
@@ -63,8 +63,7 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
     if n < 2:
         raise ValueError(f"arms wants groups of at least 2 settings; it got group_size={group_size}.")
 
-    law = logp.at(params)
-    logits, build = law.bits()
+    logits, build = call.dist.bits()
     held = stop(logits)
     log_r = jax.nn.log_sigmoid(-jnp.abs(held))
 
@@ -85,8 +84,7 @@ def arms(f, logp, params, key, *, num_samples=64, group_size=4, keep_samples=Fal
         centred = (bits - jax.nn.sigmoid(held)[None]) / (1 - rho)[None]
         return jnp.tensordot(deviations.astype(bits.dtype), centred, axes=(0, 0)) / (n - 1)
 
-    coupling = Coupling("arms", n, (n, *logits.shape), logits, draw, build, weigh)
-    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return estimate(Coupling(n, (n, *logits.shape), logits, draw, build, weigh), f, call)
 
 
 arms_grad = gradient(arms)

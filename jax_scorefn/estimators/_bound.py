@@ -20,6 +20,7 @@ from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path
 from jax_scorefn._trees import is_inexact, stop, widest
 from jax_scorefn.distributions import Distribution
+from jax_scorefn.estimators._call import Call
 from jax_scorefn.typing import Array, PyTree
 
 NOT_A_LOG_TARGET = (
@@ -32,20 +33,20 @@ NO_CONSTANT = (
 )
 
 
-def log_density(name: str, law: Distribution) -> Callable[[PyTree], Array]:
+def log_density(call: Call, law: Distribution) -> Callable[[PyTree], Array]:
     """``x -> log q(x)``, with its constant."""
     if not law.normalized:
-        raise ValueError(NO_CONSTANT.format(name=name, law=law.name))
+        raise ValueError(NO_CONSTANT.format(name=call.record.name, law=law.name))
     return lambda x: _checks.log_prob(law, law.log_prob(x))
 
 
-def log_target(name: str, f: Callable[[PyTree], Any]) -> Callable[[PyTree], Array]:
+def log_target(call: Call, f: Callable[[PyTree], Any]) -> Callable[[PyTree], Array]:
     """``x -> f(x)``, a float scalar."""
 
     def scalar(x: PyTree) -> Array:
         value = _checks.value(f(x))
         if value.shape != ():
-            raise ValueError(NOT_A_LOG_TARGET.format(name=name, shape=value.shape))
+            raise ValueError(NOT_A_LOG_TARGET.format(name=call.record.name, shape=value.shape))
         return value
 
     return scalar

@@ -13,37 +13,24 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import magic_box, nan_with
-from jax_scorefn._trees import along_draws, stop
+from jax_scorefn._trees import along_draws
 from jax_scorefn.distributions._views import Choices
+from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row
 from jax_scorefn.estimators._relaxed import Relaxation, perturbed, perturbed_given
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Array, Info
+from jax_scorefn.typing import Array
 
 CRITIC_SHAPE = (
     "The critic of {name} returned shape {given} where f returns {wanted}: it stands for f, so it has the shape of f."
 )
 
 
-def controlled_estimate(
-    name: str,
-    critic: Callable[[Choices, list[Array]], Any],
-    f: Any,
-    law: Any,
-    key: Any,
-    num_samples: int,
-    *,
-    keep_samples: bool,
-    **how: Any,
-) -> Any:
-    """Value and Info. ``critic(choices, z)`` is c; what it is tuned by may be differentiated, through the gradient as well."""
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key(name, key)
-    choices = law.choices()
+def controlled_estimate(critic: Callable[[Choices, list[Array]], Any], f: Any, call: Call) -> Answer:
+    """Value. ``critic(choices, z)`` is c; what it is tuned by may be differentiated, through the gradient as well."""
+    choices = call.dist.choices()
     relaxation = Relaxation(choices, 2)
-    held = stop(law)
 
     def one(row: Array, _: None) -> Any:
         uniforms = relaxation.split(row)
@@ -54,22 +41,17 @@ def controlled_estimate(
         unconditional = _checks.value(critic(choices, [perturbed(p, u[0]) for p, _, u in blocks]))
         conditional = _checks.value(critic(choices, [perturbed_given(p, h, u[1]) for p, h, u in blocks]))
         if unconditional.shape != value.shape:
-            raise ValueError(CRITIC_SHAPE.format(name=name, given=unconditional.shape, wanted=value.shape))
+            message = CRITIC_SHAPE.format(name=call.record.name, given=unconditional.shape, wanted=value.shape)
+            raise ValueError(message)
         log_prob = sum(jnp.sum(jnp.where(h > 0, p, 0)) for p, h, _ in blocks)
         pair = (unconditional.astype(value.dtype), conditional.astype(value.dtype))
-        return value, *pair, log_prob, (x, held.log_prob(x)) if keep_samples else None
+        return value, *pair, log_prob, call.kept(x)
 
-    drawn = engine.map_draws(one, relaxation.rows(key, num_draws, how), num_draws, **how)
-    values, unconditional, conditional, log_probs, kept = drawn
+    values, unconditional, conditional, log_probs, kept = call.map(one, relaxation.rows(call))
     values = nan_with(values, in_a_row(choices.log_probs))
     rest = values - conditional
     # Not stopped: in the first derivative it cancels, and what the critic is tuned by is differentiated through it.
-    baseline = baselines.resolve("auto", num_draws)(rest, 1)
+    baseline = baselines.resolve("auto", call.num_samples)(rest, 1)
     boxes = along_draws(magic_box(log_probs).astype(values.dtype), values)
     terms = (rest - baseline) * boxes + baseline + unconditional
-
-    def info() -> Info:
-        samples, scored = kept
-        return Info(samples, values, scored, jnp.ones_like(scored), mean_error(rest + unconditional))
-
-    return jnp.mean(terms, axis=0), info
+    return call.answer(jnp.mean(terms, axis=0), values, kept, of=rest + unconditional)

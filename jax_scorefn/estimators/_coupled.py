@@ -15,12 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path, nan_with, where_possible
-from jax_scorefn._trees import along_draws, stop
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.schemes._base import whole_groups
-from jax_scorefn.typing import Array, Info, PyTree
+from jax_scorefn._trees import along_draws
+from jax_scorefn.estimators._call import Answer, Call
+from jax_scorefn.typing import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Coupling:
     """How the draws of a group are made and what gradient they make.
 
     Attributes:
-      name: of the estimator.
       size: draws in a group.
       noise: shape of the uniforms of a group.
       parameter: the vector ``(D,)`` in which the gradient is.
@@ -38,7 +36,6 @@ class Coupling:
       share: ``settings -> (size,)``, the weight of each draw in the value, summing to 1; None is the mean.
     """
 
-    name: str
     size: int
     noise: tuple[int, ...]
     parameter: Array
@@ -48,49 +45,37 @@ class Coupling:
     share: Callable[[PyTree], Array] | None = None
 
 
-def estimate(
-    coupling: Coupling, f: Any, law: Any, key: Any, num_samples: int, *, keep_samples: bool, **how: Any
-) -> Any:
-    """Value, with the gradient of coupled draws, and Info."""
-    size = coupling.size
-    num_samples = _checks.positive_int("num_samples", num_samples)
-    whole_groups(coupling.name, size)(num_samples)
-    _checks.key(coupling.name, key)
-    num_groups = num_samples // size
-    rows = engine.uniforms(coupling.noise, coupling.parameter.dtype, key, num_groups, how["sharding"])
-    held, parameter = stop(law), coupling.parameter
+def estimate(coupling: Coupling, f: Any, call: Call) -> Answer:
+    """Value, with the gradient of coupled draws."""
+    num_groups, parameter = call.groups(coupling.size), coupling.parameter
+    rows = call.uniforms(coupling.noise, parameter.dtype, num_groups)
 
     def ask(u: Array, _: None) -> Any:
         settings = coupling.draw(u)
         draws = jax.vmap(coupling.build)(settings)
         values = jax.vmap(lambda x: _checks.value(f(x)))(draws)
         share = None if coupling.share is None else coupling.share(settings)
-        return values, share, (draws, jax.vmap(held.log_prob)(draws)) if keep_samples else None
+        return values, share, jax.vmap(call.kept)(draws)
 
     def path(u: Array, values: Array) -> Array:
         gradient = coupling.weigh(u, coupling.draw(u), values.astype(parameter.dtype))
         return gradient_path(parameter, gradient).astype(values.dtype)
 
-    values, shares, kept = engine.map_draws(ask, rows, num_groups, **how)
+    values, shares, kept = call.map(ask, rows, num_groups)
     values = nan_with(values, parameter)  # NaN falls on neither side of a uniform
     if shares is not None:
         values = jax.vmap(where_possible)(values, shares)
     # A second pass makes the draws again and not the values, so that gradients need no more memory than a chunk of groups.
-    paths = engine.map_draws(path, rows, num_groups, beside=values, **how)
+    paths = call.map(path, rows, num_groups, beside=values)
     means = jnp.mean(values, axis=1)
     if shares is not None:  # f is measured from its value at the first draw, so a large constant in it cancels
         first = values[:, :1]
         weighted = jax.vmap(along_draws)(shares.astype(values.dtype), values) * (values - first)
         means = first[:, 0] + jnp.sum(weighted, axis=1)
-    value = jnp.mean(means + paths, axis=0)
 
-    def info() -> Info:
-        flat = lambda leaf: leaf.reshape(num_samples, *leaf.shape[2:])
-        samples, log_probs = jax.tree.map(flat, kept)
-        weights = jnp.ones_like(log_probs) if shares is None else size * flat(shares)
-        return Info(samples, flat(values), log_probs, weights, mean_error(means))
-
-    return value, info
+    flat = lambda tree: jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+    weights = None if shares is None else coupling.size * flat(shares)
+    return call.answer(jnp.mean(means + paths, axis=0), flat(values), flat(kept), weights=weights, of=means)
 
 
 def outer(difference: Array, direction: Array) -> Array:

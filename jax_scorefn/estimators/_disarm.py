@@ -17,7 +17,7 @@ from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2020", "yin2020"))
-def disarm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+def disarm(f, call):
     """E[f(b)] for independent coins b, with the gradient of antithetic pairs (DisARM).
 
     The two settings of a pair are as different as their law allows, and a coin that falls the same way in both gets no gradient from
@@ -53,8 +53,7 @@ def disarm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
 
     References: dong2020, yin2020.
     """
-    law = logp.at(params)
-    logits, build = law.bits()
+    logits, build = call.dist.bits()
     held = stop(logits)
 
     def draw(u):
@@ -66,8 +65,7 @@ def disarm(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
         signs = jnp.where(b == b_, 0, 1 - 2 * b_)
         return outer(values[0] - values[1], signs * jax.nn.sigmoid(jnp.abs(held)) / 2)
 
-    coupling = Coupling("disarm", 2, logits.shape, logits, draw, build, weigh)
-    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return estimate(Coupling(2, logits.shape, logits, draw, build, weigh), f, call)
 
 
 disarm_grad = gradient(disarm)

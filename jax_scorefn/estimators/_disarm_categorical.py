@@ -25,7 +25,7 @@ BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tr
 
 
 @estimator(needs=(Capability.CHOICES,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2021",))
-def disarm_categorical(f, logp, params, key, *, num_samples=64, tree="stick", keep_samples=False, **how):
+def disarm_categorical(f, call, *, tree="stick"):
     """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by coins along a binary tree.
 
     With two options it is :func:`disarm`. With more, leave-one-out (``score_function``) is a strong rival: measure both. f is not
@@ -68,8 +68,7 @@ def disarm_categorical(f, logp, params, key, *, num_samples=64, tree="stick", ke
     """
     if tree not in ("balanced", "stick"):
         raise ValueError(BAD_TREE.format(given=tree))
-    law = logp.at(params)
-    choices = law.choices()
+    choices = call.dist.choices()
     held = stop(choices.log_probs)
     nodes = [_Nodes(block, tree) for block in held]
     size, split = in_blocks([(block.shape[0], block.shape[1] - 1) for block in held])
@@ -87,8 +86,7 @@ def disarm_categorical(f, logp, params, key, *, num_samples=64, tree="stick", ke
         return outer(values[0] - values[1], in_a_row(directions))
 
     log_probs = in_a_row(choices.log_probs)
-    coupling = Coupling("disarm_categorical", 2, (size,), log_probs, draw, build, weigh)
-    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return estimate(Coupling(2, (size,), log_probs, draw, build, weigh), f, call)
 
 
 disarm_categorical_grad = gradient(disarm_categorical)

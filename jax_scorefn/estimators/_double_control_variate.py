@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._groups import group_means, others_mean, to_draws
 from jax_scorefn._surrogate import nan_where, score_surrogate
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import source_of
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
 
 
 @estimator(
@@ -34,9 +33,7 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     differentiates_f=True,
     cite=("titsias2022",),
 )
-def double_control_variate(
-    f, logp, params, key, *, num_samples=64, coefficient=1.0, scheme=None, keep_samples=False, **how
-):
+def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
     """E[f(x)] by the score function with leave-one-out and a Taylor term made of the other draws' slopes.
 
     From each f_i it subtracts alpha a_i . (x_i - E x), where a_i is the mean slope of f at the other draws, and puts back what
@@ -79,11 +76,9 @@ def double_control_variate(
 
     References: titsias2022.
     """
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    source = source_of(logp.record.name, law, key, num_draws, scheme, None, how["sharding"])
+    law, source = call.dist, source_of(call, scheme)
     size = source.group_size
-    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws, size)
+    leave_one_out = baselines.resolve(baselines.leave_one_out, call.num_samples, size)
     mean, unravel = ravel_pytree(stop(law).mean())
 
     def as_vector(x):
@@ -94,9 +89,9 @@ def double_control_variate(
         vector = as_vector(x)
         slope = stop(jax.jacrev(lambda v: _checks.value(f(unravel(v))))(vector))
         value = _checks.value(f(x))
-        return value, slope, vector - mean, _checks.log_prob(law, log_prob), x if keep_samples else None
+        return value, slope, vector - mean, _checks.log_prob(law, log_prob), x if call.reports else None
 
-    values, slopes, steps, log_probs, samples = engine.map_draws(one, source.draws, num_draws, **how)
+    values, slopes, steps, log_probs, samples = call.map(one, source.draws)
     values = nan_where(jnp.broadcast_to(along_draws(jnp.isnan(log_probs), values), values.shape), values)
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
@@ -105,11 +100,7 @@ def double_control_variate(
     # linear in alpha, which stands outside of what the surrogate holds fixed: it can be tuned
     plain, taylor = (score_surrogate(x, log_probs, leave_one_out(x, size)) for x in (values, h))
     value = plain - alpha * (taylor - expected)
-
-    def info():
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values - alpha * h, size))
-
-    return value, info
+    return call.answer(value, values, (samples, log_probs), of=values - alpha * h, group_size=size)
 
 
 double_control_variate_grad = gradient(double_control_variate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._surrogate import weighted_sum
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
@@ -16,9 +16,9 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     orders=EVERY_ORDER,
     evaluations="the number of points",
     cite=("golub1969",),
-    needs_key=False,
+    draws=False,
 )
-def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points=2**16, keep_samples=False, **how):
+def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
     """E[f(x)] without sampling: a sum over the whole support, or a quadrature.
 
     Discrete laws, products of them and families with a given support are enumerated, which is exact. Laws of Poisson and
@@ -59,15 +59,10 @@ def exact(f, logp, params, key=None, *, num_nodes=32, max_value=None, max_points
 
     References: golub1969 for the quadratures.
     """
-    del key, keep_samples  # nothing is drawn, and the points are there in any case
-    law = logp.at(params)
     options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
     sizes = {name: _checks.positive_int(name, n) for name, n in options.items() if n is not None}
-    grid = law.grid(**sizes)
-    num_points = grid.log_probs.shape[0]
-    values = engine.map_draws(
-        lambda x, _: _checks.value(f(x)), engine.points(grid.points, how["sharding"]), num_points, **how
-    )
+    grid = call.dist.grid(**sizes)
+    values = call.map(lambda x, _: _checks.value(f(x)), call.points(grid.points), grid.log_probs.shape[0])
 
     def info():
         no_error = jnp.zeros(values.shape[1:], values.dtype)

@@ -25,7 +25,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("paulus2021",),
 )
-def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_paths=10, keep_samples=False, **how):
+def gumbel_rao(f, call, *, temperature=0.5, num_paths=10):
     """E[f(x)] with the straight-through Gumbel-softmax gradient, its noise averaged out given the draw. *Biased* in the gradient.
 
     The bias is that of ``gumbel_softmax(straight_through=True)`` at the same temperature, and never more variance, so a lower
@@ -73,10 +73,7 @@ def gumbel_rao(f, logp, params, key, *, num_samples=64, temperature=0.5, num_pat
 
         return on_path(hot, jnp.mean(jax.vmap(path)(uniforms[1:]), axis=0))
 
-    law = logp.at(params)
-    return path_estimate(
-        "gumbel_rao", soften, 1 + num_paths, f, law, key, num_samples, keep_samples=keep_samples, **how
-    )
+    return path_estimate(soften, 1 + num_paths, f, call)
 
 
 gumbel_rao_grad = gradient(gumbel_rao)

@@ -20,9 +20,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("jang2017", "maddison2017"),
 )
-def gumbel_softmax(
-    f, logp, params, key, *, num_samples=64, temperature=0.5, straight_through=False, keep_samples=False, **how
-):
+def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
     """E[f(x)] with soft draws in place of discrete ones. *Biased*, the value as well as the gradient.
 
     Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft law. How far
@@ -67,8 +65,7 @@ def gumbel_softmax(
         soft = softened(perturbed(log_probs, uniforms[0]), temperature)
         return on_path(hot, soft) if straight_through else soft
 
-    law = logp.at(params)
-    return path_estimate("gumbel_softmax", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return path_estimate(soften, 1, f, call)
 
 
 gumbel_softmax_grad = gradient(gumbel_softmax)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import gradient_path
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._bound import (
@@ -28,10 +28,8 @@ from jax_scorefn.estimators._bound import (
     shares,
     value_and_path,
 )
-from jax_scorefn.estimators._registry import estimator, gradient, unlimited
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.schemes._base import whole_groups
-from jax_scorefn.typing import Bias, Capability, Info
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.typing import Bias, Capability
 
 GRADIENTS = ("score", "vimco", "pathwise", "doubly_reparameterized")
 ALONG_THE_PATH = ("pathwise", "doubly_reparameterized")
@@ -54,7 +52,7 @@ ONE_PARTICLE = (
     cite=("burda2016", "mnih2016vimco", "tucker2019"),
     estimates="a bound",
 )
-def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="auto", keep_samples=False, **how):
+def iwae(f, call, *, num_particles=None, gradient="auto"):
     """The importance-weighted bound E[log 1/K sum_k exp(f(x_k) - log q(x_k))] on the log-evidence.
 
     f is the log of the target, log p(x, data), *without* log q, which is ``logp``: not the f of ``score_function`` and ``pathwise``,
@@ -108,14 +106,11 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
 
     References: burda2016, mnih2016vimco, tucker2019.
     """
-    name = logp.record.name
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    size = num_draws if num_particles is None else _checks.positive_int("num_particles", num_particles)
-    whole_groups(name, size)(num_draws)
-    _checks.key(name, key)
+    law = call.dist
+    size = call.num_samples if num_particles is None else _checks.positive_int("num_particles", num_particles)
+    call.groups(size)
     chosen = _gradient(gradient, size, law)
-    target, log_q = log_target(name, f), log_density(name, law if chosen == "pathwise" else unlimited(law))
+    target, log_q = log_target(call, f), log_density(call, call.at(call.params, limited=chosen == "pathwise"))
 
     def one_draw(noise, _):
         if chosen not in ALONG_THE_PATH:
@@ -129,10 +124,9 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
             x = noise.sample(law)
             (value, of_f), (log_prob, of_q) = value_and_path(target, x), value_and_path(log_q, x)
             log_prob, path = stop(log_prob), log_weight(of_f, of_q)
-        return log_weight(value, log_prob), log_prob, path, x if keep_samples else None
+        return log_weight(value, log_prob), log_prob, path, x if call.reports else None
 
-    noise = engine.noise_of(law, key, num_draws, sharding=how["sharding"])
-    log_w, log_probs, path, samples = engine.map_draws(one_draw, noise, num_draws, **how)
+    log_w, log_probs, path, samples = call.map(one_draw, call.noise())
     log_w, log_probs = log_w.reshape(-1, size), log_probs.reshape(-1, size)
     if path is not None:  # it comes into the bound's derivative with the share wn_k, and so with its square in all
         log_w = log_w + shares(log_w) * path.reshape(-1, size)  # the path has the value 0
@@ -142,12 +136,8 @@ def iwae(f, logp, params, key, *, num_samples=64, num_particles=None, gradient="
         compared = bounds - baselines.resolve("auto", bounds.size)(bounds)
         signals = learning_signals(log_w) if chosen == "vimco" else jnp.broadcast_to(compared[:, None], log_w.shape)
         value = value + gradient_path(log_probs, signals / bounds.size)
-
-    def info():
-        weights = size * shares(log_w)
-        return Info(samples, log_w.reshape(-1), log_probs.reshape(-1), weights.reshape(-1), mean_error(bounds))
-
-    return value, info
+    weights = size * shares(log_w).reshape(-1)
+    return call.answer(value, log_w.reshape(-1), (samples, log_probs.reshape(-1)), weights=weights, of=bounds)
 
 
 def _gradient(gradient, size, law):

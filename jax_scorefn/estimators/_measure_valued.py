@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path, nan_where, nan_with
 from jax_scorefn._trees import stop, take_rows, widest
 from jax_scorefn.distributions._views import Row, WeakDerivative
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Array, Bias, Capability, Info, Key, PyTree
+from jax_scorefn.typing import Array, Bias, Capability, Key, PyTree
 
 TOO_MANY_COORDINATES = (
     "coordinates={given} of the scalar parameters were asked for, and {law} has {held}: give at most that many, or None for "
@@ -36,7 +35,7 @@ TOO_MANY_COORDINATES = (
     evaluations="S (1 + 2P) for P scalar parameters of the law; S (1 + 2k) with coordinates=k",
     cite=("rosca2019", "mohamed2020"),
 )
-def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, keep_samples=False, **how):
+def measure_valued(f, call, *, coordinates=None):
     """E[f(x)] by sampling, with derivatives as differences of f between coupled draws of two laws.
 
     f is never differentiated, so it may jump or be a black box, and the variance is often near that of ``pathwise`` where that
@@ -78,37 +77,28 @@ def measure_valued(f, logp, params, key, *, num_samples=64, coordinates=None, ke
 
     References: rosca2019, mohamed2020 (section 6).
     """
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key("measure_valued", key)
-    weak, held = law.weak_derivative(), stop(law)
+    weak, held = call.dist.weak_derivative(), stop(call.dist)
     total = weak.parameter.size
-    picked = _how_many(coordinates, total, law)
+    picked = _how_many(coordinates, total, call.dist)
 
     def evaluate(x):
         return _checks.value(f(x))
 
     def one_draw(made, _):
         noise, key = made
-        x, log_prob = noise.sample_and_log_prob(held) if keep_samples else (noise.sample(held), None)
+        x, log_prob = noise.sample_and_log_prob(held) if call.reports else (noise.sample(held), None)
         x = stop(x)
         pairs_key, picks_key = jax.random.split(key)
         pick = _picks(picks_key, picked, total)
         positive, negative = jax.tree.map(pick.of, weak.pairs(pairs_key))
         values = jax.vmap(evaluate)(_variants(weak, x, pick, positive, negative))
         difference = jnp.moveaxis(values[:picked] - values[picked:], 0, -1)
-        return evaluate(x), _gradient(weak, pick, difference), (x, log_prob) if keep_samples else None
+        return evaluate(x), _gradient(weak, pick, difference), (x, log_prob) if call.reports else None
 
-    draws = engine.noise_and_key_of(law, key, num_draws, how["sharding"])
-    values, gradients, kept = engine.map_draws(one_draw, draws, num_draws, **how)
+    values, gradients, kept = call.map(one_draw, call.noise_and_key())
     values = nan_with(values, weak.parameter)
     path = gradient_path(weak.parameter, jnp.mean(gradients, axis=0)).astype(values.dtype)
-
-    def info():
-        samples, log_probs = kept
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values))
-
-    return jnp.mean(values, axis=0) + path, info
+    return call.answer(jnp.mean(values, axis=0) + path, values, kept)
 
 
 measure_valued_grad = gradient(measure_valued)

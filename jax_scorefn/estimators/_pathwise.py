@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine, schemes
-from jax_scorefn._trees import stop
+from jax_scorefn import _checks, schemes
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Bias, Capability, Info
+from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(
@@ -19,7 +17,7 @@ from jax_scorefn.typing import Bias, Capability, Info
     differentiates_f=True,
     cite=("kingma2014", "figurnov2018"),
 )
-def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=False, **how):
+def pathwise(f, call, *, scheme=None):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
 
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
@@ -59,25 +57,14 @@ def pathwise(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=
 
     References: kingma2014, figurnov2018, mohamed2020.
     """
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key("pathwise", key)
+    group_size = schemes.group_size(scheme, call.num_samples)
 
-    group_size = schemes.group_size(scheme, num_draws)
+    def one(noise, _):
+        x = noise.sample(call.dist)
+        return _checks.value(f(x)), call.kept(x)
 
-    def one_draw(noise, _):
-        x = noise.sample(law)
-        value = _checks.value(f(x))
-        return (value, x, _checks.log_prob(law, stop(law).log_prob(stop(x)))) if keep_samples else (value, None, None)
-
-    noise = engine.noise_of(law, key, num_draws, scheme, how["sharding"])
-    values, samples, log_probs = engine.map_draws(one_draw, noise, num_draws, **how)
-
-    def info():
-        weights = jnp.ones(num_draws, log_probs.dtype)
-        return Info(samples, values, log_probs, weights, mean_error(values, group_size))
-
-    return jnp.mean(values, axis=0), info
+    values, kept = call.map(one, call.noise(scheme))
+    return call.answer(jnp.mean(values, axis=0), values, kept, group_size=group_size)
 
 
 pathwise_grad = gradient(pathwise)

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
 from jax_scorefn.control_variates._base import Bound
+from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._source import Source
-from jax_scorefn.typing import Array, Params, PyTree
+from jax_scorefn.typing import Array, PyTree
 
 
 class Term(NamedTuple):
@@ -33,18 +34,41 @@ class Term(NamedTuple):
     control: Bound | None
 
 
-def scores_of(source: Source, family: Any, params: Params) -> Callable[[Any, PyTree], Array]:
+class Sampled(NamedTuple):
+    """What is known of the draws, each on the leading axis: ``scores`` (S, P) if they are asked for, or None; ``weights`` or None."""
+
+    values: Array
+    controls: dict[Bound, Array]
+    log_probs: Array
+    weights: Array | None
+    scores: Array
+    samples: PyTree
+
+
+def scores_of(call: Call, source: Source) -> Callable[[Any, PyTree], Array]:
     """``(what a draw is made of, x) -> its score``: the derivative of log p in every float parameter, as one vector."""
-    flat, restore = flatten_floats(stop(params))
+    flat, restore = flatten_floats(stop(call.params))
 
     def score(made: Any, x: PyTree) -> Array:
         def log_prob(vector: Array) -> Array:
-            law = family.at(restore(vector), needs=())
+            law = call.at(restore(vector))
             return _checks.log_prob(law, source.log_prob(made, x, law))
 
         return jax.grad(log_prob)(flat)
 
     return score
+
+
+def tabulated(
+    rest: Array, columns: Sequence[Array]
+) -> tuple[list[Array], Callable[[Array, Sequence[Array]], list[Array]]]:
+    """The columns of a regression, at all draws: f less a constant, 1, and the centred control variates.
+
+    With them ``(subtracted, coefficients) -> what the score multiplies``, as a combination of the columns: one factor for each.
+    """
+    first, ones = stop(rest[:1]), jnp.ones_like(rest)
+    combined = lambda subtracted, coefficients: [ones, first - subtracted, *(-c for c in coefficients)]
+    return [stop(column) for column in (rest - first, ones, *columns)], combined
 
 
 def fit(
@@ -53,8 +77,8 @@ def fit(
     """Coefficients of some columns, for each draw from the other groups, in the shape of a column.
 
     Args:
-      table: the columns, each of the shape of f at all draws: f, 1, and the centred control variates.
-      combination: what the score multiplies, as a combination of the columns: one factor for each.
+      table: the columns of :func:`tabulated`.
+      combination: what the score multiplies.
       weights: of each draw, or None.
       size: draws in a group.
       solve_for: which columns.
@@ -66,28 +90,23 @@ def fit(
 
 
 def correction(
-    source: Source, family: Any, params: Params, table: Sequence[Array], combination: Sequence[Array], scores: Array,
-    weights: Array | None, samples: PyTree, terms: Sequence[Term], how: dict[str, Any],
+    call: Call, source: Source, table: Sequence[Array], combination: Sequence[Array], drawn: Sampled, terms: Sequence[Term]
 ) -> Array:  # fmt: skip
     """A term of value 0 whose derivatives are those that each parameter's own coefficients add.
 
     Args:
+      call: what was asked for.
       source: the draws.
-      family: what makes the law out of parameters.
-      params: the parameters.
       table: as for :func:`fit`.
       combination: as for :func:`fit`.
-      scores: of each draw, ``(S, P)``.
-      weights: of each draw, or None.
-      samples: the draws.
+      drawn: what is known of the draws.
       terms: what gets coefficients for each parameter.
-      how: options of the engine.
     """
     like = jax.ShapeDtypeStruct(table[0].shape[1:], table[0].dtype)
     table, combination = ([x.reshape(x.shape[0], -1, 1) for x in columns] for columns in (table, combination))
-    flat, restore = flatten_floats(params)
-    products = [column * scores[:, None, :].astype(like.dtype) for column in table]  # (S, F, P)
-    factors = fit(products, combination, weights, source.group_size, [term.place for term in terms])
+    flat, restore = flatten_floats(call.params)
+    products = [column * drawn.scores[:, None, :].astype(like.dtype) for column in table]  # (S, F, P)
+    factors = fit(products, combination, drawn.weights, source.group_size, [term.place for term in terms])
     hs = [term.h.reshape(source.num_draws, -1) for term in terms]
     hs, factors = stop((hs, factors))
 
@@ -98,7 +117,7 @@ def correction(
             def at(factor: Array) -> tuple[Array, Array]:
                 """The box and E h, each parameter's derivative scaled by a factor of its own."""
                 moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
-                law = family.at(moved, needs=())
+                law = call.at(moved)
                 box = magic_box(_checks.log_prob(law, source.log_prob(made, x, law)), weight).astype(like.dtype)
                 if control is None:
                     return box, jnp.ones_like(box)
@@ -114,5 +133,5 @@ def correction(
 
         return jax.vmap(all_of)(jnp.arange(hs[0].shape[0])).reshape(like.shape)
 
-    drawn = engine.map_draws(one, source.draws, source.num_draws, beside=(hs, factors, weights, samples), **how)
-    return jnp.mean(drawn, axis=0)
+    beside = (hs, factors, drawn.weights, drawn.samples)
+    return jnp.mean(call.map(one, source.draws, source.num_draws, beside), axis=0)

@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._surrogate import scale_tangent, where_possible
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._choices import NO_CHOICES, in_a_row, in_blocks, pick
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Bias, Capability, Info
+from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(
@@ -26,8 +25,9 @@ from jax_scorefn.typing import Bias, Capability, Info
     orders=1,
     evaluations="S times the number of options of all choices",
     cite=("titsias2015",),
+    num_samples=8,
 )
-def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **how):
+def rao_blackwell(f, call):
     """E[f(x)] for independent choices, with one choice after the other summed out and the rest drawn.
 
     For each draw f is asked at every value that one coordinate can take while the others stay. What is left is the noise of the
@@ -66,14 +66,11 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
 
     References: titsias2015.
     """
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key("rao_blackwell", key)
-    choices = law.choices()
-    held, held_law = stop(choices.log_probs), stop(law)
+    choices = call.dist.choices()
+    held = stop(choices.log_probs)
     num_choices = sum(block.shape[0] for block in held)
     if num_choices == 0:
-        raise ValueError(NO_CHOICES.format(name="rao_blackwell", law=law.name))
+        raise ValueError(NO_CHOICES.format(name="rao_blackwell", law=call.dist.name))
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
     which, option = _variants([block.shape for block in held])
     probs = in_a_row(choices.probs)
@@ -93,19 +90,10 @@ def rao_blackwell(f, logp, params, key, *, num_samples=8, keep_samples=False, **
         own_value = values[next(block for block in own if block.size)[0]]  # the first choice's options come first
         rest = values - own_value[None]  # measured from f at the draw, so a constant in f cancels
         local = own_value + jnp.sum(along_draws(probs.astype(values.dtype), values) * rest, axis=0) / num_choices
-        if not keep_samples:
-            return local, own_value, None
-        x = choices.build(own)
-        return local, own_value, (x, held_law.log_prob(x))
+        return local, own_value, call.kept(choices.build(own))
 
-    rows = engine.uniforms((num_uniforms,), held[0].dtype, key, num_draws, how["sharding"])
-    local, values, kept = engine.map_draws(one, rows, num_draws, **how)
-
-    def info():
-        samples, log_probs = kept
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(local))
-
-    return jnp.mean(local, axis=0), info
+    local, values, kept = call.map(one, call.uniforms((num_uniforms,), held[0].dtype))
+    return call.answer(jnp.mean(local, axis=0), values, kept, of=local)
 
 
 rao_blackwell_grad = gradient(rao_blackwell)

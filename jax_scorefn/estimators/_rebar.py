@@ -39,7 +39,7 @@ class RebarTuning(NamedTuple):
     differentiates_f=True,
     cite=("tucker2017",),
 )
-def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=False, **how):
+def rebar(f, call, *, tuning=None):
     """E[f(x)] for discrete draws, with f of relaxed draws as a control variate.
 
     f is asked at the draw, and at two points between draws that belong to it: the soft draw of the same noise, and of noise that makes
@@ -82,14 +82,13 @@ def rebar(f, logp, params, key, *, num_samples=64, tuning=None, keep_samples=Fal
     References: tucker2017.
     """
     tuning = RebarTuning() if tuning is None else tuning
-    law = logp.at(params)
 
     def critic(choices, z):
         soft = [softened(block, jnp.exp(jnp.asarray(tuning.log_temperature, block.dtype))) for block in z]
         value = _checks.value(f(choices.relax(soft)))
         return jnp.asarray(tuning.coefficient, value.dtype) * value
 
-    return controlled_estimate("rebar", critic, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return controlled_estimate(critic, f, call)
 
 
 rebar_grad = gradient(rebar)

@@ -22,8 +22,9 @@ from jax_scorefn._plain_python import noted
 from jax_scorefn._reports import report
 from jax_scorefn._trees import is_number, partition
 from jax_scorefn.distributions import Distribution, Family
+from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._objective import Objective
-from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Params
+from jax_scorefn.typing import Bias, Capability, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,27 @@ class Record:
         """The needs that a law does not meet; empty if the estimator can be used."""
         return tuple(need for need in self.needs if not need & law.capabilities)
 
+    @property
+    def too_often(self) -> str:
+        """What is said to who differentiates once more."""
+        return _checks.ORDER.format(name=self.name, order=self.orders)
+
+    def at(
+        self, family: Family, params: Params, *, needs: tuple[Capability, ...], limited: bool = True
+    ) -> Distribution:
+        """The distribution of a family, which has what is needed of it, and raises when it is differentiated too often.
+
+        The parameters say so themselves; this limits what the family closes over too.
+        """
+        dist = family.at(params)
+        alike = [record for record in ESTIMATORS.values() if record.estimates == self.estimates]
+        able = [record.name for record in alike if not record.missing(dist)]
+        drawn = (Capability.SAMPLE | Capability.GIVEN_DRAWS) & dist.capabilities
+        nothing = _checks.NO_OTHER.format(what=self.estimates) if drawn else _checks.NO_ESTIMATOR
+        instead = f"Estimators that work with it: {', '.join(able)}." if able else nothing
+        _checks.capabilities(self.name, dist, needs, instead)
+        return dist.limited(order=self.orders, message=self.too_often) if limited else dist
+
     def bias_with(self, logp: Family | None = None, **options: Any) -> Bias:
         """The bias of a call: the worst of the estimator's own, the family's and what the options add."""
         declared = {self.bias, getattr(logp, "bias", Bias.NONE)}
@@ -72,50 +94,6 @@ ESTIMATORS: dict[str, Record] = {}
 """Name -> :class:`Record` for every estimator of the library."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _CheckedFamily:
-    """The family as the body of an estimator sees it: its laws are checked against what the estimator needs."""
-
-    family: Family
-    record: Record
-
-    def at(self, params: Params, needs: tuple[Capability, ...] | None = None) -> Distribution:
-        """The law, which has what the estimator needs (or just these, where the draws come from elsewhere)."""
-        law = self.family.at(params)
-        alike = [record for record in ESTIMATORS.values() if record.estimates == self.record.estimates]
-        able = [record.name for record in alike if not record.missing(law)]
-        drawn = (Capability.SAMPLE | Capability.GIVEN_DRAWS) & law.capabilities
-        nothing = _checks.NO_OTHER.format(what=self.record.estimates) if drawn else _checks.NO_ESTIMATOR
-        instead = f"Estimators that work with it: {', '.join(able)}." if able else nothing
-        _checks.capabilities(self.record.name, law, self.record.needs if needs is None else needs, instead)
-        law = limit_orders(self.record, law)  # the family may close over what is differentiated
-        is_leaf = self.record.orders < EVERY_ORDER and jax.tree_util.all_leaves([law])
-        return _LimitedLaw(law, self.record) if is_leaf else law  # pyright: ignore[reportReturnType]
-
-
-class _LimitedLaw:
-    """A law that is no pytree, whose answers raise when they are differentiated more often than the estimator declared."""
-
-    def __init__(self, law: Distribution, record: Record):
-        self._law, self._record = law, record
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._law, name)
-        if not inspect.ismethod(found):
-            return found
-        return lambda *args, **options: limit_orders(self._record, found(*args, **options))
-
-
-def unlimited(law: Distribution) -> Distribution:
-    """The law itself, for estimators that differentiate its density on their own and hold what else depends on the parameters."""
-    return law._law if isinstance(law, _LimitedLaw) else law
-
-
-def limit_orders(record: Record, tree: Any) -> Any:
-    """The same tree, which raises when it is differentiated more often than the estimator declared."""
-    return guard(tree, order=record.orders, message=_checks.ORDER.format(name=record.name, order=record.orders))
-
-
 def estimator(
     *,
     needs: tuple[Capability, ...],
@@ -123,46 +101,44 @@ def estimator(
     orders: float,
     evaluations: str,
     cite: tuple[str, ...],
+    num_samples: int | None = 64,
+    draws: bool = True,
     differentiates_f: bool = False,
-    needs_key: bool = True,
     estimates: str = "E[f]",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a body ``(f, logp, params, key, *, options, **how) -> (value, () -> Info)`` as an estimator.
+    """Register a body ``(f, call, *, options) -> call.answer(...)`` as an estimator ``(f, logp, params, key, *, options)``.
 
-    The public function returns the value alone, or with the ``Info``, made only then, when ``has_aux=True``. ``how`` (``chunk_size``,
-    ``sharding``, and ``keep_samples``, which says whether anybody will look at the draws) goes to the engine.
+    The public function returns the value alone, or with the ``Info``, made only then, when ``has_aux=True``. Its own options are
+    ``num_samples`` (the default is given here; none where it ``draws`` nothing), the layout of the draws and ``has_aux``.
     """
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
-        def public(f, logp, params, key=None, *, chunk_size="auto", sharding=None, has_aux=False, **options):
+        def public(f, logp, params, key=None, *, chunk_size: Any = "auto", sharding=None, has_aux=False, **options):
             _checks.options(record.name, options, known)
             if not callable(f):
                 raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
             if not isinstance(logp, Family):
                 raise TypeError(_checks.NOT_A_FAMILY.format(name=record.name, given=_checks.describe(logp)))
             _checks.params(params)
-            if needs_key and key is not None:
+            if draws and key is not None:
                 _checks.key(record.name, key)
-            guarded = limit_orders(record, params)
-            how = {"chunk_size": chunk_size, "sharding": sharding, "keep_samples": has_aux}
-            checked, f = _CheckedFamily(logp, record), noted(f)
-            f = _of_target(record, f, logp, params)
-            if estimates != "E[f]":
-                value, info = body(f, checked, guarded, key, **options, **how)
-                return (value, report(info(), params)) if has_aux else value
-            objective = Objective(f)
-            value, info = body(objective, checked, guarded, key, **options, **how)
-            return (
-                (objective.answer(value), report(objective.described(info()), params))
-                if has_aux
-                else objective.answer(value)
-            )
+            guarded = guard(params, order=record.orders, message=record.too_often)
+            elsewhere = options.get("proposal") is not None
+            asked = options.pop("num_samples", num_samples)
+            dist = record.at(logp, guarded, needs=(Capability.LOG_PROB,) if elsewhere else record.needs)
+            call = Call(record, logp, guarded, dist, key, asked, chunk_size, sharding, has_aux)
+            f = _of_target(record, noted(f), logp, params)
+            objective = Objective(f) if estimates == "E[f]" else f
+            value, info = body(objective, call, **options)
+            if isinstance(objective, Objective):
+                value, info = objective.answer(value), lambda info=info: objective.described(info())
+            return (value, report(info(), params)) if has_aux else value
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
-        signature = _public_signature(body)
-        known = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-        public.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
+        public.__signature__ = _public_signature(body, num_samples, draws)  # pyright: ignore[reportAttributeAccessIssue]
+        named = inspect.signature(public).parameters.values()
+        known = [p.name for p in named if p.kind is inspect.Parameter.KEYWORD_ONLY]
         ESTIMATORS[record.name] = record
         return public
 
@@ -206,11 +182,15 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return twin
 
 
-def _public_signature(body: Callable[..., Any]) -> inspect.Signature:
-    """The body's signature with the engine's options in place of ``keep_samples`` and ``**how``."""
-    signature = inspect.signature(body)
-    hidden = ("how", "keep_samples")
-    kept = [p for p in signature.parameters.values() if p.name not in hidden]
-    for name, default in (("chunk_size", "auto"), ("sharding", None), ("has_aux", False)):
-        kept.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
-    return signature.replace(parameters=kept)
+def _public_signature(body: Callable[..., Any], num_samples: int | None, draws: bool) -> inspect.Signature:
+    """Of what everybody is given, the body's own options, and the options that all estimators have."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    first = [inspect.Parameter(name, kind) for name in ("f", "logp", "params")]
+    first.append(inspect.Parameter("key", kind, default=inspect.Parameter.empty if draws else None))
+    shared = {"chunk_size": "auto", "sharding": None, "has_aux": False}
+    before = {"num_samples": num_samples} if draws else {}
+    own = [p for p in inspect.signature(body).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    options = lambda defaults: [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in defaults.items()
+    ]
+    return inspect.Signature([*first, *options(before), *own, *options(shared)])

@@ -25,7 +25,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("liu2023",),
 )
-def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_samples=False, **how):
+def reinmax(f, call, *, temperature=1.0):
     """E[f(x)] with a straight-through gradient that is right to second order. *Biased* in the gradient.
 
     Unbiased at temperature 1 for a single choice where f is quadratic along each line between two draws, and as cheap as
@@ -70,8 +70,7 @@ def reinmax(f, logp, params, key, *, num_samples=64, temperature=1.0, keep_sampl
         tilt = middle * (step - jnp.sum(middle * step, axis=-1, keepdims=True))  # a softmax at ``middle``, as they do
         return on_path(hot, 2 * tilt - probs / 2)
 
-    law = logp.at(params)
-    return path_estimate("reinmax", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return path_estimate(soften, 1, f, call)
 
 
 reinmax_grad = gradient(reinmax)

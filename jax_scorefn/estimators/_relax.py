@@ -24,7 +24,7 @@ FORBIDDEN = -100.0
     evaluations="S, and 2 S of the critic",
     cite=("grathwohl2018",),
 )
-def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=False, **how):
+def relax(f, call, *, critic, tuning):
     """E[f(x)] for discrete draws, with a differentiable critic of the noise behind them as a control variate.
 
     f is asked at the draws alone, and may be anything: a black box, a simulator. The critic is asked instead, at the noisy
@@ -68,12 +68,11 @@ def relax(f, logp, params, key, *, critic, tuning, num_samples=64, keep_samples=
 
     References: grathwohl2018.
     """
-    law = logp.at(params)
 
     def c(choices, z):
         return f.inward(critic(tuning, choices.logits([jnp.where(block > -jnp.inf, block, FORBIDDEN) for block in z])))
 
-    return controlled_estimate("relax", c, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return controlled_estimate(c, f, call)
 
 
 relax_grad = gradient(relax)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine
+from jax_scorefn import _checks
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._views import Choices
+from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Array, Info
+from jax_scorefn.typing import Array
 
 
 def exponentials(u: Array) -> Array:
@@ -69,10 +69,9 @@ class Relaxation:
     def _shapes(self) -> list[tuple[int, ...]]:
         return [(self.copies, *block.shape) for block in self.choices.log_probs]
 
-    def rows(self, key: Any, num_draws: int, how: dict[str, Any]) -> Callable[[Array], Array]:
+    def rows(self, call: Call) -> Callable[[Array], Array]:
         """``index -> uniforms``, all that a draw needs in a row."""
-        size, _ = in_blocks(self._shapes)
-        return engine.uniforms((size,), self.choices.log_probs[0].dtype, key, num_draws, how["sharding"])
+        return call.uniforms((in_blocks(self._shapes)[0],), self.choices.log_probs[0].dtype)
 
     def split(self, row: Array) -> list[Array]:
         """Uniforms ``(copies, n, K)`` for each block."""
@@ -84,44 +83,22 @@ class Relaxation:
         return [one_hot(jnp.argmax(perturbed(stop(p), u[0]), axis=-1), p) for p, u in pairs]
 
 
-def path_estimate(
-    name: str,
-    soften: Callable[[Array, Array, Array, Array], Array],
-    copies: int,
-    f: Any,
-    law: Any,
-    key: Any,
-    num_samples: int,
-    *,
-    keep_samples: bool,
-    **how: Any,
-) -> Any:
-    """Value and Info of an estimator that differentiates f along a path through what lies between the draws.
+def path_estimate(soften: Callable[[Array, Array, Array, Array], Array], copies: int, f: Any, call: Call) -> Answer:
+    """Value of an estimator that differentiates f along a path through what lies between the draws.
 
     ``soften(log_probs (n, K), probs (n, K), hot (n, K), uniforms (copies, n, K))`` is where f is asked, with its path.
     """
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key(name, key)
-    relaxation = Relaxation(law.choices(), copies)
-    held = stop(law)
-
-    blocks = (relaxation.choices.log_probs, relaxation.choices.probs)
+    choices = call.dist.choices()
+    relaxation, relax = Relaxation(choices, copies), cast(Callable[..., Any], choices.relax)
 
     def one(row: Array, _: None) -> Any:
         uniforms = relaxation.split(row)
         hot = relaxation.hot(uniforms)
-        x = relaxation.choices.relax(  # pyright: ignore[reportOptionalCall]
-            [soften(p, q, h, u) for p, q, h, u in zip(*blocks, hot, uniforms, strict=True)]
+        blocks = zip(choices.log_probs, choices.probs, hot, uniforms, strict=True)
+        value = nan_with(
+            _checks.value(f(x := relax([soften(*block) for block in blocks]))), in_a_row(choices.log_probs)
         )
-        value = nan_with(_checks.value(f(x)), in_a_row(relaxation.choices.log_probs))
-        if not keep_samples:
-            return value, None
-        return value, (x, held.log_prob(relaxation.choices.relax(hot)))  # pyright: ignore[reportOptionalCall]
+        return value, call.kept(relax(hot)), x if call.reports else None
 
-    values, kept = engine.map_draws(one, relaxation.rows(key, num_draws, how), num_draws, **how)
-
-    def info() -> Info:
-        samples, log_probs = kept
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values))
-
-    return jnp.mean(values, axis=0), info
+    values, kept, asked = call.map(one, relaxation.rows(call))
+    return call.answer(jnp.mean(values, axis=0), values, kept and (asked, kept[1]))

@@ -15,14 +15,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._groups import others_mean
 from jax_scorefn._surrogate import gradient_path, magic_box, nan_with
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._choices import NO_CHOICES, in_a_row, in_blocks, one_hot, pick
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Array, Bias, Capability, Info
+from jax_scorefn.typing import Array, Bias, Capability
 
 
 class RodeoTuning(NamedTuple):
@@ -50,7 +49,7 @@ def _linear(tuning, mean, step):
     differentiates_f=True,
     cite=("shi2022",),
 )
-def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, keep_samples=False, **how):
+def rodeo(f, call, *, surrogate=None, tuning=None):
     """E[f(x)] for discrete draws by leave-one-out, with control variates from neighbours of the draws.
 
     A neighbour differs from a draw in one choice. f is not asked there: the other draws' values and slopes say what it may be. It
@@ -92,15 +91,12 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     """
     if surrogate is None:
         surrogate, tuning = _linear, RodeoTuning() if tuning is None else tuning
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    _checks.key("rodeo", key)
-    leave_one_out = baselines.resolve(baselines.leave_one_out, num_draws)
-    choices = law.choices()
-    held, held_law = stop(choices.log_probs), stop(law)
+    leave_one_out = baselines.resolve(baselines.leave_one_out, call.num_samples)
+    choices = call.dist.choices()
+    held = stop(choices.log_probs)
     probs = in_a_row(stop(choices.probs))
     if probs.size == 0:
-        raise ValueError(NO_CHOICES.format(name="rodeo", law=law.name))
+        raise ValueError(NO_CHOICES.format(name="rodeo", law=call.dist.name))
     _, as_blocks = in_blocks([block.shape for block in held])
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
 
@@ -109,11 +105,9 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
         row = in_a_row(hot)
         at = lambda v: _checks.value(f(choices.relax(as_blocks(v))))
         slope = stop(jax.jacrev(at)(row))  # (..., N)
-        x = choices.relax(hot)
-        return at(row), slope, row, (x, held_law.log_prob(x)) if keep_samples else None
+        return at(row), slope, row, call.kept(choices.relax(hot))
 
-    rows = engine.uniforms((num_uniforms,), held[0].dtype, key, num_draws, how["sharding"])
-    values, slopes, hots, kept = engine.map_draws(one, rows, num_draws, **how)
+    values, slopes, hots, kept = call.map(one, call.uniforms((num_uniforms,), held[0].dtype))
     log_probs = in_a_row(choices.log_probs)
     scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
     values = nan_with(values, log_probs)
@@ -145,13 +139,7 @@ def rodeo(f, logp, params, key, *, num_samples=64, surrogate=None, tuning=None, 
     boxes = along_draws(magic_box(scored).astype(values.dtype), values)
     terms = (values - baseline) * boxes + baseline
     path = gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
-    value = jnp.mean(terms, axis=0) + path.astype(values.dtype)
-
-    def info():
-        samples, scores = kept
-        return Info(samples, values, scores, jnp.ones_like(scores), mean_error(values))
-
-    return value, info
+    return call.answer(jnp.mean(terms, axis=0) + path.astype(values.dtype), values, kept)
 
 
 rodeo_grad = gradient(rodeo)

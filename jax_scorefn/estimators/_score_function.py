@@ -6,18 +6,21 @@ each score is weighted by p / q.
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, flatten_floats, stop
 from jax_scorefn.control_variates._base import bind, is_per_parameter
-from jax_scorefn.estimators._per_parameter import Term, correction, fit, scores_of
+from jax_scorefn.estimators._per_parameter import Sampled, Term, correction, fit, scores_of, tabulated
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import importance_weights, source_of
 from jax_scorefn.estimators._statistics import mean_error, ratio_error
-from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
+from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
 
 RATIO = (
     "An estimate that is normalised by its weights (the family has normalized=False) brings a baseline of its own, the weighted mean "
@@ -39,11 +42,9 @@ NO_MODE = (
     orders=EVERY_ORDER,
     evaluations="S",
     cite=("williams1992", "foerster2018", "kool2019"),
+    num_samples=None,
 )
-def score_function(
-    f, logp, params, key, *, num_samples=None, baseline="auto", control_variate=None, scheme=None, proposal=None,
-    max_weight=None, keep_samples=False, **how,
-):  # fmt: skip
+def score_function(f, call, *, baseline="auto", control_variate=None, scheme=None, proposal=None, max_weight=None):
     """E[f(x)] by sampling, with derivatives by the log-derivative trick (REINFORCE).
 
     grad E[f(x)] = E[(f(x) - b) grad log p(x; params) + grad f(x)]. f is never differentiated in x, so it may be discrete,
@@ -94,74 +95,50 @@ def score_function(
 
     References: williams1992, foerster2018, kool2019.
     """
+    return estimate(f, call, baseline, control_variate, scheme, proposal, max_weight)
+
+
+score_function_grad = gradient(score_function)
+
+
+def estimate(f, call, baseline: Any, control_variate=None, scheme=None, proposal=None, max_weight=None):
+    """One part of f after the other is taken out of what the score multiplies, and its expectation is put back."""
     each = getattr(baseline, "per_parameter", False) or is_per_parameter(control_variate)
-    if each:  # the law is made more than once then, each time of arrays that come out of one vector
-        flat, restore = flatten_floats(params)
-        params = restore(flat)
-    law = logp.at(params, needs=None if proposal is None else (Capability.LOG_PROB,))
-    source = source_of(logp.record.name, law, key, num_samples, scheme, proposal, how["sharding"])
+    if each:  # the distribution is made more than once then, each time of arrays that come out of one vector
+        flat, restore = flatten_floats(call.params)
+        call = call.moved(restore(flat))
+    source = source_of(call, scheme, proposal)
     size = source.group_size
     subtract = baselines.resolve(baseline, source.num_draws, size)
-    controls = bind(control_variate, f, law)
+    controls = bind(control_variate, f, call.dist)
     given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
-    if not source.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
-        raise ValueError(RATIO)
-    _enough_to_fit(len(fitted) + subtract.per_parameter, source.num_draws // size)
-    score = scores_of(source, logp, params) if each else lambda made, x: None
+    _may_be_combined(source, subtract, controls, len(fitted) + subtract.per_parameter)
+    drawn = _sample(f, call, source, controls, each, max_weight)
+    values, log_probs, weights = drawn.values, drawn.log_probs, drawn.weights
+    answer = functools.partial(call.answer, values=values, kept=(drawn.samples, log_probs), weights=weights)
+    if not source.normalized:
+        shares = jnp.ones_like(log_probs) if weights is None else weights
+        value = self_normalized_surrogate(values, log_probs, shares)
+        return answer(value, error=lambda: ratio_error(values, size, shares))
 
     def baseline_of(values, at_mode=None):
         values, at_mode = jax.tree.map(f.outward, (values, at_mode))
         return f.inward(subtract(values, size, at_mode))
 
-    def evaluate(x):
-        value = _checks.value(f(x))
-        return value, [c.at(x, value) for c in given], [c.at(x, value) for c in fitted]
-
-    def one(made, _):
-        x, log_prob, log_proposal = source.score(made, law)
-        log_prob = _checks.log_prob(law, log_prob)
-        return evaluate(x), log_prob, log_proposal, score(made, x), x if keep_samples or each else None
-
-    drawn = engine.map_draws(one, source.draws, source.num_draws, **how)
-    (values, given_h, fitted_h), log_probs, log_proposals, scores, samples = drawn
-
-    # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
-    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
-    values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
-    weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
-
-    def aux(error):
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs) if weights is None else weights, error)
-
-    if not source.normalized:
-        shares = jnp.ones_like(log_probs) if weights is None else weights
-        value = self_normalized_surrogate(values, log_probs, shares)
-        return value, lambda: aux(ratio_error(values, size, shares))
-
-    # What is left of f: less the control variates with a given coefficient, ...
     like = jax.ShapeDtypeStruct(values.shape[1:], values.dtype)
-    expected = {c: c.expected(params, law, like) for c in controls}
+    expected = {c: c.expected(call.params, call.dist, like) for c in controls}
     coefficients = {c: c.coefficient.astype(values.dtype) for c in given}
-
-    def centred(c, h):
-        return h - jnp.broadcast_to(stop(expected[c]), h.shape)
-
-    def left(value, hs):
-        for c, h in zip(given, hs, strict=True):
-            value = value - coefficients[c] * centred(c, h)
-        return value
-
-    rest = left(values, given_h)
-    # ... less a baseline, ...
-    at_mode = stop(left(*evaluate(_mode(law))[:2])) if subtract.uses_mode else None
+    centred = lambda c, h: h - jnp.broadcast_to(stop(expected[c]), h.shape)
+    left = lambda value, hs: value - sum(coefficients[c] * centred(c, hs[c]) for c in given) if given else value
+    # What is left of f: less the control variates with a given coefficient, less a baseline, ...
+    rest = left(values, drawn.controls)
+    at_mode = stop(left(*_evaluate(f, given, _mode(call.dist)))) if subtract.uses_mode else None
     subtracted = jnp.broadcast_to(stop(baseline_of(rest, at_mode)), rest.shape)
     # ... less those whose coefficients the other draws give, with the same baseline.
-    columns = [centred(c, h) for c, h in zip(fitted, fitted_h, strict=True)]
-    first, ones = stop(rest[:1]), jnp.ones_like(rest)
-    table, found = [stop(column) for column in (rest - first, ones, *columns)], []
-    if fitted:
-        combination = [ones, first - subtracted, *(0 * column for column in columns)]
-        found = fit(table, combination, weights, size, range(2, 2 + len(fitted)))
+    columns, ones = [centred(c, drawn.controls[c]) for c in fitted], jnp.ones_like(rest)
+    table, combined = tabulated(rest, columns)
+    factors = combined(subtracted, [0 * column for column in columns])
+    found = fit(table, factors, weights, size, range(2, 2 + len(fitted))) if fitted else []
     for c, coefficient, column in zip(fitted, found, columns, strict=True):
         coefficients[c] = jnp.mean(coefficient, axis=0)
         centre = stop(baseline_of(column)) if subtract.linear else 0 * ones
@@ -173,15 +150,37 @@ def score_function(
     if each:
         terms = [Term(1, ones, None)] * subtract.per_parameter
         terms += [Term(2 + j, columns[j], c) for j, c in enumerate(fitted) if c.per_parameter]
-        combination = [ones, first - subtracted, *(-coefficient for coefficient in found)]
-        value = value + correction(source, logp, params, table, combination, scores, weights, samples, terms, how)
-    return value, lambda: aux(mean_error(rest, size, weights, subtracted))
+        value = value + correction(call, source, table, combined(subtracted, found), drawn, terms)
+    return answer(value, error=lambda: mean_error(rest, size, weights, subtracted))
 
 
-score_function_grad = gradient(score_function)
+def _evaluate(f, controls, x):
+    value = _checks.value(f(x))
+    return value, {c: c.at(x, value) for c in controls}
 
 
-def _enough_to_fit(num_fitted, num_groups):
+def _sample(f, call, source, controls, each, max_weight):
+    """F, control variates, log-probability and weight of each draw; with ``each``, its score too."""
+    score = scores_of(call, source) if each else lambda made, x: None
+
+    def one(made, _):
+        x, log_prob, log_proposal = source.score(made, call.dist)
+        log_prob = _checks.log_prob(call.dist, log_prob)
+        value, hs = _evaluate(f, controls, x)
+        return value, list(hs.values()), log_prob, log_proposal, score(made, x), x if call.reports or each else None
+
+    values, hs, log_probs, log_proposals, scores, samples = call.map(one, source.draws, source.num_draws)
+    # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
+    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
+    values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
+    weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
+    return Sampled(values, dict(zip(controls, hs, strict=True)), log_probs, weights, scores, samples)
+
+
+def _may_be_combined(source, subtract, controls, num_fitted):
+    if not source.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
+        raise ValueError(RATIO)
+    num_groups = source.num_draws // source.group_size
     if num_fitted and num_groups < num_fitted + 3:
         raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, as_law
 from jax_scorefn.distributions._base import is_law
-from jax_scorefn.typing import Array, Capability, Key, PyTree
+from jax_scorefn.estimators._call import Call
+from jax_scorefn.typing import Array, Capability, PyTree
 
 NO_WEIGHTS = "max_weight cuts the weights of draws from another law: it goes with proposal=, or with given draws and log_proposal=."
 BAD_MAX_WEIGHT = "max_weight is a positive number or an array that holds one (a typical weight is 1), not {given!r}."
@@ -61,21 +62,20 @@ class Source:
     normalized: bool
 
 
-def source_of(
-    name: str, law: Distribution, key: Key, num_samples: int | None, scheme: Any, proposal: Any,
-    sharding: jax.sharding.Sharding | None,
-) -> Source:  # fmt: skip
+def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
     """The draws that the options of a call ask for."""
+    law = call.dist
     if Capability.GIVEN_DRAWS in law.capabilities:
         for option, given in (("proposal", proposal), ("scheme", scheme)):
             if given is not None:
                 raise ValueError(ALREADY_DRAWN.format(option=option))
-        return _given(law, num_samples, sharding)
-    num_draws = 64 if num_samples is None else _checks.positive_int("num_samples", num_samples)
+        return _given(call)
+    if call.given_num_samples is None:
+        call = dataclasses.replace(call, given_num_samples=64)
+    num_draws = call.num_samples
     group_size = schemes.group_size(scheme, num_draws)
-    _checks.key(name, key)
     if proposal is None:
-        noise = engine.noise_of(law, key, num_draws, scheme, sharding)
+        noise = call.noise(scheme)
 
         def own(noise: engine.Noise, law: Distribution) -> Any:
             return *noise.sample_and_log_prob(law), None
@@ -87,7 +87,7 @@ def source_of(
         return Source(num_draws, group_size, noise, own, again, possible=True, normalized=law.normalized)
 
     other = _proposal(proposal, law)
-    noise = engine.noise_of(other, key, num_draws, scheme, sharding)
+    noise = engine.noise_of(other, call.key, num_draws, scheme, call.sharding)
 
     def proposed(noise: engine.Noise, law: Distribution) -> Any:
         x = stop(noise.sample(stop(other)))  # both laws score x as it is, rounding and all
@@ -119,7 +119,8 @@ def _proposal(proposal: Any, law: Distribution) -> Distribution:
     return other
 
 
-def _given(law: Any, num_samples: int | None, sharding: jax.sharding.Sharding | None) -> Source:
+def _given(call: Call) -> Source:
+    law, num_samples = cast(Any, call.dist), call.given_num_samples
     if num_samples is not None and num_samples != law.num_draws:
         raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=law.num_draws, given=num_samples))
 
@@ -127,7 +128,7 @@ def _given(law: Any, num_samples: int | None, sharding: jax.sharding.Sharding | 
         x, log_proposal = row
         return x, law.log_prob(x), log_proposal
 
-    table = engine.points((law.draws, law.log_proposal), sharding)
+    table = call.points((law.draws, law.log_proposal))
     return Source(law.num_draws, 1, table, score, _of_x, possible=False, normalized=law.normalized)
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, engine, schemes
+from jax_scorefn import schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._bound import log_density, log_target, log_weight, value_and_path
-from jax_scorefn.estimators._registry import estimator, gradient, unlimited
-from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.typing import Bias, Capability, Info
+from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(
@@ -28,7 +27,7 @@ from jax_scorefn.typing import Bias, Capability, Info
     cite=("roeder2017",),
     estimates="a bound",
 )
-def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, keep_samples=False, **how):
+def sticking_the_landing(f, call, *, scheme=None):
     """The evidence lower bound E[f(x) - log q(x)], with derivatives along the path of each draw alone.
 
     f is the log of the target, log p(x, data), *without* log q, which is ``logp`` and is subtracted here. So it is not the f of
@@ -75,26 +74,17 @@ def sticking_the_landing(f, logp, params, key, *, num_samples=64, scheme=None, k
 
     References: roeder2017.
     """
-    name = logp.record.name
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    group_size = schemes.group_size(scheme, num_draws)
-    _checks.key(name, key)
-    target, log_q = log_target(name, f), log_density(name, unlimited(law))
+    group_size = schemes.group_size(scheme, call.num_samples)
+    target, log_q = log_target(call, f), log_density(call, call.at(call.params, limited=False))
 
     def one_draw(noise, _):
-        x = noise.sample(law)
+        x = noise.sample(call.dist)
         held, path = value_and_path(log_q, x)
         held = stop(held)  # the score, which has mean 0
-        return log_weight(target(x), held + path), held, x if keep_samples else None
+        return log_weight(target(x), held + path), (x, held) if call.reports else None
 
-    noise = engine.noise_of(law, key, num_draws, scheme, how["sharding"])
-    values, log_probs, samples = engine.map_draws(one_draw, noise, num_draws, **how)
-
-    def info():
-        return Info(samples, values, log_probs, jnp.ones_like(log_probs), mean_error(values, group_size))
-
-    return jnp.mean(values), info
+    values, kept = call.map(one_draw, call.noise(scheme))
+    return call.answer(jnp.mean(values), values, kept, group_size=group_size)
 
 
 sticking_the_landing_grad = gradient(sticking_the_landing)

@@ -19,7 +19,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("bengio2013",),
 )
-def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False, **how):
+def straight_through(f, call):
     """E[f(x)] with the gradient of f at the draw, passed on to the mean of the draw. *Biased* in the gradient.
 
     The oldest and simplest of its kind. Unbiased where f is linear in each coordinate, given the others; :func:`reinmax` is of second
@@ -60,8 +60,7 @@ def straight_through(f, logp, params, key, *, num_samples=64, keep_samples=False
         del log_probs, uniforms
         return on_path(hot, probs)
 
-    law = logp.at(params)
-    return path_estimate("straight_through", soften, 1, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    return path_estimate(soften, 1, f, call)
 
 
 straight_through_grad = gradient(straight_through)

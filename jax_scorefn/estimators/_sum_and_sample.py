@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks, baselines, engine
+from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import score_surrogate, where_possible
 from jax_scorefn._trees import along_draws, stop, take_rows
 from jax_scorefn.estimators._choices import pick
@@ -32,8 +32,9 @@ NOTHING_LEFT = (
     orders=EVERY_ORDER,
     evaluations="k + S",
     cite=("liu2019",),
+    num_samples=8,
 )
-def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_points=2**16, keep_samples=False, **how):
+def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
     """E[f(x)] over a finite support: the likeliest outcomes are summed, and draws are spent on the rest alone.
 
     As good as ``exact`` where a few outcomes hold nearly all of the probability, and never worse than sampling: what is drawn counts
@@ -73,14 +74,11 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
 
     References: liu2019.
     """
-    law = logp.at(params)
-    num_draws = _checks.positive_int("num_samples", num_samples)
-    k = _checks.positive_int("num_summed", num_summed)
-    _checks.key("sum_and_sample", key)
-    grid = law.grid(max_points=_checks.positive_int("max_points", max_points))
+    num_draws, k = call.num_samples, _checks.positive_int("num_summed", num_summed)
+    grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
     num_points = grid.log_probs.shape[0]
     if k >= num_points:
-        raise ValueError(NOTHING_LEFT.format(summed=k, law=law.name, points=num_points))
+        raise ValueError(NOTHING_LEFT.format(summed=k, law=call.dist.name, points=num_points))
 
     held = stop(grid.log_probs)
     summed = jax.lax.top_k(held, k)[1]
@@ -91,20 +89,14 @@ def sum_and_sample(f, logp, params, key, *, num_samples=8, num_summed=1, max_poi
     log_mass = jnp.log(jnp.where(anything, mass, 1))
     left = jnp.where(anything, left, 0)
     value_at = lambda x: _checks.value(f(x))
-    top = engine.map_draws(
-        lambda x, _: value_at(x),
-        engine.points(jax.tree.map(lambda x: x[summed], grid.points), how["sharding"]),
-        k,
-        **how,
-    )
+    top = call.map(lambda x, _: value_at(x), call.points(jax.tree.map(lambda x: x[summed], grid.points)), k)
 
     def one(u, _):
         index = pick(left[None], u)[0]
         x, log_prob = take_rows((grid.points, grid.log_probs), index)
         return value_at(x), log_prob - log_mass, index
 
-    rows = engine.uniforms((1,), held.dtype, key, num_draws, how["sharding"])
-    values, log_probs, index = engine.map_draws(one, rows, num_draws, **how)
+    values, log_probs, index = call.map(one, call.uniforms((1,), held.dtype))
     top = where_possible(top, grid.weights[summed])
     centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
     rest = jnp.where(anything, values - centre, 0)

@@ -35,7 +35,7 @@ MOST = 12
 @estimator(
     needs=(Capability.LOG_PROB, Capability.FINITE), bias=Bias.NONE, orders=1, evaluations="S", cite=("kool2020",)
 )
-def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_points=2**16, keep_samples=False, **how):
+def unordered_set(f, call, *, set_size=2, max_points=2**16):
     """E[f(x)] over a finite support from sets of different outcomes, drawn without replacement.
 
     No evaluation is spent twice on one outcome, and every set brings its own baseline. A set of the whole support is exact. f is not
@@ -76,12 +76,11 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
 
     References: kool2020.
     """
-    law = logp.at(params)
     k = _checks.positive_int("set_size", set_size)
-    grid = law.grid(max_points=_checks.positive_int("max_points", max_points))
+    grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
     num_points = grid.log_probs.shape[0]
     if not 2 <= k <= min(num_points, MOST):
-        raise ValueError(SET_SIZE.format(most=MOST, law=law.name, points=num_points, given=k))
+        raise ValueError(SET_SIZE.format(most=MOST, law=call.dist.name, points=num_points, given=k))
     held = stop(grid.log_probs)
     alone = 1 << np.arange(k)  # subsets of a set are numbers, a bit for each member
     pairs = alone[:, None] | alone[None]
@@ -105,10 +104,8 @@ def unordered_set(f, logp, params, key, *, num_samples=64, set_size=2, max_point
         each = jnp.moveaxis(deviations, 0, -1).astype(ratio.dtype) * ratio.reshape((1,) * (values.ndim - 1) + (k,))
         return jnp.einsum("...s,sn->...n", each, jax.nn.one_hot(chosen, num_points, dtype=ratio.dtype))
 
-    coupling = Coupling(
-        "unordered_set", k, (num_points,), grid.log_probs, draw, build, weigh, share=lambda settings: settings[1]
-    )
-    return estimate(coupling, f, law, key, num_samples, keep_samples=keep_samples, **how)
+    coupling = Coupling(k, (num_points,), grid.log_probs, draw, build, weigh, share=lambda settings: settings[1])
+    return estimate(coupling, f, call)
 
 
 unordered_set_grad = gradient(unordered_set)

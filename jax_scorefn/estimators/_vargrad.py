@@ -9,13 +9,11 @@ which has expectation 0 there, and noise.
 
 from __future__ import annotations
 
-import inspect
-
 from jax_scorefn import baselines
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._score_function import score_function
+from jax_scorefn.estimators._score_function import estimate
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -25,8 +23,9 @@ from jax_scorefn.typing import Bias, Capability
     orders=1,
     evaluations="S",
     cite=("richter2020", "kool2019"),
+    num_samples=None,
 )
-def vargrad(f, logp, params, key, *, num_samples=None, scheme=None, keep_samples=False, **how):
+def vargrad(f, call, *, scheme=None):
     """E[f(x)] by the score function with leave-one-out, with f held fixed: VarGrad where f = log p - log target.
 
     For a variational objective, f(x) = log p(x; params) - log target(x), the derivative of f itself has mean 0, and leaving it out
@@ -65,13 +64,8 @@ def vargrad(f, logp, params, key, *, num_samples=None, scheme=None, keep_samples
 
     References: richter2020, kool2019.
     """
-
-    def held(x):
-        return stop(f(x))
-
-    body = inspect.unwrap(score_function)
-    how |= {"keep_samples": keep_samples, "baseline": baselines.leave_one_out, "scheme": scheme}
-    return body(Objective(held), logp, params, key, num_samples=num_samples, **how)
+    held = Objective(lambda x: stop(f(x)))
+    return estimate(held, call, baselines.leave_one_out, scheme=scheme)
 
 
 vargrad_grad = gradient(vargrad)
