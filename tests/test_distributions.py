@@ -351,3 +351,22 @@ def test_a_law_of_choices_is_the_product_of_its_choices(name):
     jax.tree.map(np.testing.assert_array_equal, built, relaxed)
     for log_p, p in zip(view.log_probs, view.probs, strict=True):
         np.testing.assert_allclose(jnp.exp(log_p), p, rtol=1e-5)
+
+
+def test_what_a_class_can_do_is_read_off_its_methods():
+    """A class that says all of it itself is taken at its word, and so are its subclasses."""
+    methods = {"log_prob": lambda self, x: x, "sample": lambda self, key: 0.0, "mean": lambda self: 0.0}
+    can = lambda name, bases, **fields: type(name, bases, fields).capabilities
+    plain = sf.Capability.LOG_PROB | sf.Capability.SAMPLE
+    assert can("Plain", (sf.Distribution,), **methods) == plain  # a mean without a covariance is no moments
+    whole = methods | {"covariance_times": lambda self, v: v, "mode": lambda self: 0.0}
+    also = sf.Capability.REPARAMETERIZED
+    assert (
+        can("Whole", (sf.Distribution,), **whole, also=also)
+        == plain | sf.Capability.MOMENTS | sf.Capability.MODE | also
+    )
+    uniform = {"from_uniform": lambda self, u: u, "uniform_like": lambda self: 0.0}
+    assert can("Inverted", (sf.Distribution,), **uniform) == sf.Capability.SAMPLE | sf.Capability.FROM_UNIFORM
+    modest = type("Modest", (sf.Distribution,), whole | {"capabilities": plain})
+    assert modest.capabilities == can("Heir", (modest,), mode=lambda self: 1.0) == plain
+    assert can("Squeezed", (sf.Normal,)) == sf.Normal.capabilities

@@ -253,8 +253,6 @@ def test_probabilities_whose_sum_is_too_large_for_a_float():
 class Coin(sf.Distribution):
     """A law of one's own, made from uniforms of half precision."""
 
-    capabilities = sf.Capability.SAMPLE | sf.Capability.LOG_PROB | sf.Capability.FROM_UNIFORM
-
     def __init__(self, dtype):
         self.dtype = dtype
 
@@ -285,8 +283,6 @@ def test_uniforms_of_half_precision_are_below_1(dtype):
 
 class Parts(sf.Distribution):
     """A law of one's own that says how uniforms make a draw, and nothing else of sampling."""
-
-    capabilities = sf.Capability.SAMPLE | sf.Capability.LOG_PROB | sf.Capability.FROM_UNIFORM
 
     def uniform_like(self):
         return {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jax.ShapeDtypeStruct((), jnp.float32)}

@@ -132,8 +132,6 @@ def test_mixed_derivatives_are_unbiased(name):
 class Own(sf.Distribution):
     """A distribution of a user's, which is no pytree: JAX sees no leaf of it."""
 
-    capabilities = sf.Capability.LOG_PROB | sf.Capability.SAMPLE
-
     def __init__(self, loc, scale):
         self.loc, self.scale = loc, scale
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,14 +50,7 @@ class Autoregressive(Distribution):
     length: int
     start: Any = 0
     end_token: int | None = None
-    capabilities: ClassVar[Capability] = (
-        Capability.LOG_PROB
-        | Capability.SAMPLE
-        | Capability.FROM_UNIFORM
-        | Capability.SUPPORT
-        | Capability.FINITE
-        | Capability.MODE
-    )
+    also = Capability.SUPPORT | Capability.FINITE
 
     def _next(self, params: Any, carry: PyTree, token: Array) -> tuple[PyTree, Array]:
         """One step, checked."""

@@ -73,17 +73,28 @@ def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
 class Distribution:
     """Base of the laws: what is common to all of them. Subclasses are frozen dataclasses and pytrees.
 
-    A law of one's own needs ``log_prob``, ``sample`` or else ``uniform_like`` and ``from_uniform``, and a ``capabilities``
-    that says so; ``sf.family`` takes any object with these.
+    A law of one's own needs ``log_prob``, and ``sample`` or else ``uniform_like`` and ``from_uniform``. What it can do is read off
+    the methods that it defines; what no method tells (that draws are reparameterized, that a grid is a whole support, and finite, or
+    a quadrature, that choices can be relaxed) it says in ``also``.
     """
 
-    capabilities: ClassVar[Capability] | property = Capability.LOG_PROB | Capability.SAMPLE
+    also: ClassVar[Capability] = Capability(0)
+    """What it can do beside what its methods show."""
+    capabilities: ClassVar[Capability] | property = Capability(0)
+    """All that it can do. A class that says it itself is taken at its word, and so are its subclasses."""
+    _says_all: ClassVar[bool] = False
     normalized: ClassVar[bool] | bool = True  # pyright: ignore[reportRedeclaration]
     """Whether ``log_prob`` has its constant; without it estimators normalise by the draws."""
     domains: ClassVar[dict[str, Domain]] = {}
     """What each parameter may be."""
     static: ClassVar[tuple[str, ...]] = ()
     """Fields that are metadata of the pytree, where they hold no array."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        cls._says_all = cls._says_all or "capabilities" in vars(cls)
+        if not cls._says_all:
+            cls.capabilities = declared(cls)
 
     @property
     def name(self) -> str:
@@ -168,6 +179,32 @@ class Distribution:
     def weak_derivative(self) -> WeakDerivative:
         """The law as scalar parameters, each with two laws whose difference is the derivative in it."""
         raise NotImplementedError
+
+
+SHOWN = {
+    Capability.LOG_PROB: ("log_prob",),
+    Capability.SAMPLE: ("sample",),
+    Capability.FROM_UNIFORM: ("from_uniform", "uniform_like"),
+    Capability.MOMENTS: ("mean", "covariance_times"),
+    Capability.MODE: ("mode",),
+    Capability.BITS: ("bits",),
+    Capability.CHOICES: ("choices",),
+    Capability.WEAK_DERIVATIVE: ("weak_derivative",),
+}
+"""Capabilities that are methods."""
+
+
+SMOOTH = Capability.REPARAMETERIZED | Capability.QUADRATURE
+"""Of continuous distributions."""
+
+
+def declared(cls: type[Distribution]) -> Capability:
+    """What a class can do: what it defines, and what it says beside that."""
+    found = cls.also
+    for flag, names in SHOWN.items():
+        if all(getattr(cls, name) is not getattr(Distribution, name) for name in names):
+            found |= flag
+    return found | Capability.SAMPLE if Capability.FROM_UNIFORM in found else found
 
 
 def is_law(x: Any) -> bool:

@@ -9,10 +9,8 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float, stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import column, law
+from jax_scorefn.distributions._base import column, declared, law
 from jax_scorefn.distributions._discrete import (
-    COUNT,
-    FINITE_CHOICES,
     Odds,
     held,
     impossible,
@@ -68,11 +66,13 @@ class Binomial(Odds):
     logits: Logit = None
     probs: Probability = None
 
+    also = Capability.SUPPORT | Capability.FINITE
+
     @property
     def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A support, too, where the number of trials is a Python int."""
-        everything = COUNT | FINITE_CHOICES | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
-        listed = FINITE_CHOICES | Capability.SUPPORT
+        everything = declared(type(self))
+        listed = Capability.SUPPORT | Capability.FINITE | Capability.CHOICES
         return everything & ~listed if is_array(self.total_count) else everything
 
     def _trials(self) -> int | Array:

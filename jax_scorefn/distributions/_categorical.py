@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Distribution, law
-from jax_scorefn.distributions._discrete import COUNT, FINITE_CHOICES, held, impossible, is_whole, safe_log
+from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
@@ -39,7 +39,7 @@ class Categorical(Distribution):
 
     logits: LogWeights = None
     probs: Weights = None
-    capabilities: ClassVar[Capability] = COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.WEAK_DERIVATIVE
+    also = Capability.SUPPORT | Capability.FINITE
 
     def _logits(self) -> Array:
         return _logits_of(self)
@@ -134,9 +134,7 @@ class OneHotCategorical(Distribution):
 
     logits: LogWeights = None
     probs: Weights = None
-    capabilities: ClassVar[Capability] = (
-        COUNT | FINITE_CHOICES | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.RELAXED
-    )
+    also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED
 
     @property
     def _number(self) -> Categorical:

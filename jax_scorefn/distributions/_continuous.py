@@ -7,7 +7,6 @@ Weibull, Gamma and Beta are scored through the logarithm of the draw, which is e
 from __future__ import annotations
 
 import operator
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +18,13 @@ from jax_scorefn._surrogate import departure
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Elementwise, law, spread
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, law, spread
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.distributions._special import log_beta, log_gamma
 from jax_scorefn.distributions._views import WeakDerivative
-from jax_scorefn.typing import Array, Capability, Key
-
-_SMOOTH = (
-    Capability.LOG_PROB | Capability.SAMPLE | Capability.REPARAMETERIZED | Capability.QUADRATURE | Capability.MOMENTS
-)
+from jax_scorefn.typing import Array, Key
 
 UNIFORM_ENDS = (
     "The ends of a Uniform law carry a derivative through its log-probability. Moving the ends moves the support, and the "
@@ -51,9 +46,7 @@ class Laplace(Elementwise):
 
     loc: Finite
     scale: Positive
-    capabilities: ClassVar[Capability] = (
-        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
-    )
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
@@ -98,9 +91,7 @@ class Exponential(Elementwise):
     """
 
     rate: Positive
-    capabilities: ClassVar[Capability] = (
-        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
-    )
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, rate=self.rate)
@@ -146,9 +137,7 @@ class Weibull(Elementwise):
 
     concentration: Positive
     scale: Positive
-    capabilities: ClassVar[Capability] = (
-        _SMOOTH | Capability.FROM_UNIFORM | Capability.MODE | Capability.WEAK_DERIVATIVE
-    )
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, concentration=self.concentration, scale=self.scale)
@@ -220,7 +209,7 @@ class Gamma(Elementwise):
 
     concentration: Positive
     rate: Positive
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.MODE | Capability.WEAK_DERIVATIVE
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, concentration=self.concentration, rate=self.rate)
@@ -289,7 +278,7 @@ class Uniform(Elementwise):
 
     low: Finite
     high: Finite
-    capabilities: ClassVar[Capability] = _SMOOTH | Capability.FROM_UNIFORM
+    also = SMOOTH
 
     def _fields(self):
         low, high = float_fields(self, low=self.low, high=self.high)
@@ -338,7 +327,7 @@ class Beta(Elementwise):
 
     a: Positive
     b: Positive
-    capabilities: ClassVar[Capability] = _SMOOTH
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, a=self.a, b=self.b)

@@ -6,8 +6,6 @@ give log-probabilities of 0 and -inf instead of NaN.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,8 +37,6 @@ DISCRETE_DRAW = (
     "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
 )
-COUNT = Capability.LOG_PROB | Capability.SAMPLE | Capability.SUPPORT | Capability.MODE
-FINITE_CHOICES = Capability.FINITE | Capability.CHOICES
 
 
 def held(law: Distribution, parameter: Array) -> Array:
@@ -144,15 +140,7 @@ class Bernoulli(Odds):
 
     logits: Logit = None
     probs: Probability = None
-    capabilities: ClassVar[Capability] = (
-        COUNT
-        | FINITE_CHOICES
-        | Capability.FROM_UNIFORM
-        | Capability.MOMENTS
-        | Capability.BITS
-        | Capability.RELAXED
-        | Capability.WEAK_DERIVATIVE
-    )
+    also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED
 
     def choices(self) -> Choices:
         (field,) = self._fields()
@@ -221,9 +209,7 @@ class Geometric(Odds):
 
     logits: PossibleLogit = None
     probs: PossibleProbability = None
-    capabilities: ClassVar[Capability] = (
-        COUNT | Capability.FROM_UNIFORM | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
-    )
+    also = Capability.SUPPORT
 
     def mean(self) -> Array:
         p = self._success()
@@ -274,7 +260,7 @@ class Poisson(Elementwise):
     """
 
     rate: NonNegative
-    capabilities: ClassVar[Capability] = COUNT | Capability.MOMENTS | Capability.WEAK_DERIVATIVE
+    also = Capability.SUPPORT
 
     def _fields(self):
         return float_fields(self, rate=self.rate)

@@ -175,8 +175,6 @@ def family(
 class Density(Distribution):
     """A log-density and nothing else: draws come from a proposal."""
 
-    capabilities = Capability.LOG_PROB
-
     def __init__(self, log_prob: LogProb, params: Params, normalized: bool):
         self._log_prob, self._params, self.normalized = log_prob, params, normalized
 
@@ -197,7 +195,6 @@ class FunctionLaw(Distribution):
     ):
         self._log_prob, self._sampler, self._params = log_prob, sampler, params
         self.normalized = normalized
-        self.capabilities = Capability.LOG_PROB | Capability.SAMPLE
         if reparameterized:
             self.capabilities |= Capability.REPARAMETERIZED
 
@@ -215,7 +212,7 @@ class FunctionLaw(Distribution):
 class GivenDraws(Distribution):
     """The empirical law of draws made elsewhere."""
 
-    capabilities = Capability.LOG_PROB | Capability.GIVEN_DRAWS
+    also = Capability.GIVEN_DRAWS
 
     def __init__(self, log_prob: LogProb, params: Params, draws: PyTree, log_proposal: Any, normalized: bool):
         self._log_prob, self._params = log_prob, params
@@ -236,14 +233,7 @@ class GivenDraws(Distribution):
 class GivenSupport(Distribution):
     """A law on a finite set, normalised by summing over it."""
 
-    capabilities = (
-        Capability.LOG_PROB
-        | Capability.SAMPLE
-        | Capability.SUPPORT
-        | Capability.FINITE
-        | Capability.MODE
-        | Capability.CHOICES
-    )
+    also = Capability.SUPPORT | Capability.FINITE
 
     def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
         self._log_prob, self._params = log_prob, params

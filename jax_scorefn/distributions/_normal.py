@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
+    SMOOTH,
     Distribution,
     Elementwise,
     law,
@@ -23,16 +22,7 @@ from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import hermite
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.distributions._views import WeakDerivative
-from jax_scorefn.typing import Array, Capability, Key
-
-_CONTINUOUS = (
-    Capability.LOG_PROB
-    | Capability.SAMPLE
-    | Capability.REPARAMETERIZED
-    | Capability.FROM_UNIFORM
-    | Capability.QUADRATURE
-)
-_CENTRED = _CONTINUOUS | Capability.MOMENTS | Capability.MODE
+from jax_scorefn.typing import Array, Key
 
 
 @once
@@ -66,7 +56,7 @@ class Normal(Elementwise):
 
     loc: Finite
     scale: Positive
-    capabilities: ClassVar[Capability] = _CENTRED | Capability.WEAK_DERIVATIVE
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
@@ -113,7 +103,7 @@ class MultivariateNormal(Distribution):
     loc: Finite
     scale_tril: Triangular = None
     covariance: Symmetric = None
-    capabilities: ClassVar[Capability] = _CENTRED
+    also = SMOOTH
 
     def _fields(self) -> tuple[Array, Array]:
         name, matrix = one_of(self, "scale_tril", "covariance")
@@ -179,7 +169,7 @@ class TanhNormal(Elementwise):
 
     loc: Finite
     scale: Positive
-    capabilities: ClassVar[Capability] = _CONTINUOUS | Capability.WEAK_DERIVATIVE
+    also = SMOOTH
 
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
