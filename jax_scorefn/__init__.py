@@ -25,13 +25,16 @@ from jax_scorefn.distributions import Bernoulli as Bernoulli
 from jax_scorefn.distributions import Beta as Beta
 from jax_scorefn.distributions import Binomial as Binomial
 from jax_scorefn.distributions import Categorical as Categorical
+from jax_scorefn.distributions import Cauchy as Cauchy
 from jax_scorefn.distributions import Distribution as Distribution
 from jax_scorefn.distributions import Exponential as Exponential
 from jax_scorefn.distributions import Family as Family
 from jax_scorefn.distributions import Gamma as Gamma
 from jax_scorefn.distributions import Geometric as Geometric
+from jax_scorefn.distributions import Gumbel as Gumbel
 from jax_scorefn.distributions import Joint as Joint
 from jax_scorefn.distributions import Laplace as Laplace
+from jax_scorefn.distributions import Logistic as Logistic
 from jax_scorefn.distributions import MultivariateNormal as MultivariateNormal
 from jax_scorefn.distributions import Normal as Normal
 from jax_scorefn.distributions import OneHotCategorical as OneHotCategorical

@@ -150,6 +150,30 @@ CASES: dict[str, Case] = {
         panels=400,
         exact_options=(("num_nodes", 64),),
     ),
+    "Logistic": Case(
+        sf.Logistic,
+        _family(lambda p: sf.Logistic(loc=p["loc"], scale=p["scale"])),
+        {"loc": 0.3, "scale": 0.6},
+        intervals=(-30.0, 30.0),
+        panels=300,
+        exact_options=(("num_nodes", 64),),
+    ),
+    "Gumbel": Case(
+        sf.Gumbel,
+        _family(lambda p: sf.Gumbel(loc=p["loc"], scale=p["scale"])),
+        {"loc": 0.3, "scale": 0.6},
+        intervals=(-5.0, 30.0),
+        panels=300,
+        exact_options=(("num_nodes", 64),),
+    ),
+    "Cauchy": Case(
+        sf.Cauchy,
+        _family(lambda p: sf.Cauchy(loc=p["loc"], scale=p["scale"])),
+        {"loc": 0.3, "scale": 0.6},
+        intervals=(-200.0, 200.0),
+        panels=3000,
+        objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments
+    ),
     "Exponential": Case(
         sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200
     ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -232,7 +231,11 @@ def differ(found: dict[str, Any], wanted: dict[str, Any], rtol: float = 2e-4) ->
 
 
 if __name__ == "__main__":
+    old = json.loads(FILE.read_text()) if FILE.exists() else {}
     with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):
         record = {name: answer(call) for name, call in calls()}
-    FILE.write_text(json.dumps(record, indent=0) + "\n")
-    print(len(record), "calls", sum("raises" in a for a in record.values()), "refused", file=sys.stderr)
+    changed = {name for name, found in record.items() if name not in old or differ(found, old[name])}
+    FILE.write_text(
+        json.dumps({name: record[name] if name in changed else old[name] for name in record}, indent=0) + "\n"
+    )
+    print(len(record), "calls", sum("raises" in a for a in record.values()), "refused; new or other:", *sorted(changed))

@@ -22,6 +22,9 @@ def uniforms(law, key):
 SCIPY = {
     "Normal": (sf.Normal(loc=0.3, scale=0.7), scipy.stats.norm(0.3, 0.7).logpdf, 1.1),
     "Laplace": (sf.Laplace(loc=0.3, scale=0.7), scipy.stats.laplace(0.3, 0.7).logpdf, -1.1),
+    "Logistic": (sf.Logistic(loc=0.3, scale=0.7), scipy.stats.logistic(0.3, 0.7).logpdf, -1.1),
+    "Gumbel": (sf.Gumbel(loc=0.3, scale=0.7), scipy.stats.gumbel_r(0.3, 0.7).logpdf, -1.1),
+    "Cauchy": (sf.Cauchy(loc=0.3, scale=0.7), scipy.stats.cauchy(0.3, 0.7).logpdf, -1.1),
     "Exponential": (sf.Exponential(rate=2.0), scipy.stats.expon(scale=0.5).logpdf, 1.1),
     "Weibull": (sf.Weibull(concentration=1.7, scale=0.8), scipy.stats.weibull_min(1.7, scale=0.8).logpdf, 1.1),
     "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5).logpdf, 1.1),
@@ -92,6 +95,9 @@ JAX_RANDOM = {
     "MultivariateNormal": lambda p, k: p["loc"] + p["tril"] @ jax.random.normal(k, (2,), p["loc"].dtype),
     "TanhNormal": lambda p, k: jnp.tanh(p["loc"] + p["scale"] * jax.random.normal(k, (), p["loc"].dtype)),
     "Laplace": lambda p, k: p["loc"] + p["scale"] * jax.random.laplace(k, (), p["loc"].dtype),
+    "Logistic": lambda p, k: p["loc"] + p["scale"] * jax.random.logistic(k, (), p["loc"].dtype),
+    "Gumbel": lambda p, k: p["loc"] + p["scale"] * jax.random.gumbel(k, (), p["loc"].dtype),
+    "Cauchy": lambda p, k: p["loc"] + p["scale"] * jax.random.cauchy(k, (), p["loc"].dtype),
     "Exponential": lambda p, k: jax.random.exponential(k, (), p["rate"].dtype) / p["rate"],
     "Weibull": lambda p, k: jax.random.weibull_min(k, p["scale"], p["a"], (), p["a"].dtype),
     "Uniform": lambda p, k: jax.random.uniform(k, (), p["w"].dtype, minval=-1.0, maxval=2.0),
@@ -145,8 +151,8 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
-        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Exponential", "Weibull", "Uniform", "Bernoulli",
-        "Categorical", "Geometric", "Autoregressive", "OneHotCategorical",
+        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "Exponential", "Weibull", "Uniform",
+        "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities

@@ -156,6 +156,9 @@ LAWS = {
     "Normal": (lambda p: sf.Normal(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.normal(*a)),
     "TanhNormal": (lambda p: sf.TanhNormal(loc=p, scale=0.5), lambda p, *a: jnp.tanh(p + 0.5 * jax.random.normal(*a))),
     "Laplace": (lambda p: sf.Laplace(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.laplace(*a)),
+    "Logistic": (lambda p: sf.Logistic(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.logistic(*a)),
+    "Gumbel": (lambda p: sf.Gumbel(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.gumbel(*a)),
+    "Cauchy": (lambda p: sf.Cauchy(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.cauchy(*a)),
     "Exponential": (lambda p: sf.Exponential(rate=p), lambda p, *a: jax.random.exponential(*a) / p),
     "Uniform": (lambda p: sf.Uniform(low=0.0 * p, high=p), lambda p, *a: p * jax.random.uniform(*a)),
     "Bernoulli": (

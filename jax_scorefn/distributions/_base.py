@@ -244,7 +244,7 @@ class Elementwise(Distribution):
     def log_prob(self, x: Array) -> Array:
         """Sum of the coordinates' log-probabilities: a float scalar."""
         first, x = self._fields()[0], jnp.asarray(x)
-        if Capability.QUADRATURE in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
+        if Capability.REPARAMETERIZED in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(first.dtype)
         return jnp.sum(self._log_prob(jnp.broadcast_to(x, first.shape)))
 

@@ -1,4 +1,4 @@
-"""Laws on the line, the half-line and an interval: Laplace, Exponential, Weibull, Gamma, Uniform, Beta.
+"""Laws on the half-line and an interval: Exponential, Weibull, Gamma, Uniform, Beta.
 
 Weibull, Gamma and Beta are scored through the logarithm of the draw, which is exact where the draw itself would round to
 0 or 1; the derivative of Gamma and Beta along the path is the implicit one that ``jax.random.loggamma`` brings.
@@ -18,7 +18,7 @@ from jax_scorefn._surrogate import departure
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, law, spread
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, law
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
@@ -31,53 +31,6 @@ UNIFORM_ENDS = (
     "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the "
     "parameters into f."
 )
-
-
-@law()
-class Laplace(Elementwise):
-    """Independent Laplace laws, density exp(-|x - loc| / scale) / (2 scale).
-
-    Args:
-      loc: centre, any shape.
-      scale: positive; broadcasts with ``loc``.
-
-    A draw is ``loc + scale * jax.random.laplace(key, shape)``.
-    """
-
-    loc: Finite
-    scale: Positive
-    also = SMOOTH
-
-    def _fields(self):
-        return float_fields(self, loc=self.loc, scale=self.scale)
-
-    def mean(self) -> Array:
-        return self._fields()[0]
-
-    def _variance(self):
-        return self._fields()[1], 2.0
-
-    def mode(self) -> Array:
-        return stop(self.mean())
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.laplace(*self._fields())
-
-    def from_uniform(self, u: Array) -> Array:
-        loc, scale = self._fields()
-        v = spread(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
-        return loc + scale * (jnp.sign(v) * jnp.log1p(-jnp.abs(v)))
-
-    def _log_prob(self, x):
-        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return -jnp.abs(over(x - loc, scale)) - log(scale) - np.asarray(np.log(2), x.dtype)
-
-    def _nodes(self, num_nodes, max_value):
-        del max_value
-        loc, scale = self._fields()
-        t, log_weights = laguerre(max(1, num_nodes // 2), loc)  # one rule for each side of the kink
-        z = jnp.concatenate([t, -t])
-        return loc[None] + scale[None] * z, {"rule": jnp.exp(jnp.concatenate([log_weights, log_weights])) / 2}
 
 
 @law()

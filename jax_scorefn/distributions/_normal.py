@@ -19,8 +19,9 @@ from jax_scorefn.distributions._base import (
 )
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.distributions._location_scale import LocationScale
 from jax_scorefn.distributions._quadratures import hermite
-from jax_scorefn.distributions._scales import log, over
+from jax_scorefn.distributions._scales import log
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Key
 
@@ -37,7 +38,7 @@ def _standard_log_density(z: Array) -> Array:
 
 
 @law()
-class Normal(Elementwise):
+class Normal(LocationScale):
     """Independent normals, N(loc, scale^2) in each coordinate.
 
     Args:
@@ -58,34 +59,23 @@ class Normal(Elementwise):
     scale: Positive
     also = SMOOTH
 
-    def _fields(self):
-        return float_fields(self, loc=self.loc, scale=self.scale)
-
     def mean(self) -> Array:
         return self._fields()[0]
 
     def _variance(self):
         return self._fields()[1], 1.0
 
-    def mode(self) -> Array:
-        return stop(self.mean())
-
     def weak_derivative(self) -> WeakDerivative:
         return _weak.normal(*self._fields())
 
-    def from_uniform(self, u: Array) -> Array:
-        loc, scale = self._fields()
-        return loc + scale * standard_normal(u)
+    def _standard(self, u):
+        return standard_normal(u)
 
-    def _log_prob(self, x):
-        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        return _standard_log_density(over(x - loc, scale)) - log(scale)
+    def _standard_log_prob(self, z):
+        return _standard_log_density(z)
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
-        loc, scale = self._fields()
-        z, weights = hermite(num_nodes, loc)
-        return loc[None] + scale[None] * z, {"rule": weights}
+    def _rule(self, num_nodes, like):
+        return hermite(num_nodes, like)
 
 
 @law()

@@ -3,6 +3,7 @@
 hermite             N(0, 1)
 laguerre            exp(-t) on the half-line, for g smooth in t
 trapezoid_of_log    the same, for g smooth in log t
+logistic            the standard logistic density
 legendre            1 on [0, 1]
 """
 
@@ -36,6 +37,18 @@ def trapezoid_of_log(num_nodes: int, like: Array) -> tuple[Array, Array]:
     span = np.pi * np.sqrt(num_nodes)
     nodes, step = np.linspace(-span, np.log(span), max(2, num_nodes), retstep=True)
     return column(nodes, like), column(nodes - np.exp(nodes) + np.log(step), like)
+
+
+def logistic(num_nodes: int, like: Array) -> tuple[Array, Array]:
+    """Nodes and weights of the standard logistic density.
+
+    Equal steps over the span at which what is cut off, exp(-span), is about what the steps leave: the density has its poles at
+    +- i pi, and that is exp(-2 pi^2 / step).
+    """
+    span = np.pi * np.sqrt(num_nodes)
+    nodes, step = np.linspace(-span, span, max(2, num_nodes), retstep=True)
+    weights = step / (4 * np.cosh(nodes / 2) ** 2)
+    return column(nodes, like), column(weights, like)
 
 
 def legendre(num_nodes: int, like: Array) -> tuple[Array, Array]:
