@@ -7,9 +7,24 @@ group's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from jax_scorefn.typing import Array
+
+NOT_WHOLE = "{name} makes draws in groups of {size}: num_samples has to be a multiple of that, not {given}."
+
+
+def whole_groups(name: str, size: int) -> Callable[[int], int]:
+    """The size of a group, for numbers of draws that are whole groups of it."""
+
+    def check(num_draws: int) -> int:
+        if num_draws % size:
+            raise ValueError(NOT_WHOLE.format(name=name, size=size, given=num_draws))
+        return size
+
+    return check
 
 
 def group_means(x: Array, size: int) -> Array:

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jax.sharding import Sharding
 
 from jax_scorefn import _checks, engine
+from jax_scorefn._groups import whole_groups
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._statistics import mean_error
-from jax_scorefn.schemes import whole_groups
 from jax_scorefn.typing import Array, ChunkSize, Info, Key, Params, PyTree
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ and a standard error of the spread between groups.
 
 from jax_scorefn.schemes._base import Scheme as Scheme
 from jax_scorefn.schemes._base import group_size as group_size
-from jax_scorefn.schemes._base import whole_groups as whole_groups
 from jax_scorefn.schemes._pairs import antithetic as antithetic
 from jax_scorefn.schemes._pairs import iid as iid
 from jax_scorefn.schemes._sobol import sobol as sobol

@@ -13,7 +13,6 @@ from jax_scorefn import _checks
 from jax_scorefn.typing import Array, Key
 
 NOT_A_SCHEME = "scheme is one of sf.schemes.iid, antithetic, stratified(n) and sobol(replicates), the last two called; it got {given}."
-NOT_WHOLE = "{name} makes draws in groups of {size}: num_samples has to be a multiple of that, not {given}."
 
 Rows = Callable[[Array], list[Array]]
 """``index (n,) -> uniforms`` of these draws: for each leaf an array ``(n, *leaf_shape)``."""
@@ -47,17 +46,6 @@ def group_size(scheme: Scheme | None, num_draws: int) -> int:
     if not isinstance(scheme, Scheme):
         raise TypeError(NOT_A_SCHEME.format(given=_checks.describe(scheme)))
     return scheme.group_size(num_draws)
-
-
-def whole_groups(name: str, size: int) -> Callable[[int], int]:
-    """The size of a group, for numbers of draws that are whole groups of it."""
-
-    def check(num_draws: int) -> int:
-        if num_draws % size:
-            raise ValueError(NOT_WHOLE.format(name=name, size=size, given=num_draws))
-        return size
-
-    return check
 
 
 def below_one(dtype: Any) -> np.ndarray:

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jax_scorefn._groups import whole_groups
 from jax_scorefn._trees import along_draws
-from jax_scorefn.schemes._base import Rows, Scheme, below_one, whole_groups
+from jax_scorefn.schemes._base import Rows, Scheme, below_one
 from jax_scorefn.typing import Array, Key
 
 iid = Scheme("iid", lambda _: 1, lambda source, key, num_draws: source.rows(key, num_draws), "Independent draws.")

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn.schemes._base import Rows, Scheme, below_one, whole_groups
+from jax_scorefn._groups import whole_groups
+from jax_scorefn.schemes._base import Rows, Scheme, below_one
 from jax_scorefn.typing import Array, Key
 
 
