@@ -2,7 +2,7 @@
 
     rows   = call.uniforms(shape, dtype)  or  call.noise(scheme)      what draw i is made of, from (key, i) alone
     values = call.map(one, rows)                                      one(row i) for each i, in chunks and over devices
-    return   call.answer(value, values, *kept)                        the value, and an Info for who asks
+    return   call.answer(value, values, kept)                         the value, and an Info for who asks
 
 ``call.dist`` is the distribution at the parameters. It has what the record says that the estimator needs, and raises when it is
 differentiated more often than the record says.
