@@ -12,8 +12,6 @@ takes ``guard(x, order=k - 1)`` as a witness. A second derivative differentiates
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,11 +34,6 @@ def guard(tree: PyTree, *, order: float, message: str) -> PyTree:
         return _guard_p.bind(jax.numpy.asarray(leaf), order=int(order), message=message) if is_inexact(leaf) else leaf
 
     return jax.tree.map(one, tree)
-
-
-def limited_function(f: Callable[..., Any], *, order: float, message: str) -> Callable[..., Any]:
-    """The same function, whose results may be differentiated ``order`` times: in its arguments, and in what it closes over."""
-    return functools.wraps(f)(lambda *args, **options: guard(f(*args, **options), order=order, message=message))
 
 
 def _guard_jvp(primals, tangents, *, order, message):

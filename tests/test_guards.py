@@ -1,5 +1,7 @@
 """The guard: exactly as many derivatives as declared, under every transform."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,7 +144,39 @@ class Own(sf.Distribution):
         return jax.scipy.stats.norm.logpdf(x, self.loc, self.scale())
 
 
-@pytest.mark.parametrize("build", [lambda m: Own(m, lambda: 1.0), lambda m: Own(0.0, lambda: jnp.exp(m))])
+class Foreign:
+    """Nobody's distribution, which has one of another's inside."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def sample(self, key):
+        return self.inner.sample(key)
+
+    def log_prob(self, x):
+        return self.inner.log_prob(x)
+
+
+def closed_over(m):
+    """A class whose methods close over a number."""
+
+    class Here(Foreign):
+        def sample(self, key):
+            return m + jax.random.normal(key)
+
+        def log_prob(self, x):
+            return jax.scipy.stats.norm.logpdf(x, m)
+
+    return Here(None)
+
+
+@pytest.mark.parametrize(
+    "build", [
+        closed_over, lambda m: types.SimpleNamespace(**{word: getattr(Own(m, lambda: 1.0), word) for word in ("sample", "log_prob")}),
+        lambda m: Own(m, lambda: 1.0), lambda m: Own(0.0, lambda: jnp.exp(m)), lambda m: Foreign(Own(m, lambda: 1.0)),
+        lambda m: Foreign(sf.Normal(loc=m, scale=1.0))
+    ],
+)  # fmt: skip
 def test_what_a_distribution_of_ones_own_holds_or_closes_over_is_limited(build):
     """The parameters of the call are not involved: the family closes over what is differentiated."""
 

@@ -12,16 +12,16 @@ digits of the small ones: see ``_uniforms.Fine``.)
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._guards import guard, limited_function
+from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
@@ -141,20 +141,14 @@ class Distribution:
         raise NotImplementedError
 
     def limited(self, *, order: float, message: str) -> Distribution:
-        """The same distribution, which raises when it is differentiated more often: in its leaves, or, of an object that is no
-        pytree, in whatever its fields hold and its functions close over.
+        """The same distribution, which raises when it is differentiated more often: in its leaves, or, where one of them is an object
+        that is no pytree, in what its methods return.
         """
         if order == EVERY_ORDER:
             return self
-        if not jax.tree_util.all_leaves([self]):
-            return guard(self, order=order, message=message)
-        once_more, fields = copy.copy(self), {}
-        for name, field in vars(self).items():
-            is_function = callable(field) and jax.tree_util.all_leaves([field])
-            limited = limited_function if is_function else guard
-            fields[name] = limited(field, order=order, message=message)
-        once_more.__dict__.update(fields)
-        return once_more
+        limit = functools.partial(guard, order=order, message=message)
+        is_opaque = any(is_law(leaf) for leaf in jax.tree.leaves(self))
+        return cast(Distribution, Limited(self, limit)) if is_opaque else limit(self)
 
     def mean(self) -> PyTree:
         """E[x], floats in the structure of a draw."""
@@ -210,6 +204,19 @@ def declared(cls: type[Distribution]) -> Capability:
 def is_law(x: Any) -> bool:
     """Whether an object can be drawn from and scored."""
     return not isinstance(x, type) and callable(getattr(x, "sample", None)) and callable(getattr(x, "log_prob", None))
+
+
+class Limited:
+    """A distribution that JAX cannot see into, whose answers are limited."""
+
+    def __init__(self, dist: Distribution, limit: Callable[[PyTree], PyTree]):
+        self._dist, self._limit = dist, limit
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._dist, name)
+        return (
+            functools.wraps(found)(lambda *args, **how: self._limit(found(*args, **how))) if callable(found) else found
+        )
 
 
 class Elementwise(Distribution):
