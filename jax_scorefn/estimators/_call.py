@@ -40,6 +40,7 @@ class Call:
       family: of the distributions.
       params: where the distribution is wanted; they may be differentiated as often as the record says.
       dist: the distribution there.
+      free: the same without a limit of its own, for estimators that differentiate the density themselves.
       given_key, given_num_samples: as they were given; see ``key`` and ``num_samples``.
       chunk_size, sharding: the layout of the draws, for the engine.
       reports: whether anybody will look at the Info, so that the draws are to be kept.
@@ -49,6 +50,7 @@ class Call:
     family: Family
     params: Params
     dist: Distribution
+    free: Distribution
     given_key: Any
     given_num_samples: Any
     chunk_size: ChunkSize
@@ -66,13 +68,14 @@ class Call:
         """How many draws were asked for."""
         return _checks.positive_int("num_samples", self.given_num_samples)
 
-    def at(self, params: Params, *, limited: bool = True) -> Distribution:
-        """The distribution at other parameters. Without a limit it may be differentiated as often as one likes."""
-        return self.record.at(self.family, params, needs=(), limited=limited)
+    def at(self, params: Params) -> Distribution:
+        """The distribution at other parameters."""
+        return self.record.limit(self.family.at(params))
 
     def moved(self, params: Params) -> Call:
         """The same call at other parameters."""
-        return dataclasses.replace(self, params=params, dist=self.at(params))
+        free = self.family.at(params)
+        return dataclasses.replace(self, params=params, dist=self.record.limit(free), free=free)
 
     def groups(self, size: int) -> int:
         """The number of groups of this size, which all draws have to make."""
@@ -111,7 +114,7 @@ class Call:
         return x, _checks.log_prob(held, held.log_prob(x))
 
     def answer(
-        self, value: Array, values: Array, kept: Any, *, weights: Array | None = None, of: Any = None, group_size: int = 1,
+        self, value: Array, values: Array, kept: Any, *, weights: Any = None, of: Any = None, group_size: int = 1,
         error: Callable[[], Array] | None = None,
     ) -> Answer:  # fmt: skip
         """The value beside f at each draw.
@@ -120,7 +123,7 @@ class Call:
           value: the estimate.
           values: f at each draw.
           kept: draws and log-probabilities.
-          weights: of each draw in the value; None is 1.
+          weights: of each draw in the value, or a function that makes them; None is 1.
           of: whose mean the value is, group by group, for its standard error; None is f itself.
           group_size: how many draws in a row depend on each other.
           error: the standard error, where it is that of no mean.
@@ -129,6 +132,7 @@ class Call:
         def info() -> Info:
             samples, log_probs = kept
             off = mean_error(values if of is None else of, group_size) if error is None else error()
-            return Info(samples, values, log_probs, jnp.ones_like(log_probs) if weights is None else weights, off)
+            shares: Any = weights() if callable(weights) else weights
+            return Info(samples, values, log_probs, jnp.ones_like(log_probs) if shares is None else shares, off)
 
         return value, info

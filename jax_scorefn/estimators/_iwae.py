@@ -110,7 +110,7 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
     size = call.num_samples if num_particles is None else _checks.positive_int("num_particles", num_particles)
     call.groups(size)
     chosen = _gradient(gradient, size, law)
-    target, log_q = log_target(call, f), log_density(call, call.at(call.params, limited=chosen == "pathwise"))
+    target, log_q = log_target(call, f), log_density(call, law if chosen == "pathwise" else call.free)
 
     def one_draw(noise, _):
         if chosen not in ALONG_THE_PATH:
@@ -136,7 +136,7 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
         compared = bounds - baselines.resolve("auto", bounds.size)(bounds)
         signals = learning_signals(log_w) if chosen == "vimco" else jnp.broadcast_to(compared[:, None], log_w.shape)
         value = value + gradient_path(log_probs, signals / bounds.size)
-    weights = size * shares(log_w).reshape(-1)
+    weights = lambda: size * shares(log_w).reshape(-1)
     return call.answer(value, log_w.reshape(-1), (samples, log_probs.reshape(-1)), weights=weights, of=bounds)
 
 

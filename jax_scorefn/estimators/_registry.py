@@ -63,21 +63,18 @@ class Record:
         """What is said to who differentiates once more."""
         return _checks.ORDER.format(name=self.name, order=self.orders)
 
-    def at(
-        self, family: Family, params: Params, *, needs: tuple[Capability, ...], limited: bool = True
-    ) -> Distribution:
-        """The distribution of a family, which has what is needed of it, and raises when it is differentiated too often.
-
-        The parameters say so themselves; this limits what the family closes over too.
-        """
-        dist = family.at(params)
+    def check(self, dist: Distribution, needs: tuple[Capability, ...]) -> None:
+        """Refuses a distribution that lacks what is needed, and names the estimators that would do."""
         alike = [record for record in ESTIMATORS.values() if record.estimates == self.estimates]
         able = [record.name for record in alike if not record.missing(dist)]
         drawn = (Capability.SAMPLE | Capability.GIVEN_DRAWS) & dist.capabilities
         nothing = _checks.NO_OTHER.format(what=self.estimates) if drawn else _checks.NO_ESTIMATOR
         instead = f"Estimators that work with it: {', '.join(able)}." if able else nothing
         _checks.capabilities(self.name, dist, needs, instead)
-        return dist.limited(order=self.orders, message=self.too_often) if limited else dist
+
+    def limit(self, dist: Distribution) -> Distribution:
+        """The same, which raises when it is differentiated too often. The parameters do; a family may close over more than these."""
+        return dist.limited(order=self.orders, message=self.too_often)
 
     def bias_with(self, logp: Family | None = None, **options: Any) -> Bias:
         """The bias of a call: the worst of the estimator's own, the family's and what the options add."""
@@ -126,8 +123,9 @@ def estimator(
             guarded = guard(params, order=record.orders, message=record.too_often)
             elsewhere = options.get("proposal") is not None
             asked = options.pop("num_samples", num_samples)
-            dist = record.at(logp, guarded, needs=(Capability.LOG_PROB,) if elsewhere else record.needs)
-            call = Call(record, logp, guarded, dist, key, asked, chunk_size, sharding, has_aux)
+            dist = logp.at(guarded)
+            record.check(dist, (Capability.LOG_PROB,) if elsewhere else record.needs)
+            call = Call(record, logp, guarded, record.limit(dist), dist, key, asked, chunk_size, sharding, has_aux)
             f = _of_target(record, noted(f), logp, params)
             objective = Objective(f) if estimates == "E[f]" else f
             value, info = body(objective, call, **options)

@@ -75,7 +75,7 @@ def sticking_the_landing(f, call, *, scheme=None):
     References: roeder2017.
     """
     group_size = schemes.group_size(scheme, call.num_samples)
-    target, log_q = log_target(call, f), log_density(call, call.at(call.params, limited=False))
+    target, log_q = log_target(call, f), log_density(call, call.free)
 
     def one_draw(noise, _):
         x = noise.sample(call.dist)
