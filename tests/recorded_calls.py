@@ -1,4 +1,4 @@
-"""Some 300 calls of the library whose answers are on record: what a change of its structure must leave as it is.
+"""Some 700 calls of the library whose answers are on record: what a change of its structure must leave as it is.
 
 ``python tests/recorded_calls.py`` writes ``tests/recorded.json`` anew, for a change that is meant to show in it. An answer is the
 number of its floats, their weighted sum, the first ones and the dtypes; a refusal is its type and its words.
