@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
+import scipy.stats
 
 import jax_scorefn as sf
 from jax_scorefn.distributions._family import FunctionLaw, GivenSupport
@@ -33,6 +35,16 @@ class Case:
     """Parameters in which the law has no weak derivative."""
     draws: Callable[[Any], Any] | None = None
     """``key -> draws`` that the family is given, of the law of the case itself."""
+    reference: Callable[[Any], Any] | None = None
+    """``params -> `` the same law of scipy."""
+    random: Callable[[Any, Any], Any] | None = None
+    """``params, key -> `` the same draw by ``jax.random``."""
+    bad: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """Fields of the law that are parameters of the case, each with numbers that no law has there."""
+    units: tuple[str, ...] = ()
+    """The parameters that have the unit of a draw."""
+    first: bool = True
+    """Whether it sits the exam in the default run too, and not in the long run alone: none in its frame does."""
 
     def f(self, x, params):
         """Smooth in x, different in each coordinate, and dependent on the parameters."""
@@ -97,6 +109,22 @@ def _family(build):
     return sf.family(build)
 
 
+class _Circular:
+    """The von Mises law of scipy, whose draws are not kept in [-pi, pi)."""
+
+    def __init__(self, k, loc):
+        self.k, self.loc = k, loc
+        self.logpdf = scipy.stats.vonmises(k, loc).logpdf
+        self.entropy = scipy.stats.vonmises(k, loc).entropy
+
+    def ppf(self, part):
+        return scipy.stats.vonmises(self.k, 0.0).ppf(part) / 2 + self.loc / 2
+
+    def cdf(self, x):
+        below = scipy.stats.vonmises(self.k, self.loc).cdf
+        return below(x) - below(-np.pi)
+
+
 CASES: dict[str, Case] = {
     "GivenDraws": Case(
         sf.distributions.GivenDraws, given_draws(*coins(jax.random.key(1))), {"l": [0.4, -0.6]}, support=bits(2), draws=coins
@@ -127,6 +155,7 @@ CASES: dict[str, Case] = {
         {"loc": [0.3, -0.5], "log_scale": [-0.5, -0.2]},
         intervals=[(-7.0, 7.0), (-7.0, 7.0)],
         panels=24,
+        reference=lambda p: scipy.stats.norm(p["loc"], np.exp(p["log_scale"])),
     ),
     "MultivariateNormal": Case(
         sf.MultivariateNormal,
@@ -149,6 +178,7 @@ CASES: dict[str, Case] = {
         intervals=(-24.0, 24.0),
         panels=400,
         exact_options=(("num_nodes", 64),),
+        reference=lambda p: scipy.stats.laplace(p["loc"], p["scale"]),
     ),
     "Logistic": Case(
         sf.Logistic,
@@ -157,6 +187,8 @@ CASES: dict[str, Case] = {
         intervals=(-30.0, 30.0),
         panels=300,
         exact_options=(("num_nodes", 64),),
+        reference=lambda p: scipy.stats.logistic(p["loc"], p["scale"]),
+        first=False,
     ),
     "Gumbel": Case(
         sf.Gumbel,
@@ -165,6 +197,8 @@ CASES: dict[str, Case] = {
         intervals=(-5.0, 30.0),
         panels=300,
         exact_options=(("num_nodes", 64),),
+        reference=lambda p: scipy.stats.gumbel_r(p["loc"], p["scale"]),
+        first=False,
     ),
     "Cauchy": Case(
         sf.Cauchy,
@@ -172,10 +206,69 @@ CASES: dict[str, Case] = {
         {"loc": 0.3, "scale": 0.6},
         intervals=(-200.0, 200.0),
         panels=3000,
-        objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments
+        objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments,
+        reference=lambda p: scipy.stats.cauchy(p["loc"], p["scale"]),
+        first=False,
+    ),
+    "HalfNormal": Case(
+        sf.HalfNormal,
+        _family(lambda p: sf.HalfNormal(scale=p["scale"])),
+        {"scale": 0.8},
+        intervals=(0.0, 9.0),
+        panels=60,
+        exact_options=(("num_nodes", 48),),
+        reference=lambda p: scipy.stats.halfnorm(0.0, p["scale"]),
+        random=lambda p, k: p["scale"] * jnp.sqrt(jnp.asarray(2.0, p["scale"].dtype)) * jax.scipy.special.erfinv(jax.random.uniform(k, (), p["scale"].dtype)),
+        bad=(("scale", (-1.0, 0.0)),),
+        units=("scale",),
+        first=False,
+    ),
+    "LogNormal": Case(
+        sf.LogNormal,
+        _family(lambda p: sf.LogNormal(loc=p["loc"], scale=jnp.exp(p["log_scale"]))),
+        {"loc": 0.3, "log_scale": -0.9},
+        intervals=(0.0, 30.0),
+        panels=1200,
+        exact_options=(("num_nodes", 96),),
+        reference=lambda p: scipy.stats.lognorm(np.exp(p["log_scale"]), scale=np.exp(p["loc"])),
+        random=lambda p, k: jnp.exp(p["loc"] + jnp.exp(p["log_scale"]) * jax.random.normal(k, (), p["loc"].dtype)),
+        first=False,
+    ),
+    "StudentT": Case(
+        sf.StudentT,
+        _family(lambda p: sf.StudentT(df=p["df"], loc=p["loc"], scale=p["scale"])),
+        {"df": 4.5, "loc": 0.3, "scale": 0.6},
+        intervals=(-200.0, 200.0),
+        panels=4000,
+        objective=lambda x, p: jnp.sin(x) + x / (1 + x * x / 4) + p["df"] * jnp.exp(-x * x),
+        exact_options=(("num_nodes", 96),),
+        shape=("df",),
+        reference=lambda p: scipy.stats.t(p["df"], p["loc"], p["scale"]),
+        random=lambda p, k: p["loc"] + p["scale"] * jax.random.t(k, p["df"]),
+        bad=(("df", (-1.0, 0.0)), ("scale", (-1.0, 0.0))),
+        units=("loc", "scale"),
+    ),
+    "TruncatedNormal": Case(
+        sf.TruncatedNormal,
+        _family(lambda p: sf.TruncatedNormal(loc=p["loc"], scale=p["scale"], low=-0.5, high=2.0)),
+        {"loc": [0.3, -1.5], "scale": [0.8, 0.9]},
+        intervals=[(-0.5, 2.0), (-0.5, 2.0)],
+        panels=16,
+        reference=lambda p: scipy.stats.truncnorm((-0.5 - p["loc"]) / p["scale"], (2.0 - p["loc"]) / p["scale"], p["loc"], p["scale"]),
+        bad=(("scale", (-1.0, 0.0)),),
+    ),
+    "VonMises": Case(
+        sf.VonMises,
+        _family(lambda p: sf.VonMises(loc=p["loc"], concentration=p["k"])),
+        {"loc": 2.0, "k": 1.3},
+        intervals=(-np.pi, np.pi),
+        panels=60,
+        objective=lambda x, p: jnp.sin(x) + jnp.cos(2 * x + 0.5) / 2 + p["k"] * jnp.cos(x - 1),
+        reference=lambda p: _Circular(p["k"], p["loc"]),
     ),
     "Exponential": Case(
-        sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200
+        sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200,
+        reference=lambda p: scipy.stats.expon(scale=1 / p["rate"]),
     ),
     "Weibull": Case(
         sf.Weibull,
@@ -186,6 +279,7 @@ CASES: dict[str, Case] = {
         exact_options=(("num_nodes", 128),),
         exact_rtol=1e-4,
         shape=("a",),
+        reference=lambda p: scipy.stats.weibull_min(p["a"], scale=p["scale"]),
     ),
     "Gamma": Case(
         sf.Gamma,
@@ -196,6 +290,7 @@ CASES: dict[str, Case] = {
         exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
         shape=("a",),
+        reference=lambda p: scipy.stats.gamma(p["a"], scale=1 / p["rate"]),
     ),
     "Uniform": Case(
         sf.Uniform,
@@ -203,6 +298,7 @@ CASES: dict[str, Case] = {
         {"w": 0.7},
         intervals=(-1.0, 2.0),
         panels=20,
+        reference=lambda p: scipy.stats.uniform(-1, 3),
     ),
     "Beta": Case(
         sf.Beta,
@@ -212,9 +308,11 @@ CASES: dict[str, Case] = {
         panels=400,
         exact_options=(("num_nodes", 128),),
         exact_rtol=1e-4,
+        reference=lambda p: scipy.stats.beta(p["a"], p["b"]),
     ),
     "Bernoulli": Case(
-        sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3)
+        sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3),
+        reference=lambda p: scipy.stats.bernoulli(scipy.special.expit(p["l"])),
     ),
     "Categorical": Case(
         sf.Categorical,
@@ -241,6 +339,7 @@ CASES: dict[str, Case] = {
         _family(lambda p: sf.Binomial(total_count=5, logits=p["l"])),
         {"l": [0.4, -0.6]},
         support=counts(6, dims=2),
+        reference=lambda p: scipy.stats.binom(5, scipy.special.expit(p["l"])),
     ),
     "Geometric": Case(
         sf.Geometric,
@@ -248,6 +347,7 @@ CASES: dict[str, Case] = {
         {"p": 0.4},
         support=counts(60, start=1),
         exact_options=(("max_value", 59),),
+        reference=lambda p: scipy.stats.geom(p["p"]),
     ),
     "Poisson": Case(
         sf.Poisson,
@@ -255,6 +355,7 @@ CASES: dict[str, Case] = {
         {"rate": 2.5},
         support=counts(40),
         exact_options=(("max_value", 39),),
+        reference=lambda p: scipy.stats.poisson(p["rate"]),
     ),
     "Joint": Case(
         sf.Joint,

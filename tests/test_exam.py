@@ -32,9 +32,7 @@ def _works(name, estimator):
     return not sf.ESTIMATORS[estimator].missing(case.family.at(params_of(name, jnp.float32)))
 
 
-FIRST = [
-    name for name in CASES if name not in ("Logistic", "Gumbel", "Cauchy")
-]  # of their frame, Normal and Laplace are there
+FIRST = [name for name, case in CASES.items() if case.first]
 BY_DEFAULT = {"score_function": FIRST, "pathwise": FIRST, "exact": FIRST}
 """Laws that an estimator meets in the default run; the long run has all. One that shares its engine with another needs few."""
 FEW = {

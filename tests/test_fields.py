@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import REQUIRED
+from cases import CASES, REQUIRED
 from covering import by_default
 
 import jax_scorefn as sf
@@ -19,6 +19,7 @@ NONE_HAS = {
     "Normal": (lambda p: sf.Normal(loc=0.3, scale=p), [-1.0, 0.0, jnp.inf], "scale"),
     "Normal loc": (lambda p: sf.Normal(loc=p, scale=1.0), [jnp.inf], "loc"),
     "TanhNormal": (lambda p: sf.TanhNormal(loc=0.3, scale=p), [-1.0, 0.0], "scale"),
+    "LogNormal": (lambda p: sf.LogNormal(loc=0.3, scale=p), [-1.0, 0.0], "scale"),
     "Laplace": (lambda p: sf.Laplace(loc=0.3, scale=p), [-1.0, 0.0], "scale"),
     "Logistic": (lambda p: sf.Logistic(loc=0.3, scale=p), [-1.0, 0.0], "scale"),
     "Gumbel": (lambda p: sf.Gumbel(loc=0.3, scale=p), [-1.0, 0.0], "scale"),
@@ -44,6 +45,19 @@ NONE_HAS = {
     "MultivariateNormal covariance": (
         lambda p: sf.MultivariateNormal(loc=jnp.zeros(2), covariance=p), [jnp.array([[1.0, 0.5], [-0.5, 1.0]])], "covariance",
     ),
+}  # fmt: skip
+
+
+def _with(case, field, value):
+    """The law of a case with another number in a field; one that an estimator may not differentiate is stopped, with another in its place."""
+    params = jax.tree.map(jnp.asarray, case.params, is_leaf=lambda x: isinstance(x, list)) | {field: value}
+    if field in case.shape:
+        params = {n: jax.lax.stop_gradient(v) if n == field else v + 0.0 * value for n, v in params.items()}
+    return case.family.at(params)
+
+
+NONE_HAS |= {
+    f"{name} {field}": (functools.partial(_with, case, field), bad, field) for name, case in CASES.items() for field, bad in case.bad
 }  # fmt: skip
 NOT_OF_VALUES = ("sticking_the_landing", "iwae")  # their f is a log-density, tested by the bounds' own tests
 

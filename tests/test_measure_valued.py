@@ -348,3 +348,24 @@ def test_what_is_refused():
         sf.measure_valued(jnp.square, sf.family(lambda h: sf.Uniform(low=0.0, high=h)), 1.0, key())
     with pytest.raises(TypeError, match="measure_valued estimates derivatives up to order 1"):
         jax.eval_shape(jax.hessian(lambda m: sf.measure_valued(jnp.square, NORMAL, m, key())), 0.5)
+
+
+@pytest.mark.parametrize("build", [
+    lambda: sf.Logistic(loc=0.0, scale=1.0), lambda: sf.Gumbel(loc=0.0, scale=1.0), lambda: sf.Cauchy(loc=0.0, scale=1.0),
+    lambda: sf.StudentT(df=0.7), lambda: sf.StudentT(df=40.0),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_point_outward_where_a_density_has_fallen(build, dtype):
+    """Log p(r(z, e)) = log p(z) - e on the side of z, for a fall of 1e-6 as for one of 50, from the mode and from far out."""
+    with jax.enable_x64(dtype == "float64"):
+        z = np.array([-8.0, -1.0, -1e-3, -0.0, 0.0, 1e-3, 1.0, 30.0], dtype)
+        z, e = (jnp.asarray(x) for x in np.broadcast_arrays(z[:, None], np.array([1e-6, 0.01, 1.0, 50.0], dtype)))
+        dist = jax.tree.map(lambda leaf: jnp.full(z.shape, leaf, dtype), build())
+        away = jax.jit(lambda z, e: jnp.copysign(dist._outward(z, e), z))(z, e)
+        assert np.all(np.abs(away) >= np.abs(z)) and np.all(np.signbit(away) == np.signbit(z))
+        fallen = dist._standard_log_prob(z) - dist._standard_log_prob(away)
+        steep = np.abs(jax.vmap(jax.vmap(jax.grad(lambda x: type(dist)._standard_log_prob(build(), x))))(away))
+        rounding = np.finfo(dtype).eps * (np.abs(dist._standard_log_prob(z)) + steep * np.abs(away))
+        finite = np.isfinite(away)  # of a heavy tail the place may be out of range
+        assert finite.mean() > 0.9
+        assert np.all((np.abs(fallen - e) <= 8 * rounding + 64 * np.finfo(dtype).eps * e)[finite])

@@ -5,10 +5,13 @@
 The factors are powers of two, so that nothing on the right is rounded.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import CASES
 
 import jax_scorefn as sf
 
@@ -37,8 +40,29 @@ LAWS = {  # law, parameters in units of c, parameters in units of 1 / c, a draw
     "Exponential": (sf.Exponential, {}, {"rate": 1.4}, 0.9),
     "Weibull": (lambda **p: sf.Weibull(concentration=1.7, **p), {"scale": 0.7}, {}, 1.3),
     "Gamma": (lambda **p: sf.Gamma(concentration=2.5, **p), {}, {"rate": 1.4}, 1.3),
+    "TruncatedNormal": (
+        lambda low, high, **p: sf.TruncatedNormal(
+            low=jax.lax.stop_gradient(low), high=jax.lax.stop_gradient(high), **p
+        ),
+        {"loc": -0.6, "scale": 0.7, "low": -0.4, "high": 1.1},
+        {},
+        0.3,
+    ),
     "Uniform": (lambda **p: sf.Uniform(**jax.lax.stop_gradient(p)), {"low": -0.4, "high": 0.7}, {}, 0.3),
 }
+
+
+def _rest_of(case, params):
+    """The law of a case, with some of its parameters given and the others as they are."""
+    return case.family.at(
+        {n: jnp.asarray(v, jax.tree.leaves(params)[0].dtype) for n, v in case.params.items()} | params
+    )
+
+
+LAWS |= {
+    name: (functools.partial(lambda case, **p: _rest_of(case, p), case), {n: case.params[n] for n in case.units}, {}, case.reference({k: np.asarray(v) for k, v in case.params.items()}).ppf(0.8))
+    for name, case in CASES.items() if case.units
+}  # fmt: skip
 
 
 def problem(name, dtype):

@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,10 +20,9 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import Distribution, is_law
+from jax_scorefn.distributions._base import SHOWN, Distribution, is_law
 from jax_scorefn.distributions._ends import hold_ends, name_of
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
-from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_LAW = (
@@ -96,35 +97,13 @@ class ForeignLaw(Distribution):
         """What the wrapped law says."""
         return getattr(self.dist, "normalized", True)
 
-    def mean(self) -> PyTree:
-        return self.dist.mean()
-
-    def covariance_times(self, v: PyTree) -> PyTree:
-        return self.dist.covariance_times(v)
-
     def mode(self) -> PyTree:
         return stop(self.dist.mode())
-
-    def bits(self) -> Bits:
-        return self.dist.bits()
-
-    def choices(self) -> Choices:
-        return self.dist.choices()
-
-    def weak_derivative(self) -> WeakDerivative:
-        return self.dist.weak_derivative()
 
     def sample(self, key: Key) -> PyTree:
         if "seed" in inspect.signature(self.dist.sample).parameters:
             return self.dist.sample(seed=key)
         return self.dist.sample(key)
-
-    def uniform_like(self) -> Any:
-        """What the wrapped law says, where it declares draws made from uniforms."""
-        return self.dist.uniform_like()
-
-    def from_uniform(self, u: Any) -> PyTree:
-        return self.dist.from_uniform(u)
 
     def log_prob(self, x: PyTree) -> Array:
         return hold_ends(self.dist, _checks.log_prob(self, self.dist.log_prob(x)))
@@ -138,6 +117,18 @@ class ForeignLaw(Distribution):
             raise ValueError(TOO_MANY_POINTS.format(law=self.name, points=number, detail=detail, limit=max_points))
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, jnp.exp(log_probs))
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    def method(self: ForeignLaw, *args: Any) -> Any:
+        return getattr(self.dist, name)(*args)
+
+    return method
+
+
+for _name in itertools.chain(*SHOWN.values()):
+    if _name not in vars(ForeignLaw):  # what speaks of these capabilities has their methods
+        setattr(ForeignLaw, _name, _forward(_name))
 
 
 def _is_reparameterized(dist: Any) -> bool:

@@ -26,10 +26,21 @@ from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
+from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, as_bits
 from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")
+NO_ENTROPY = (
+    "No closed form is known for the entropy of {law}. Estimate it by sf.expectation of the log-ratio, -dist.log_prob(x) at "
+    "x = sf.sample(key, dist)."
+)
+NO_KL = (
+    "No closed form is known for the relative entropy of {p} to {q}. Estimate it by sf.expectation of the log-ratio, "
+    "p.log_prob(x) - q.log_prob(x) at x = sf.sample(key, p)."
+)
+KL_SHAPES = (
+    "kl of two {law} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
+)
 TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
 
 
@@ -162,9 +173,17 @@ class Distribution:
         """The likeliest draw, held fixed."""
         raise NotImplementedError
 
+    def entropy(self) -> Array:
+        """E[-log p(x)], a float scalar, in nats: differentiable in the parameters, where a closed form is known."""
+        raise NotImplementedError(NO_ENTROPY.format(law=self.name))
+
+    def _kl_to(self, other: Any) -> Array:
+        """Relative entropy to another distribution of the class."""
+        raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
+
     def bits(self) -> Bits:
-        """The law as independent coins."""
-        raise NotImplementedError
+        """The law as independent coins: its choices, where each is between two."""
+        return as_bits(self.choices())
 
     def choices(self) -> Choices:
         """The law as independent choices among finitely many options."""
@@ -243,6 +262,23 @@ class Elementwise(Distribution):
     def _variance(self) -> tuple[Array | float, Array | float]:
         """Variance of each coordinate, as a scale and a number that it takes times the scale's square."""
         raise NotImplementedError
+
+    def _entropy(self) -> Array:
+        """Entropy of each coordinate."""
+        raise NotImplementedError(NO_ENTROPY.format(law=self.name))
+
+    def _kl(self, other: Any) -> Array:
+        """Relative entropy of each coordinate to that of another distribution of the class."""
+        raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
+
+    def entropy(self) -> Array:
+        return jnp.sum(self._entropy())
+
+    def _kl_to(self, other: Any) -> Array:
+        mine, others = self.uniform_like().shape, other.uniform_like().shape
+        if mine != others:
+            raise ValueError(KL_SHAPES.format(law=self.name, mine=mine, others=others))
+        return jnp.sum(self._kl(other))
 
     def covariance_times(self, v: Array) -> Array:
         scale, ratio = self._variance()

@@ -9,7 +9,7 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float, stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import column, declared, law
+from jax_scorefn.distributions._base import NO_KL, column, declared, law
 from jax_scorefn.distributions._discrete import (
     Odds,
     held,
@@ -98,6 +98,14 @@ class Binomial(Odds):
     def mode(self) -> Array:
         n = self._trials()
         return stop(jnp.minimum(jnp.floor((n + 1) * self._success()), n)).astype(jnp.int32)
+
+    def _kl(self, other):
+        n, of_other = self._trials(), other._trials()
+        if isinstance(n, int) and isinstance(of_other, int) and n != of_other:
+            raise NotImplementedError(
+                NO_KL.format(p=f"Binomial(total_count={n})", q=f"Binomial(total_count={of_other})")
+            )
+        return jnp.where(jnp.asarray(n == of_other), n * self._trial_kl(other), jnp.nan)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())

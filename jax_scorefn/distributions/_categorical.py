@@ -11,10 +11,11 @@ import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Distribution, law
+from jax_scorefn.distributions._base import KL_SHAPES, Distribution, law
 from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
+from jax_scorefn.distributions._special import divergence, entropy_terms
 from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
@@ -49,6 +50,15 @@ class Categorical(Distribution):
         return numbered(
             jax.nn.log_softmax(logits, axis=-1), _given_probs(self), lambda option: option.reshape(logits.shape[:-1])
         )
+
+    def entropy(self) -> Array:
+        return jnp.sum(entropy_terms(_probs_of(self), by_logits=self.probs is None))
+
+    def _kl_to(self, other: Categorical) -> Array:
+        p, q = _probs_of(self), _probs_of(other)
+        if p.shape != q.shape:
+            raise ValueError(KL_SHAPES.format(law=self.name, mine=p.shape, others=q.shape))
+        return jnp.sum(divergence(p, q, by_logits=self.probs is None))
 
     def weak_derivative(self) -> WeakDerivative:
         logits = self._logits()
@@ -154,9 +164,14 @@ class OneHotCategorical(Distribution):
         """One uniform for each choice."""
         return self._number.uniform_like()
 
+    def entropy(self) -> Array:
+        return self._number.entropy()
+
+    def _kl_to(self, other: OneHotCategorical) -> Array:
+        return self._number._kl_to(other._number)
+
     def mean(self) -> Array:
-        given = _given_probs(self)
-        return jax.nn.softmax(_logits_of(self), axis=-1) if given is None else given
+        return _probs_of(self)
 
     def covariance_times(self, v: Array) -> Array:
         p = self.mean()
@@ -201,6 +216,12 @@ def _logits_of(law: Any) -> Array:
         raise ValueError(f"{law.name} wants at least one category; its {name} have shape {shape}.")
     (field,) = float_fields(law, **{name: field})
     return field if name == "logits" else safe_log(field)
+
+
+def _probs_of(law: Any) -> Array:
+    """Normalised probabilities."""
+    given = _given_probs(law)
+    return jax.nn.softmax(_logits_of(law), axis=-1) if given is None else given
 
 
 def _given_probs(law: Any) -> Array | None:

@@ -10,16 +10,17 @@ import jax
 
 from jax_scorefn.distributions._adapters import as_law
 from jax_scorefn.distributions._base import Distribution, is_law
+from jax_scorefn.distributions._divergences import kl
 from jax_scorefn.distributions._grids import Grid, joint_grid
 from jax_scorefn.distributions._views import (
-    Bits,
     Choices,
     WeakDerivative,
-    joint_bits,
     joint_choices,
     joint_weak_derivative,
 )
 from jax_scorefn.typing import Array, Capability, Key, PyTree
+
+KL_STRUCTURES = "kl of two Joint distributions wants the same structure; the first has {mine}, the second {others}."
 
 
 @jax.tree_util.register_pytree_node_class
@@ -74,62 +75,67 @@ class Joint(Distribution):
         """Whether every part has its constant."""
         return all(part.normalized for part in self._laws()[0])
 
-    def sample(self, key: Key) -> PyTree:
+    def _each(self, method: str, *trees: PyTree) -> list[Any]:
+        """What a method of each part returns, of that part of the arguments."""
+        laws, treedef = self._laws()
+        arguments = [treedef.flatten_up_to(tree) for tree in trees]
+        return [getattr(part, method)(*its) for part, *its in zip(laws, *arguments, strict=True)]
+
+    def _tree(self, method: str, *trees: PyTree) -> PyTree:
+        return self._laws()[1].unflatten(self._each(method, *trees))
+
+    def _pair(self, method: str, *trees: PyTree) -> tuple[PyTree, Array]:
+        """Draws of the parts, and the sum of their log-probabilities."""
+        pairs = self._each(method, *trees)
+        return self._laws()[1].unflatten([x for x, _ in pairs]), _sum([log_prob for _, log_prob in pairs])
+
+    def _keys(self, key: Key) -> PyTree:
         laws, treedef = self._laws()
         keys = jax.random.split(key, len(laws))
-        return treedef.unflatten([part.sample(keys[j]) for j, part in enumerate(laws)])
+        return treedef.unflatten([keys[j] for j in range(len(laws))])
+
+    def sample(self, key: Key) -> PyTree:
+        return self._tree("sample", self._keys(key))
 
     def log_prob(self, x: PyTree) -> Array:
-        laws, treedef = self._laws()
-        terms = [part.log_prob(leaf) for part, leaf in zip(laws, treedef.flatten_up_to(x), strict=True)]
-        return functools.reduce(operator.add, terms)
+        return _sum(self._each("log_prob", x))
 
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
-        laws, treedef = self._laws()
-        keys = jax.random.split(key, len(laws))
-        pairs = [part.sample_and_log_prob(keys[j]) for j, part in enumerate(laws)]
-        return treedef.unflatten([x for x, _ in pairs]), functools.reduce(operator.add, [lp for _, lp in pairs])
+        return self._pair("sample_and_log_prob", self._keys(key))
 
     def uniform_like(self) -> PyTree:
         """A pytree of the parts' uniforms."""
-        laws, treedef = self._laws()
-        return treedef.unflatten([part.uniform_like() for part in laws])
+        return self._tree("uniform_like")
 
     def from_uniform(self, u: PyTree) -> PyTree:
-        laws, treedef = self._laws()
-        return treedef.unflatten(
-            [part.from_uniform(leaf) for part, leaf in zip(laws, treedef.flatten_up_to(u), strict=True)]
-        )
+        return self._tree("from_uniform", u)
 
     def from_uniform_and_log_prob(self, u: PyTree) -> tuple[PyTree, Array]:
-        laws, treedef = self._laws()
-        leaves = zip(laws, treedef.flatten_up_to(u), strict=True)
-        pairs = [part.from_uniform_and_log_prob(leaf) for part, leaf in leaves]
-        return treedef.unflatten([x for x, _ in pairs]), functools.reduce(operator.add, [lp for _, lp in pairs])
+        return self._pair("from_uniform_and_log_prob", u)
 
     def mean(self) -> PyTree:
-        laws, treedef = self._laws()
-        return treedef.unflatten([part.mean() for part in laws])
+        return self._tree("mean")
 
     def covariance_times(self, v: PyTree) -> PyTree:
-        laws, treedef = self._laws()
-        leaves = zip(laws, treedef.flatten_up_to(v), strict=True)
-        return treedef.unflatten([part.covariance_times(leaf) for part, leaf in leaves])
+        return self._tree("covariance_times", v)
 
     def mode(self) -> PyTree:
-        laws, treedef = self._laws()
-        return treedef.unflatten([part.mode() for part in laws])
+        return self._tree("mode")
 
-    def bits(self) -> Bits:
-        laws, treedef = self._laws()
-        return joint_bits([part.bits() for part in laws], treedef.unflatten)
+    def entropy(self) -> Array:
+        return _sum(self._each("entropy"))
+
+    def _kl_to(self, other: Joint) -> Array:
+        (laws, treedef), (others, structure) = self._laws(), other._laws()
+        if treedef != structure:
+            raise ValueError(KL_STRUCTURES.format(mine=treedef, others=structure))
+        return _sum([kl(p, q) for p, q in zip(laws, others, strict=True)])
 
     def choices(self) -> Choices:
-        laws, treedef = self._laws()
-        return joint_choices([part.choices() for part in laws], treedef.unflatten)
+        return joint_choices(self._each("choices"), self._laws()[1].unflatten)
 
     def weak_derivative(self) -> WeakDerivative:
-        return joint_weak_derivative([part.weak_derivative() for part in self._laws()[0]])
+        return joint_weak_derivative(self._each("weak_derivative"))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""
@@ -137,3 +143,7 @@ class Joint(Distribution):
         how = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
         grid = joint_grid(self.name, [part.grid(**how) for part in laws], max_points)
         return grid._replace(points=treedef.unflatten(grid.points))
+
+
+def _sum(terms: list[Array]) -> Array:
+    return functools.reduce(operator.add, terms)

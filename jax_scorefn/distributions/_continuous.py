@@ -22,7 +22,15 @@ from jax_scorefn.distributions._base import SMOOTH, Elementwise, law
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
-from jax_scorefn.distributions._special import log_beta, log_gamma
+from jax_scorefn.distributions._special import (
+    divergence,
+    gamma_gap,
+    log_beta,
+    log_gamma,
+    rest_of_stirling,
+    stirling,
+    tangent_gap,
+)
 from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Key
 
@@ -58,6 +66,13 @@ class Exponential(Elementwise):
 
     def mode(self) -> Array:
         return jnp.zeros_like(self._fields()[0])
+
+    def _entropy(self):
+        return 1 - log(self._fields()[0])
+
+    def _kl(self, other):
+        (rate,), (to,) = self._fields(), other._fields()
+        return divergence(jnp.ones_like(rate), over(to, rate))
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.exponential(*self._fields())
@@ -110,6 +125,16 @@ class Weibull(Elementwise):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.weibull(*self._fields())
+
+    def _entropy(self):
+        a, scale = self._fields()
+        return 1 + np.asarray(np.euler_gamma, a.dtype) * (1 - 1 / a) + log(scale) - log(a)
+
+    def _kl(self, other):
+        (a, scale), (b, unit) = self._fields(), other._fields()
+        shift, ratio = b * log(over(scale, unit)), b / a
+        gamma = np.asarray(np.euler_gamma, a.dtype)
+        return gamma * (ratio - 1) - log(ratio) - shift + jnp.expm1(shift + gammaln(1 + ratio))
 
     def from_uniform(self, u: Array) -> Array:
         a, scale = self._fields()
@@ -181,6 +206,15 @@ class Gamma(Elementwise):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.gamma(*self._fields())
 
+    def _entropy(self):
+        a, rate = self._fields()
+        _, slope = rest_of_stirling(a)
+        return stirling(a) + (1 - a) * (slope - 1 / (2 * a)) - log(rate)
+
+    def _kl(self, other):
+        (a, rate), (b, to) = self._fields(), other._fields()
+        return gamma_gap(b, a) + divergence(b, a * over(to, rate))
+
     def _sample_log(self, key: Key) -> tuple[Array, Array]:
         """Logarithms of rate x and of the rate."""
         concentration, rate = self._fields()
@@ -250,6 +284,14 @@ class Uniform(Elementwise):
         low, high = self._fields()
         return high - low, 1 / 12
 
+    def _entropy(self):
+        low, high = self._fields()
+        return log(high - low)
+
+    def _kl(self, other):
+        (low, high), (least, most) = self._fields(), other._fields()
+        return jnp.where((least <= low) & (high <= most), log(most - least) - log(high - low), jnp.inf)
+
     def from_uniform(self, u: Array) -> Array:
         return _between(u, *self._fields())
 
@@ -292,6 +334,15 @@ class Beta(Elementwise):
     def _variance(self):
         a, b = self._fields()
         return 1.0, over(a, a + b) * over(b, a + b) / (a + b + 1)
+
+    def _entropy(self):
+        """Less the relative entropy to the uniform law, which is Beta(1, 1)."""
+        a, b = self._fields()
+        return -self._kl(Beta(a=jnp.ones_like(a), b=jnp.ones_like(b)))
+
+    def _kl(self, other):
+        (a, b), (c, d) = self._fields(), other._fields()
+        return tangent_gap(c, a) + tangent_gap(d, b) - tangent_gap(c + d, a + b)
 
     def _sample_logs(self, key: Key) -> tuple[Array, Array]:
         """Log x and log(1 - x)."""

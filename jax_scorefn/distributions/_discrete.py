@@ -28,8 +28,8 @@ from jax_scorefn.distributions._fields import (
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import poisson_mass, power
 from jax_scorefn.distributions._scales import over
-from jax_scorefn.distributions._special import excess, log_poisson
-from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative
+from jax_scorefn.distributions._special import divergence, entropy_terms, excess, log_poisson
+from jax_scorefn.distributions._views import Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -90,6 +90,17 @@ class Odds(Elementwise):
         """Log-probability of each coordinate from log p and log(1 - p)."""
         raise NotImplementedError
 
+    def _trial_entropy(self) -> Array:
+        """Entropy of one success or failure."""
+        p, q = (entropy_terms(p, by_logits=self.probs is None) for p in self._success_and_failure())
+        return p + q
+
+    def _trial_kl(self, other: Odds) -> Array:
+        """Relative entropy of one success or failure."""
+        both = zip(self._success_and_failure(), other._success_and_failure(), strict=True)
+        success, failure = (divergence(p, q, by_logits=self.probs is None) for p, q in both)
+        return success + failure
+
     def _log_prob(self, x):
         return self._log_prob_given(x, *(jnp.broadcast_to(p, x.shape) for p in self._log_odds()))
 
@@ -140,7 +151,7 @@ class Bernoulli(Odds):
 
     logits: Logit = None
     probs: Probability = None
-    also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED
+    also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED | Capability.BITS
 
     def choices(self) -> Choices:
         (field,) = self._fields()
@@ -152,12 +163,8 @@ class Bernoulli(Odds):
             lambda options: options[0].reshape(field.shape).astype(field.dtype),
             lambda numbers: (numbers[0][:, 1] - numbers[0][:, 0]).reshape(field.shape),
             lambda rows: rows[0][:, 1].reshape(field.shape),
+            [(field if self.probs is None else log_p - log_q).reshape(-1)],
         )
-
-    def bits(self) -> Bits:
-        log_p, log_q = self._log_odds()
-        logits = (log_p - log_q if self.probs is not None else self._fields()[0]).reshape(-1)
-        return Bits(logits, lambda bits: bits.reshape(log_p.shape))
 
     def mean(self) -> Array:
         return self._success()
@@ -169,6 +176,12 @@ class Bernoulli(Odds):
     def mode(self) -> Array:
         p = stop(self._success())
         return jnp.where(jnp.isnan(p), p, (p > 0.5).astype(p.dtype))
+
+    def _entropy(self):
+        return self._trial_entropy()
+
+    def _kl(self, other):
+        return self._trial_kl(other)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
@@ -222,6 +235,12 @@ class Geometric(Odds):
     def mode(self) -> Array:
         return jnp.ones(self._success().shape, jnp.int32)
 
+    def _entropy(self):
+        return over(self._trial_entropy(), self._success())
+
+    def _kl(self, other):
+        return over(self._trial_kl(other), self._success())
+
     def weak_derivative(self) -> WeakDerivative:
         return _weak.geometric(*self._fields(), in_logits=self.probs is None)
 
@@ -273,6 +292,10 @@ class Poisson(Elementwise):
 
     def mode(self) -> Array:
         return jnp.floor(stop(self._fields()[0])).astype(jnp.int32)
+
+    def _kl(self, other):
+        (rate,), (to,) = self._fields(), other._fields()
+        return divergence(rate, to, by_logits=False)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.poisson(*self._fields())

@@ -81,6 +81,7 @@ POSITIVE = Domain(
 )
 
 Finite: TypeAlias = Annotated[Any, FINITE]
+End: TypeAlias = Annotated[Any, Domain("a number, which may be infinite", lambda x: x == x, speaks=True)]
 Positive: TypeAlias = Annotated[Any, POSITIVE]
 NonNegative: TypeAlias = Annotated[
     Any, Domain("at least 0 and finite", lambda x: (x >= 0) & (x < np.inf), POSITIVE.hint)

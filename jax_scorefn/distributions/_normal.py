@@ -1,4 +1,4 @@
-"""Normal laws: x = loc + scale z, z ~ N(0, I); and tanh of one."""
+"""Normal laws: x = loc + scale z, z ~ N(0, I)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
     SMOOTH,
     Distribution,
-    Elementwise,
     law,
     spread,
 )
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._location_scale import LocationScale
+from jax_scorefn.distributions._location_scale import WithMoments, gaps
 from jax_scorefn.distributions._quadratures import hermite
 from jax_scorefn.distributions._scales import log
+from jax_scorefn.distributions._special import divergence
 from jax_scorefn.distributions._views import WeakDerivative
-from jax_scorefn.typing import Array, Key
+from jax_scorefn.typing import Array
 
 
 @once
@@ -38,7 +38,7 @@ def _standard_log_density(z: Array) -> Array:
 
 
 @law()
-class Normal(LocationScale):
+class Normal(WithMoments):
     """Independent normals, N(loc, scale^2) in each coordinate.
 
     Args:
@@ -57,16 +57,14 @@ class Normal(LocationScale):
 
     loc: Finite
     scale: Positive
-    also = SMOOTH
-
-    def mean(self) -> Array:
-        return self._fields()[0]
-
-    def _variance(self):
-        return self._fields()[1], 1.0
+    _standard_entropy = (1 + np.log(2 * np.pi)) / 2
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.normal(*self._fields())
+
+    def _kl(self, other):
+        off, width = gaps(self, other)
+        return (divergence(jnp.ones_like(width), width * width) + off * off) / 2
 
     def _standard(self, u):
         return standard_normal(u)
@@ -121,6 +119,19 @@ class MultivariateNormal(Distribution):
     def mode(self) -> Array:
         return stop(self.mean())
 
+    def entropy(self) -> Array:
+        loc, tril = self._fields()
+        each = np.asarray((1 + np.log(2 * np.pi)) / 2, loc.dtype)
+        return jnp.sum(log(jnp.diagonal(tril)) + each)
+
+    def _kl_to(self, other: MultivariateNormal) -> Array:
+        (loc, tril), (centre, factor) = self._fields(), other._fields()
+        solve = lambda b: jax.scipy.linalg.solve_triangular(factor, b, lower=True)
+        ratio, off = solve(tril), solve(loc - centre)
+        diagonal = jnp.diagonal(ratio)
+        spread = jnp.sum(jnp.tril(ratio, -1) ** 2) + jnp.sum(divergence(jnp.ones_like(diagonal), diagonal**2))
+        return (spread + off @ off) / 2
+
     def from_uniform(self, u: Array) -> Array:
         loc, tril = self._fields()
         return loc + tril @ standard_normal(u)
@@ -141,59 +152,3 @@ class MultivariateNormal(Distribution):
         points = loc[None] + standard.points @ tril.T
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, magic_box(log_probs, standard.weights))
-
-
-@law()
-class TanhNormal(Elementwise):
-    """tanh of independent normals: the squashed Gaussian policy on (-1, 1).
-
-    Args:
-      loc: mean before squashing, any shape.
-      scale: standard deviation before squashing, positive; broadcasts with ``loc``.
-
-    ``sample_and_log_prob`` scores the normal draw before it is squashed, so the score is right and finite where tanh has
-    rounded to 1. ``log_prob(x)`` has to invert: there |x| is taken as at most 1 - eps / 2.
-
-    A draw is the tanh of ``loc + scale * jax.random.normal(key, shape)``. References: haarnoja2018.
-    """
-
-    loc: Finite
-    scale: Positive
-    also = SMOOTH
-
-    def _fields(self):
-        return float_fields(self, loc=self.loc, scale=self.scale)
-
-    @property
-    def _normal(self) -> Normal:
-        return Normal(loc=self.loc, scale=self.scale)
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.normal(*self._fields(), squash=jnp.tanh)
-
-    def from_uniform(self, u: Array) -> Array:
-        return jnp.tanh(self._normal.from_uniform(u))
-
-    def _log_prob_of_preimage(self, z: Array) -> Array:
-        # log |d tanh / dz| = log(1 - tanh^2 z), in a form that does not cancel
-        log_slope = 2.0 * (np.asarray(np.log(2), z.dtype) - z - jax.nn.softplus(-2.0 * z))
-        return self._normal._log_prob(z) - log_slope
-
-    def _log_prob(self, x):
-        edge = 1 - np.asarray(jnp.finfo(x.dtype).epsneg, x.dtype)
-        log_prob = self._log_prob_of_preimage(jnp.arctanh(jnp.clip(x, -edge, edge)))
-        return jnp.where(jnp.abs(x) > 1, -jnp.inf, log_prob)
-
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        z = stop(stop(self._normal).sample(key))
-        return jnp.tanh(z), self._log_prob_of_preimage(z)
-
-    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
-        z = stop(stop(self._normal).from_uniform(u))
-        return jnp.tanh(z), jnp.sum(self._log_prob_of_preimage(z))
-
-    def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
-        z, weights = self._normal._nodes(num_nodes, max_value)
-        z = jax.lax.stop_gradient(z)
-        grid = product_grid(self.name, z, self._log_prob_of_preimage(z), max_points, **weights)
-        return grid._replace(points=jnp.tanh(grid.points))

@@ -32,16 +32,6 @@ class Bits(NamedTuple):
     build: Callable[[Array], PyTree]
 
 
-def joint_bits(parts: Sequence[Bits], combine: Callable[[list[PyTree]], PyTree]) -> Bits:
-    """The coins of all the parts in a row."""
-    ends = [0, *itertools.accumulate(part.logits.shape[0] for part in parts)]
-
-    def build(bits: Array) -> PyTree:
-        return combine([part.build(bits[a:b]) for part, (a, b) in zip(parts, itertools.pairwise(ends), strict=True)])
-
-    return Bits(jnp.concatenate([part.logits for part in parts]), build)
-
-
 class Choices(NamedTuple):
     """A law as independent choices, in blocks: block j holds n_j choices among K_j options.
 
@@ -53,6 +43,8 @@ class Choices(NamedTuple):
         differences for coins, a last axis of K for choices.
       relax: ``[rows (n_j, K_j)] -> `` what lies between the draws; one-hot rows give the draw itself. None where a draw is the number
         of an option, and nothing lies between.
+      log_odds: of choices between two, ``log_probs[..., 1] - log_probs[..., 0]`` with all the digits of a law that was given by its
+        logits: a list of arrays ``(n_j,)``. None where there are other choices.
     """
 
     log_probs: list[Array]
@@ -60,6 +52,20 @@ class Choices(NamedTuple):
     build: Callable[[list[Array]], PyTree]
     logits: Callable[[list[Array]], PyTree]
     relax: Callable[[list[Array]], PyTree] | None
+    log_odds: list[Array] | None = None
+
+
+def as_bits(view: Choices) -> Bits:
+    """Choices between two, with something in between, as coins."""
+    if view.log_odds is None or view.relax is None:
+        raise NotImplementedError("Only choices between two, with draws in between, are coins.")
+    ends = list(itertools.accumulate(block.shape[0] for block in view.log_odds))[:-1]
+    relax = view.relax
+
+    def build(bits: Array) -> PyTree:
+        return relax([jnp.stack([1 - block, block], axis=-1) for block in jnp.split(bits, ends)])
+
+    return Bits(jnp.concatenate(view.log_odds), build)
 
 
 def numbered(log_probs: Array, probs: Array | None, build: Callable[[Array], PyTree]) -> Choices:
@@ -92,6 +98,7 @@ def joint_choices(parts: Sequence[Choices], combine: Callable[[list[PyTree]], Py
         each("build"),
         each("logits"),
         each("relax") if all(part.relax is not None for part in parts) else None,
+        [block for part in parts for block in part.log_odds or []] if all(part.log_odds for part in parts) else None,
     )
 
 

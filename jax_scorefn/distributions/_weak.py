@@ -12,14 +12,19 @@
     Poisson, rate        1                           1 + x                               x
     Normal, mu           1 / (sigma sqrt(2 pi))      mu + sigma W                        mu - sigma W,   W Rayleigh
     Normal, sigma        1 / sigma                   mu + sigma s M,   M Maxwell         mu + sigma s M U
+    HalfNormal, sigma    1 / sigma                   sigma M                             sigma M U
     Laplace, mu          1 / (2 b)                   mu + b E                            mu - b E
     Laplace, b           1 / b                       mu + s b (E + E')                   mu + s b E
     Exponential, rate    1 / rate                    E / rate                            (E + E') / rate
     Gamma, rate          a / rate                    G ~ Gamma(a) / rate                 G + E / rate
     Weibull, scale       a / scale                   scale (E + E')^(1/a)                scale E^(1/a)
+    unimodal, mu         p(0) / b                    mu + b r(0)                         mu - b l(0)
+    unimodal, b          1 / b                       mu + b r(z), or mu - b l(z)         mu + b z
     ===================  ==========================  ==================================  ==================================
 
-    E, E' exponential, U uniform, s = +-1, and K, K' draws of the law itself.
+    E, E' exponential, U uniform, s = +-1, and K, K' draws of the law itself. Unimodal is mu + b z, where the density p of z falls on
+    both sides of 0: r(z) is where it has fallen to p(z) V on the right, V uniform, and -l(z) on the left; which of them, the side of
+    z says (Khinchine's representation).
 
 Each pair is coupled: both are made of the same numbers, so that f differs little between them. A constant in logits has the factor
 dp/dl = sigma(l) sigma(-l), in this form, which keeps its digits where p has rounded to 1.
@@ -29,6 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +48,8 @@ from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinat
 from jax_scorefn.typing import Array, Key
 
 SHAPE = (
-    "The concentration of a {law} law carries a derivative, and its weak derivative is known in the {other} alone. Use "
-    "score_function (or pathwise, where f is smooth), or stop the concentration with jax.lax.stop_gradient."
+    "The {field} of a {law} law carries a derivative, and its weak derivative is known in the {other} alone. Use "
+    "score_function (or pathwise, where f is smooth), or stop the {field} with jax.lax.stop_gradient."
 )
 
 
@@ -133,6 +139,36 @@ def laplace(loc: Array, scale: Array) -> WeakDerivative:
     return of_coordinates([loc, scale], [1 / (2 * width), 1 / width], pairs)
 
 
+def half_normal(scale: Array) -> WeakDerivative:
+    width = stop(scale)
+
+    def pairs(key: Key) -> Pairs:
+        keys = jax.random.split(key)
+        m = width * jax.random.maxwell(keys[0], scale.shape, scale.dtype)
+        return [(m, m * jax.random.uniform(keys[1], scale.shape, scale.dtype))]
+
+    return of_coordinates([scale], [1 / width], pairs)
+
+
+def unimodal(dist: Any) -> WeakDerivative:
+    """Of loc + scale z, by ``dist._outward(z, e)``: how far from 0 the log-density of z is e lower, on the side of z."""
+    loc, scale = dist._fields()
+    fixed = stop(dist)
+    centre, width = fixed._fields()
+    ahead, behind = jnp.full_like(loc, 0.0), jnp.full_like(loc, -0.0)
+
+    def pairs(key: Key) -> Pairs:
+        keys = jax.random.split(key)
+        lower, more = jax.random.exponential(keys[0], (2, *loc.shape), loc.dtype)
+        z = fixed._standard_draw(keys[1])
+        right, left = (fixed._outward(side, lower) for side in (ahead, behind))
+        moved = jnp.copysign(fixed._outward(z, more), z)
+        return [(centre + width * right, centre - width * left), (centre + width * moved, centre + width * z)]
+
+    peak = jnp.exp(fixed._standard_log_prob(ahead))
+    return of_coordinates([loc, scale], [peak / width, 1 / width], pairs)
+
+
 def exponential(rate: Array) -> WeakDerivative:
     def pairs(key: Key) -> Pairs:
         e, more = jax.random.exponential(key, (2, *rate.shape), rate.dtype)
@@ -142,7 +178,7 @@ def exponential(rate: Array) -> WeakDerivative:
 
 
 def gamma(concentration: Array, rate: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(law="Gamma", other="rate"))
+    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", law="Gamma", other="rate"))
 
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key)
@@ -153,7 +189,7 @@ def gamma(concentration: Array, rate: Array) -> WeakDerivative:
 
 
 def weibull(concentration: Array, scale: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(law="Weibull", other="scale"))
+    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", law="Weibull", other="scale"))
 
     def pairs(key: Key) -> Pairs:
         e, more = jax.random.exponential(key, (2, *scale.shape), scale.dtype)

@@ -1,0 +1,156 @@
+"""Entropy and relative entropy: closed forms against sums over all outcomes and quadrature, and their digits near equality."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+from cases import CASES, params_of
+
+import jax_scorefn as sf
+
+OF_A_FAMILY = {"GivenDraws", "GivenSupport", "FunctionLaw"}
+NO_ENTROPY = {"TanhNormal", "Binomial", "Poisson", "Autoregressive", "Joint"} | OF_A_FAMILY
+NO_KL = {"Logistic", "StudentT", "Autoregressive"} | OF_A_FAMILY
+BY_HAND = {"Cauchy", "StudentT"}
+"""Their tails reach beyond the intervals of their cases."""
+# the kink of the second Laplace law is where two panels meet
+MOVED = {
+    "Uniform": {"w": 0.7},
+    "Laplace": {"loc": 0.48, "scale": 0.8},
+    "MultivariateNormal": {"loc": [0.1, -0.2], "tril": [[0.9, 0.0], [-0.2, 0.8]]},
+}
+
+
+def other_params(name):
+    if name in MOVED:
+        return jax.tree.map(jnp.asarray, MOVED[name], is_leaf=lambda x: isinstance(x, list))
+    return jax.tree.map(lambda leaf: 1.2 * leaf + 0.05, params_of(name, jnp.float64))
+
+
+def expected(name, f):
+    """``(p, q) -> E_p[f(x, p, q)]`` in float64."""
+    case = CASES[name]
+    family = sf.family(lambda pq: case.family.at(pq[0]))
+    of_pair = lambda x, pq: f(x, *pq)
+    if case.support is not None:
+        return sf.testing.enumerate_expectation(of_pair, family, case.support)
+    panels = case.panels * (
+        1 if isinstance(case.intervals, list) else 5
+    )  # a log-ratio has kinks and poles where the draw has none
+    return sf.testing.quadrature_expectation(of_pair, family, case.intervals, panels=panels, nodes=8)
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - NO_ENTROPY - BY_HAND))
+def test_entropy_is_that_of_all_outcomes(name, x64):
+    family, params = CASES[name].family, params_of(name, jnp.float64)
+    whole = expected(name, lambda x, p, q: -family(p, x))
+    closed = lambda pq: family.at(pq[0]).entropy()
+    found, truth = jax.jit(lambda pq: [jax.value_and_grad(g)(pq) for g in (closed, whole)])((params, params))
+    assert found[0].dtype == jnp.float64 and found[0].shape == ()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), found, truth)
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - NO_KL - BY_HAND))
+def test_relative_entropy_is_that_of_all_outcomes(name, x64):
+    family, params = CASES[name].family, params_of(name, jnp.float64)
+    whole = expected(name, lambda x, p, q: family(p, x) - family(q, x))
+    closed = lambda pq: sf.kl(family.at(pq[0]), family.at(pq[1]))
+    both = (params, other_params(name))
+    found, truth, itself = jax.jit(
+        lambda pq: (*(jax.value_and_grad(g)(pq) for g in (closed, whole)), closed((pq[0], pq[0])))
+    )(both)
+    assert found[0].dtype == jnp.float64 and found[0].shape == ()
+    assert found[0] > 0 or name == "Uniform"
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), found, truth)
+    np.testing.assert_allclose(itself, 0, atol=1e-12)
+
+
+def test_a_relative_entropy_the_wrong_way_round_is_found_out(x64):
+    family, p, q = CASES["Gamma"].family, params_of("Gamma", jnp.float64), other_params("Gamma")
+    whole = expected("Gamma", lambda x, p, q: family(p, x) - family(q, x))
+    assert abs(sf.kl(family.at(q), family.at(p)) - whole((p, q))) > 1e-3
+
+
+def test_of_cauchy_laws(x64):
+    """In the angle of a draw; symmetric in the two."""
+    p, q = sf.Cauchy(loc=0.3, scale=0.6), sf.Cauchy(loc=-1.0, scale=2.0)
+    ratio = lambda t: float(p.log_prob(0.3 + 0.6 * np.tan(t)) - q.log_prob(0.3 + 0.6 * np.tan(t)))
+    truth = scipy.integrate.quad(ratio, -np.pi / 2, np.pi / 2)[0] / np.pi
+    np.testing.assert_allclose([sf.kl(p, q), sf.kl(q, p)], truth, rtol=1e-6)
+    np.testing.assert_allclose(p.entropy(), np.log(4 * np.pi * 0.6), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Normal", "MultivariateNormal", "TanhNormal", "HalfNormal", "LogNormal", "Exponential", "Gamma", "Beta", "Bernoulli", "Binomial",
+     "Geometric", "Poisson", "Categorical", "OneHotCategorical", "Cauchy"],
+)  # fmt: skip
+def test_near_equality_it_keeps_its_digits(name):
+    """Parameters that differ by a part in 256: the value, of the size of 1e-5, is right to one in 200 in float32."""
+
+    def value(dtype):
+        p = params_of(name, dtype)
+        q = jax.tree.map(lambda leaf: leaf * jnp.asarray(1 + 2.0**-8, dtype), p)
+        return jax.jit(lambda p, q: sf.kl(CASES[name].family.at(p), CASES[name].family.at(q)))(p, q)
+
+    found = value(jnp.float32)
+    with jax.enable_x64(True):
+        truth = float(value(jnp.float64))
+    assert found.dtype == jnp.float32 and 0 < truth < 1e-3
+    np.testing.assert_allclose(found, truth, rtol=5e-3)
+
+
+def test_large_parameters_keep_their_digits():
+    """Gamma and beta laws of a concentration of 10^5, in float32."""
+    with jax.enable_x64(True):
+        truth = jax.device_get([
+            sf.kl(sf.Gamma(concentration=1e5, rate=2.0), sf.Gamma(concentration=1.01e5, rate=2.01)),
+            sf.Gamma(concentration=1e5, rate=2.0).entropy(), sf.kl(sf.Beta(a=1e5, b=2e5), sf.Beta(a=1.01e5, b=2e5)),
+        ])  # fmt: skip
+    f = jnp.float32
+    found = [
+        sf.kl(sf.Gamma(concentration=f(1e5), rate=f(2.0)), sf.Gamma(concentration=f(1.01e5), rate=f(2.01))),
+        sf.Gamma(concentration=f(1e5), rate=f(2.0)).entropy(), sf.kl(sf.Beta(a=f(1e5), b=f(2e5)), sf.Beta(a=f(1.01e5), b=f(2e5))),
+    ]  # fmt: skip
+    np.testing.assert_allclose(found, truth, rtol=2e-4)
+
+
+def test_ends_of_ranges():
+    """What cannot be drawn adds nothing; what the other law lacks makes it infinite; the slope at p = 0 is infinite, as it is."""
+    of_bits = lambda p, q: sf.kl(sf.Bernoulli(probs=p), sf.Bernoulli(probs=q))
+    np.testing.assert_allclose(of_bits(0.0, 0.5), np.log(2), rtol=1e-6)
+    assert of_bits(0.0, 0.0) == 0 and of_bits(0.5, 0.0) == np.inf
+    assert jax.grad(of_bits)(0.0, 0.5) == -np.inf
+    assert jax.grad(lambda p: sf.Bernoulli(probs=p).entropy())(0.0) == np.inf
+    never = sf.Categorical(logits=jnp.array([0.0, -jnp.inf, 0.0]))
+    np.testing.assert_allclose(never.entropy(), np.log(2), rtol=1e-6)
+    slope = jax.grad(lambda l: sf.Categorical(logits=l).entropy())(jnp.array([0.5, -jnp.inf, 0.0]))
+    assert np.all(np.isfinite(slope)) and slope[1] == 0
+    assert sf.kl(never, sf.Categorical(logits=jnp.zeros(3))) > 0
+    assert sf.kl(sf.Categorical(logits=jnp.zeros(3)), never) == np.inf
+    assert sf.kl(sf.Uniform(low=0.0, high=2.0), sf.Uniform(low=0.0, high=1.0)) == np.inf
+    wide, cut = sf.TruncatedNormal(loc=0.0, scale=1.0, low=-1.0), sf.TruncatedNormal(loc=0.0, scale=1.0, low=0.0)
+    assert sf.kl(wide, cut) == np.inf and sf.kl(cut, wide) > 0
+
+
+def test_what_has_no_closed_form_says_how_to_estimate_it():
+    for name in sorted(NO_ENTROPY - OF_A_FAMILY):
+        with pytest.raises(NotImplementedError, match=r"entropy of .*sf.expectation"):
+            CASES[name].family.at(params_of(name, jnp.float32)).entropy()
+    for name in sorted(NO_KL - OF_A_FAMILY):
+        dist = CASES[name].family.at(params_of(name, jnp.float32))
+        with pytest.raises(NotImplementedError, match=rf"of {name} to {name}.*sf.expectation of the log-ratio"):
+            sf.kl(dist, dist)
+    with pytest.raises(NotImplementedError, match="of Normal to Laplace"):
+        sf.kl(sf.Normal(loc=0.0, scale=1.0), sf.Laplace(loc=0.0, scale=1.0))
+    with pytest.raises(NotImplementedError, match=r"total_count=3.*total_count=4"):
+        sf.kl(sf.Binomial(total_count=3, probs=0.5), sf.Binomial(total_count=4, probs=0.5))
+    trials = [sf.Binomial(total_count=jnp.array([3, 4]), probs=jnp.array([0.5, 0.5])), sf.Binomial(total_count=jnp.array([3, 3]), probs=jnp.array([0.2, 0.5]))]  # fmt: skip
+    assert np.isnan(sf.kl(*trials))
+    with pytest.raises(ValueError, match=r"draws of one shape.*\(2,\).*\(3,\)"):
+        sf.kl(sf.Normal(loc=jnp.zeros(2), scale=1.0), sf.Normal(loc=jnp.zeros(3), scale=1.0))
+    with pytest.raises(ValueError, match="the same structure"):
+        sf.kl(sf.Joint([sf.Poisson(rate=1.0)]), sf.Joint((sf.Poisson(rate=1.0),)))
+    with pytest.raises(TypeError, match="must return a distribution"):
+        sf.kl(3.0, sf.Poisson(rate=1.0))
