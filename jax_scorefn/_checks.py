@@ -178,6 +178,11 @@ def log_prob(law: Any, x: Any) -> Array:
     array = jnp.asarray(x)
     if array.shape != ():
         raise ValueError(LOG_PROB_SHAPE.format(law=law.name, shape=array.shape))
+    return real_log_prob(law, array)
+
+
+def real_log_prob(law: Any, array: Array) -> Array:
+    """A log-probability, or those of several elements: real floats."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(LOG_PROB_DTYPE.format(law=law.name, dtype=array.dtype))
     return array

@@ -6,6 +6,8 @@
 | TFP on JAX | ``sample(seed=key)`` | ``reparameterization_type`` |
 | distrax | ``sample(seed=key)`` | nothing, so the classes known to be so are listed here |
 | anything else | ``sample(key)`` | ``capabilities``, if it has that |
+
+A distribution with a ``batch_shape`` is a batch of problems to an estimator, which refuses it, and independent choices to a program.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import SHOWN, Distribution, is_law
 from jax_scorefn.distributions._ends import hold_ends, name_of
-from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_LAW = (
     "The function of a family must return a distribution of one draw: one of sf.distributions, or an object with "
     "sample(key) (or sample(seed=key)) and log_prob(x), as those of distrax, TFP-on-JAX and NumPyro; it returned {given}."
+)
+NOT_ITS_BATCH = (
+    "The log-probabilities of a batch have its shape, and so have the first axes of a draw: {law} has batch_shape={batch}, "
+    "log-probabilities of shape {shape} and draws of shape {draw}. Give each element one log-probability, or leave batch_shape out "
+    "and add them up."
 )
 
 _DISTRAX_REPARAMETERIZED = frozenset(
@@ -49,13 +56,19 @@ _DISTRAX_REPARAMETERIZED = frozenset(
 )
 
 
-def as_law(x: Any) -> Distribution:
-    """One of our laws, or another library's wrapped as one."""
+def as_law(x: Any, *, batches: bool = False) -> Distribution:
+    """One of our laws, or another library's wrapped as one; with ``batches``, what has a ``batch_shape`` as independent elements."""
     if isinstance(x, Distribution):
-        return x
+        return as_law(x.dist, batches=batches) if batches and type(x) is ForeignLaw else x
     if not is_law(x):
         raise TypeError(NOT_A_LAW.format(given=_checks.describe(x)))
-    return ForeignLaw(x)
+    return ForeignBatch(x) if batches and batch_shape(x) else ForeignLaw(x)
+
+
+def batch_shape(dist: Any) -> tuple[int, ...]:
+    """What a library says of the independent elements of a draw; () where it says nothing, or has no one shape for all parts."""
+    shape = getattr(dist, "batch_shape", ())
+    return tuple(shape) if all(isinstance(n, int) for n in shape) else ()
 
 
 @jax.tree_util.register_pytree_node_class
@@ -111,6 +124,9 @@ class ForeignLaw(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         if hasattr(self.dist, "grid"):
             return self.dist.grid(num_nodes=num_nodes, max_value=max_value, max_points=max_points)
+        return self._listed(max_points)
+
+    def _listed(self, max_points: int) -> Grid:
         points = self.dist.enumerate_support(expand=False)
         if (number := points.shape[0]) > max_points:
             detail = "the support that it enumerates"
@@ -129,6 +145,31 @@ def _forward(name: str) -> Callable[..., Any]:
 for _name in itertools.chain(*SHOWN.values()):
     if _name not in vars(ForeignLaw):  # what speaks of these capabilities has their methods
         setattr(ForeignLaw, _name, _forward(_name))
+
+
+@jax.tree_util.register_pytree_node_class
+class ForeignBatch(ForeignLaw):
+    """A batch of another library as one distribution of independent elements, as ours of several parameters are."""
+
+    def log_prob(self, x: PyTree) -> Array:
+        return jnp.sum(self._log_probs(x))
+
+    def sample_and_log_probs(self, key: Key) -> tuple[PyTree, Array]:
+        """One draw, stopped, and the log-probability of each element of the batch."""
+        x = stop(stop(self).sample(key))
+        return x, self._log_probs(x)
+
+    def _log_probs(self, x: PyTree) -> Array:
+        batch, log_probs = batch_shape(self.dist), jnp.asarray(self.dist.log_prob(x))
+        for leaf in jax.tree.leaves(x):
+            if log_probs.shape != batch or jnp.shape(leaf)[: len(batch)] != batch:
+                how = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}
+                raise ValueError(NOT_ITS_BATCH.format(law=self.name, **how))
+        return hold_ends(self.dist, _checks.real_log_prob(self, log_probs))
+
+    def _listed(self, max_points: int) -> Grid:
+        points = self.dist.enumerate_support(expand=True)
+        return product_grid(self.name, points, jax.vmap(self._log_probs)(points), max_points)
 
 
 def _is_reparameterized(dist: Any) -> bool:

@@ -54,11 +54,13 @@ def sample(
     """A random choice: one draw of ``dist``, in a program that :func:`expectation` can differentiate.
 
     On its own, under ``jit``, ``vmap``, ``scan`` and ``cond``, it is ``dist.sample(key)``. Inside :func:`expectation` it is scored
-    with the costs that depend on it. A law of independent coordinates, or one choice under ``vmap``, is that many choices.
+    with the costs that depend on it. A law of independent coordinates, or one choice under ``vmap``, is that many choices; so is a
+    distribution of another library with a ``batch_shape``, whose log-probabilities have that shape.
 
     Args:
       key: one JAX key, used for nothing else.
-      dist: a law of :mod:`jax_scorefn.distributions`, or an object of distrax, TFP-on-JAX or NumPyro.
+      dist: a law of :mod:`jax_scorefn.distributions`, or an object of distrax, TFP-on-JAX or NumPyro. An object of one's own that
+        says a ``batch_shape`` says that its elements are independent, and gives each a log-probability.
       estimator: how its derivative is estimated: "score" (the log-derivative trick, any law), "pathwise" (through the draw,
         for reparameterized laws and costs without jumps), or "enumerate" (the rest of the program runs once for each value of a
         finite support, and the results are added up with their probabilities).
@@ -71,8 +73,8 @@ def sample(
     Raises:
       TypeError: for a law that lacks what the estimator needs; and, outside of ``expectation``, when a choice by score or enumeration
         is differentiated in the parameters of its law.
-      ValueError: for an unknown estimator, a support of more than 4096 values or without an end, and a ``max_value`` for another
-        estimator than "enumerate".
+      ValueError: for an unknown estimator, log-probabilities with a shape that is not the ``batch_shape``, a support of more than 4096
+        values or without an end, and a ``max_value`` for another estimator than "enumerate".
 
     Bias: none; with ``max_value`` that of leaving out what is above it. Orders of derivative: every one for "score" and "enumerate";
     for "pathwise" see :func:`pathwise`. Cost: one draw and its log-probability; for "enumerate" as many runs of the rest of the
@@ -94,7 +96,7 @@ def sample(
     if max_value is not None and estimator != "enumerate":
         raise ValueError(ONLY_ENUMERATED.format(given=estimator))
     _checks.key("sample", key)
-    law = as_law(dist)
+    law = as_law(dist, batches=True)
     if estimator == "pathwise":
         if Capability.REPARAMETERIZED not in law.capabilities:
             raise TypeError(NOT_PATHWISE.format(law=law.name, given=_checks.name_of(law.capabilities)))
@@ -108,8 +110,8 @@ def _scored(key: Key, law: Distribution, name: str) -> PyTree:
     if isinstance(law, Joint):  # its parts are choices of their own
         parts, treedef = law._laws()
         keys = jax.random.split(key, len(parts))
-        names = [f"{name}[{j}]" for j in range(len(parts))]
-        return treedef.unflatten([_scored(keys[j], part, names[j]) for j, part in enumerate(parts)])
+        parts = [as_law(part, batches=True) for part in parts]
+        return treedef.unflatten([_scored(keys[j], part, f"{name}[{j}]") for j, part in enumerate(parts)])
     x, log_probs = law.sample_and_log_probs(key)
     leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
     return treedef.unflatten(choice_p.bind(log_probs, *leaves, kind="score", name=name, law=law.name, size=len(leaves)))
