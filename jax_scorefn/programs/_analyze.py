@@ -13,7 +13,6 @@ from typing import Any
 
 from jax_scorefn.programs._dependence import Dependence, at, join, move, rename, shift, widen
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
-from jax_scorefn.programs._rules import NOTHING, moves_of
 
 ROUNDS = 3
 """Plain rounds of a fixed point before a bound that still moves goes to infinity."""
@@ -76,13 +75,14 @@ class Analysis:
 
     def transfer(self, op: Op, parts: list[Dependence]) -> list[Dependence]:
         """What the results of an operation without a body depend on, when its operands depend on ``parts``."""
-        moves = moves_of(op)
-        if moves is None:
+        if not any(parts):
+            return [{}] * len(op.outs)
+        if op.maps is None:
             out = join(*(move(part, {}) for part in parts))
             if any(move(part, {}) != part for part in parts):
                 self.fallbacks[op.name] += 1
             return [out] * len(op.outs)
-        return [join(*(move(part, m) for part, m in zip(parts, ms, strict=True) if m is not NOTHING)) for ms in moves]
+        return [join(*(move(part, m) for part, m in zip(parts, row, strict=True) if m is not None)) for row in op.maps]
 
     def _body(self, body: Block, parts: list[Dependence], depth: int, op: Op) -> list[Dependence]:
         self.of |= dict(zip(body.ins, parts, strict=True))

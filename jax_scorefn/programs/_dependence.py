@@ -15,11 +15,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jax_scorefn.programs.rules import Map
+
 Entry = tuple[Any, float, float] | None
 Dependence = dict[Any, tuple[Entry, ...]]
-Move = tuple[Any, float, float] | str
-"""Where an axis of an operand goes: (axis of the result, added to lo, added to hi), or "#" where its one element serves all.
-To ("#", i, i) goes an axis of which the result has element i."""
 INF = math.inf
 
 
@@ -40,18 +39,18 @@ def join(*parts: Dependence) -> Dependence:
     return out
 
 
-def move(part: Dependence, moves: Mapping[int, Move]) -> Dependence:
-    """The dependence of a result whose axes come from an operand's by ``moves``; axes that are not among them are lost."""
+def move(part: Dependence, targets: Map) -> Dependence:
+    """The dependence of a result, whose axes come from an operand's by the map of a rule; axes that are not in it are lost."""
 
     def one(entry: Entry) -> Entry:
         if entry is None or isinstance(entry[0], str):
             return entry
         axis, lo, hi = entry
-        target = moves.get(axis)
+        target = targets.get(axis)
         if target is None:
             return None
-        if isinstance(target, str):
-            return ("#", lo, hi)
+        if not isinstance(target, tuple):
+            return (target, lo, hi)
         place, below, above = target
         return (place, lo + below, hi + above)
 
@@ -119,6 +118,6 @@ def describe(entries: Iterable[Entry]) -> str:
         axis, lo, hi = entry
         span = {(0, 0): "equal", (-INF, 0): "at or before", (-INF, -1): "before", (0, INF): "at or after"}.get((lo, hi))
         span = span or f"[{lo:g}, {hi:g}]"
-        where = "at" if axis == "#" else f"axis {axis}" if isinstance(axis, int) else f"scan {str(axis)[1:]}"
+        where = "at" if axis == "#" else f"scan {axis[1:]}" if isinstance(axis, str) else f"axis {axis}"
         words.append(f"{where} {span}")
     return "; ".join(words) or "the one"

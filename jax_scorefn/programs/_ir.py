@@ -8,13 +8,18 @@ and everything else (``while`` among it), which is bound as it was and whose bod
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Literal
+
+from jax_scorefn.programs.rules import RULES, Map, Operation, Rule
 
 CHOICE, FORGET = "scorefn_choice", "scorefn_forget"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
@@ -33,14 +38,6 @@ MUTABLE = (
     "The program uses a mutable array ({primitive} on {aval}); what is written there cannot be followed. Write it with "
     "values that are passed along, for instance in the carry of a jax.lax.scan."
 )
-
-LINEAR = frozenset([
-    "add", "add_any", "broadcast_in_dim", "complex", "concatenate", "conj", "convert_element_type", "copy", "cumsum", "div",
-    "dot_general", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "imag", "mul", "name", "neg", "pad",
-    "real", "reduce_sum", "reshape", "reshard", "rev", "scatter-add", "scatter_add", "select_n", "sharding_constraint", "slice",
-    "split", "squeeze", "stack", "sub", "transpose", "unstack",
-])  # fmt: skip
-"""Operations that are linear in an operand when the others are held."""
 
 _serial = itertools.count()
 
@@ -93,6 +90,30 @@ class Op:
     @property
     def name(self) -> str:
         return self.prim.name
+
+    @property
+    def rule(self) -> Rule | None:
+        """What is known of it."""
+        return RULES.get(self.name)
+
+    @functools.cached_property
+    def operation(self) -> Operation:
+        """What a rule sees of it. To be asked for when the block is built: operands change while calls are written out."""
+        values = tuple(x.value if isinstance(x, Const) and not isinstance(x.value, Tracer) else None for x in self.ins)
+        shapes, results = tuple(x.shape for x in self.ins), tuple(v.shape for v in self.outs)
+        return Operation(self.name, self.params, shapes, results, values)
+
+    @functools.cached_property
+    def maps(self) -> list[Sequence[Map | None]] | None:
+        """For each result, where the axes of each operand go; None without a rule."""
+        return None if self.rule is None else self.rule.maps(self.operation)
+
+    def linear(self, free: Sequence[bool]) -> tuple[int, ...]:
+        """Operands in which it is linear together while the others, all of them ``free`` of choices, are stopped."""
+        if self.rule is None or self.rule.linear is None:
+            return ()
+        groups = self.rule.groups(self.operation)
+        return next((g for g in groups if all(free[i] for i in range(len(free)) if i not in g)), ())
 
 
 @dataclasses.dataclass(eq=False)
@@ -178,7 +199,7 @@ def _write_out_calls(block: Block) -> None:
             pending += inner.ops
         else:
             ops.append(op)
-            if op.kind == "scan" or op.name in LINEAR:
+            if op.kind == "scan" or (op.rule and op.rule.linear is not None):
                 reached |= {x for x in op.ins if isinstance(x, Var)}
     block.ops[:] = reversed(ops)
 

@@ -19,10 +19,6 @@ from jax.extend.core.primitives import add_p, copy_p
 from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import lost_alignment
 from jax_scorefn.programs._ir import Atom, Block, Loop, Op, Var, is_inexact
-from jax_scorefn.programs._rules import linear_operands
-
-SUMS = ("add", "add_any", "sub", "neg", "convert_element_type", "copy", "copy_p")
-"""What a mask is passed down through: element by element, and 0 where all operands are 0."""
 
 
 @dataclasses.dataclass
@@ -136,8 +132,8 @@ class Decomposition:
         while pending:
             *_, x = heapq.heappop(pending)
             source = x.op
-            parts = [y for y in source.ins if self.of(y)] if source and source.name in SUMS else []
-            if not (source and parts and self.useful(x) and all(y.shape == out.shape and is_inexact(y) for y in parts)):
+            parts = [y for y in source.ins if self.of(y)] if source and self._is_sum(source) else []
+            if not (source and parts and self.useful(x)):
                 self._masked(op, case, x, under[x], block, plan)
                 continue
             for y in parts:
@@ -163,11 +159,18 @@ class Decomposition:
         plan.active.add(leaf)
         plan.tail.append((Op(copy_p, {}, [leaf], [out]), (0,)))
 
+    def _is_sum(self, op: Op) -> bool:
+        """Whether a mask passes through it: each element is linear in those in its place, and so 0 where all of these are."""
+        shape, stays = op.outs[0].shape, {axis: axis for axis in range(len(op.outs[0].shape))}
+        if len(self._linear(op)) < len(op.ins) or op.maps is None:
+            return False
+        return all(x.shape == shape and op.maps[0][i] == stays for i, x in enumerate(op.ins) if self.of(x))
+
     def _linear(self, op: Op) -> tuple[int, ...]:
         """The operands to go down through; none where the operation is not linear in what depends on choices."""
         if op.kind != "plain" or not all(map(is_inexact, op.outs)):
             return ()
-        linear = linear_operands(op, [not self.of(x) for x in op.ins])
+        linear = op.linear([not self.of(x) for x in op.ins])
         return linear if linear and all(is_inexact(op.ins[i]) for i in linear) else ()
 
     def useful(self, v: Var) -> bool:
