@@ -7,3 +7,8 @@ from jax_scorefn.programs._explain import Choice as Choice
 from jax_scorefn.programs._explain import Cost as Cost
 from jax_scorefn.programs._explain import Explanation as Explanation
 from jax_scorefn.programs._forget import forget as forget
+from jax_scorefn.programs._own_rules import register_rule as register_rule
+from jax_scorefn.programs._own_rules import with_rule as with_rule
+from jax_scorefn.programs.rules import RULES as RULES
+from jax_scorefn.programs.rules import Operation as Operation
+from jax_scorefn.programs.rules import Rule as Rule

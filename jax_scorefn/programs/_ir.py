@@ -21,11 +21,13 @@ from jax.extend.core import Literal
 
 from jax_scorefn.programs.rules import RULES, Map, Operation, Rule
 
-CHOICE, FORGET = "scorefn_choice", "scorefn_forget"
+CHOICE, FORGET, RULED = "scorefn_choice", "scorefn_forget", "scorefn_ruled"
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
 WHILE = {"cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts"}
 OPAQUE_BODIES = {"custom_jvp_call": ("call_jaxpr",), "custom_vjp_call": ("call_jaxpr", "fun_jaxpr")}
+BODIES = {"scan", "cond", "while", *CALLS, *REMAT, *OPAQUE_BODIES}
+"""What is looked into, and has no use for a rule."""
 CHOICE_INSIDE = (
     "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} "
     "Or draw it before, and pass it in."
@@ -93,8 +95,8 @@ class Op:
 
     @property
     def rule(self) -> Rule | None:
-        """What is known of it."""
-        return RULES.get(self.name)
+        """What is known of it: of the primitive, or of the function that it is."""
+        return self.params["rule"] if self.name == RULED else RULES.get(self.name)
 
     @functools.cached_property
     def operation(self) -> Operation:

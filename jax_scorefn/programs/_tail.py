@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn.programs._evaluate import Emitted, bind
-from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
+from jax_scorefn.programs._ir import RULED, Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._wide import cast, wide, wide_dtype
@@ -144,7 +144,7 @@ def _bind_wide(op: Op, operands: list[Any]) -> list[Any]:
     """A linear operation in float32 where it was traced in half precision."""
     if all(v.aval.dtype == wide_dtype(v.aval.dtype) for v in (*op.outs, *(x for x in op.ins if isinstance(x, Var)))):
         return bind(op, operands)
-    if "scatter" in op.name:  # it holds an addition that was traced in its own dtype
+    if "scatter" in op.name or op.name == RULED:  # it holds operations that were traced in its own dtype
         return wide(bind(op, [cast(jnp.asarray(x), _dtype(y)) for x, y in zip(operands, op.ins, strict=True)]))
     params = {k: wide_dtype(x) if k in DTYPES and x is not None else x for k, x in op.params.items()}
     return bind(dataclasses.replace(op, params=params), [wide(jnp.asarray(x)) for x in operands])

@@ -10,3 +10,4 @@ from jax_scorefn.testing._mdp import short_corridor as short_corridor
 from jax_scorefn.testing._oracles import enumerate_draws as enumerate_draws
 from jax_scorefn.testing._oracles import enumerate_expectation as enumerate_expectation
 from jax_scorefn.testing._oracles import quadrature_expectation as quadrature_expectation
+from jax_scorefn.testing._rules import check_rule as check_rule
