@@ -97,6 +97,7 @@ PROGRAMS |= {
         lambda z: jax.random.key_data(
             jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.key(0), i)))(integers(z[0]))
         )[:, 1, 0], ((  "#", 0, 0), (0, 0, 0))),
+    "random_gamma": (lambda z: jax.random.gamma(jax.random.key(0), z + TABLE), SAME),
     "reduce_precision": (lambda z: lax.reduce_precision(z, 8, 7), SAME),
     "regularized_incomplete_beta": (lambda z: lax.betainc(z + 1.0, TABLE + 1.0, jnp.full(SHAPE, 0.3)), SAME),
     "select_n": (lambda z: lax.select(TABLE > 0.5, z, jnp.zeros(SHAPE)), SAME),
@@ -340,7 +341,7 @@ WITHOUT_A_RULE = {
     "mixing what they are given": {
         "approx_top_k", "eig", "fft", "hessenberg", "reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum",
         "schur", "select_and_gather_add", "select_and_scatter", "select_and_scatter_add", "tridiagonal", "polynomial"},
-    "random numbers": {"random_gamma", "random_seed", "rng_bit_generator", "rng_uniform", "threefry2x32"},
+    "random numbers": {"random_seed", "rng_bit_generator", "rng_uniform", "threefry2x32"},
 }  # fmt: skip
 
 

@@ -34,3 +34,13 @@ def wrapped(op: Operation) -> list[Map]:
     Maps: [{0: 0}]
     """
     return [same(range(len(op.results[0])))]
+
+
+@rule("random_gamma")
+def gamma(op: Operation) -> list[Map]:
+    """Gamma variables: element by element of the concentration; the axes of the keys come first.
+
+    Example: jax.vmap(jax.random.gamma)(k, x), k: key (2,), x: (2, 3)
+    Maps: [{0: 0}, {0: 0, 1: 1}]
+    """
+    return [same(range(len(shape))) for shape in op.shapes]
