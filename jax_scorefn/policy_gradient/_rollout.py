@@ -76,7 +76,7 @@ def rollout(
     *,
     start: Place | None = None,
     forget: bool = False,
-    estimator: str = "score",
+    estimator: str = "score_function",
 ) -> Rollout:
     """``num_steps`` steps of a policy in an environment that starts again wherever an episode ends.
 

@@ -93,13 +93,7 @@ class Analysis:
 
     def _choice(self, op: Op, depth: int) -> list[Dependence]:
         self.loops[op] = tuple(x for x in self._path if x.kind == "scan")
-        log_probs = op.ins[0]
-        if op.params["kind"] == "enumerate":
-            everything = join(*(move(self(x), {}) for x in op.ins))
-            return [join(everything, {op: ()})] * len(op.outs)
-        loops = tuple((f"T{k}", 0, 0) for k in range(depth))
-        own = tuple((axis, 0, 0) for axis in range(len(log_probs.shape)))
-        return [join(self(log_probs), self(x), {op: (*loops, *own)}) for x in op.ins[1:]]
+        return op.estimator.dependence(op, [self(x) for x in op.ins], depth)
 
     def _forget(self, op: Op) -> list[Dependence]:
         """What comes from choices of the loop is marked as such that is charged until the next reset."""
@@ -109,7 +103,7 @@ class Analysis:
 
         def mark(site: Any) -> Any:
             choice = site.choice if isinstance(site, Since) else site
-            inside = choice.params["kind"] == "score" and self.loops[choice][: len(loops)] == loops
+            inside = choice.estimator.scored and self.loops[choice][: len(loops)] == loops
             if isinstance(site, Since):
                 if inside and site.mark is not op:
                     raise TypeError(FORGET_TWICE.format(name=choice.params["name"]))

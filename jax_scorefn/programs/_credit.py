@@ -23,7 +23,7 @@ from jax_scorefn.typing import Array
 
 def _without_overlap(part: Dependence) -> Dependence:
     """Choices by score, each one once: what is charged as ever is not charged since a mark as well."""
-    out: Dependence = {s: e for s, e in part.items() if not isinstance(s, Since) and s.params["kind"] != "enumerate"}
+    out: Dependence = {s: e for s, e in part.items() if not isinstance(s, Since) and s.estimator.scored}
     for site, entries in part.items():
         if not isinstance(site, Since):
             continue

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn.programs._choice import draw_of
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
@@ -63,7 +62,7 @@ class Run:
         values = [self.read(x) for x in op.ins]
         if op.kind == "choice":
             self.emitted[op.serial] = values[0]
-            out = draw_of(values, op.params["kind"], op.params["size"])
+            out = op.estimator.draw(values, op.params["size"])
         elif op.kind == "forget":
             self.emitted[op.serial], *out = values
         elif op.kind == "scan":

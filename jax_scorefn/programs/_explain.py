@@ -54,7 +54,7 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            Choice(names[site], site.params["law"], site.params["kind"], tuple(site.ins[0].shape))
+            Choice(names[site], site.params["law"], site.estimator.name, tuple(site.ins[0].shape))
             for site in program.choices
         )
         costs = tuple(

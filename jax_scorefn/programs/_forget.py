@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jax_scorefn.programs.sites import batched
 from jax_scorefn.typing import Array, PyTree
 
 NOT_A_FLAG = "forget wants one boolean for when=; it was given {dtype}{shape}."
@@ -71,15 +72,8 @@ def _jvp(primals: Any, tangents: Any) -> Any:
     return forget_p.bind(*primals), list(tangents[1:])
 
 
-def _batch(operands: Any, dims: Any) -> Any:
-    batch = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
-    moved = [batching.bdim_at_front(x, d, batch) for x, d in zip(operands, dims, strict=True)]
-    out = forget_p.bind(*moved)
-    return out, [0] * len(out)
-
-
 forget_p.def_impl(_identity)
 forget_p.def_abstract_eval(_identity)
 mlir.register_lowering(forget_p, mlir.lower_fun(_identity, multiple_results=True))
 ad.primitive_jvps[forget_p] = _jvp
-batching.primitive_batchers[forget_p] = _batch
+batching.primitive_batchers[forget_p] = batched(forget_p)

@@ -94,6 +94,11 @@ class Op:
         return self.prim.name
 
     @property
+    def estimator(self) -> Any:
+        """Of a choice: how its derivative is estimated."""
+        return self.params["estimator"]
+
+    @property
     def rule(self) -> Rule | None:
         """What is known of it: of the primitive, or of the function that it is."""
         return self.params["rule"] if self.name == RULED else RULES.get(self.name)

@@ -10,30 +10,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jax_scorefn.programs._analyze import Analysis
-from jax_scorefn.programs._choice import MAX_BRANCHES
+from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._ir import Op, Var, build
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._tail import run_tail
 from jax_scorefn.programs._wide import wide
+from jax_scorefn.programs.sites import Branches
 from jax_scorefn.typing import Array
-
-NESTED_ENUMERATION = (
-    "The choice {name} is enumerated inside of a scan, cond or checkpoint. Its values are summed over the rest of the whole "
-    "program, so it has to stand at the top of it: draw it before and pass it in, or use estimator='score'."
-)
-TOO_MANY_BRANCHES = (
-    "Enumerating the choice {name} makes {count:.4g} combinations ({values} values in each of {elements} elements, with what is "
-    "enumerated already), above {limit}. Use estimator='score', or enumerate fewer elements."
-)
-AUX_ENUMERATED = (
-    "The auxiliary output depends on the enumerated choice {name}, so it has one value for each value of the choice. Leave "
-    "it out of has_aux, or use estimator='score' for this choice."
-)
 
 Subtract = Callable[[Array, Any], Array | float]
 """``(value of a leaf, its row of given baselines) -> what is subtracted``."""
@@ -48,16 +34,16 @@ class Program:
         top = {op for op in self.block.ops if op.kind == "choice"}
         self.choices = self.block.choices()
         for op in self.choices:
-            if op.params["kind"] == "enumerate" and op not in top:
-                raise ValueError(NESTED_ENUMERATION.format(name=op.params["name"]))
+            if op.estimator.nested and op not in top:
+                raise ValueError(op.estimator.nested.format(name=op.params["name"]))
         self.of = Analysis(self.block)
         costs = [v for v in self.block.outs[:num_costs] if isinstance(v, Var)]
         self.plan = Decomposition(self.block, costs, self.of).plan
         self.leaves = self.plan.all_leaves()
         for atom in self.block.outs[num_costs:]:
             for site in self.of(atom):
-                if site.params["kind"] == "enumerate":
-                    raise ValueError(AUX_ENUMERATED.format(name=site.params["name"]))
+                if not isinstance(site, Since) and site.estimator.in_aux:
+                    raise ValueError(site.estimator.in_aux.format(name=site.params["name"]))
 
     def __call__(
         self, operands: list[Any], subtract: Subtract, rows: list[Any] | None
@@ -72,11 +58,14 @@ class Program:
     def _from(
         self, run: Run, start: int, weights: list[tuple[Op, Array, int]], subtract: Subtract, rows: list[Any]
     ) -> Any:
-        """Run on from an operation, in branches where a choice is enumerated."""
+        """Run on from an operation, in branches where a choice asks for them."""
         for position in range(start, len(self.block.ops)):
             op = self.block.ops[position]
-            if op.kind == "choice" and op.params["kind"] == "enumerate":
-                return self._branches(run, position, weights, subtract, rows)
+            if op.kind == "choice":
+                so_far = math.prod(count for _, _, count in weights)
+                branches = op.estimator.branches(op, [run.read(x) for x in op.ins], so_far)
+                if branches is not None:
+                    return self._branches(run, position, branches, weights, subtract, rows)
             run.step(op)
         leaves, corrections, credits = [], {}, Credits(self.of, run.emitted)
         for (v, depth), row in zip(self.leaves, rows, strict=True):
@@ -90,36 +79,20 @@ class Program:
         costs = wide([jnp.asarray(cost) for cost in out[: self.num_costs]])
         return costs, tails, out[self.num_costs :], leaves
 
-    def _branches(self, run: Run, position: int, weights: Any, subtract: Subtract, rows: list[Any]) -> Any:
-        """Sum over the values of a choice; of several elements, over all their combinations."""
-        op = self.block.ops[position]
-        log_prob, probs, *rest = [run.read(x) for x in op.ins]
-        drawn, points = rest[: op.params["size"]], rest[op.params["size"] :]
-        elements, values = math.prod(log_prob.shape), probs.shape[-1]
-        count = values**elements
-        total = count * math.prod(n for _, _, n in weights)
-        if total > MAX_BRANCHES:
-            message = TOO_MANY_BRANCHES.format(
-                name=op.params["name"], count=float(total), values=values, elements=elements, limit=MAX_BRANCHES
-            )
-            raise ValueError(message)
-        pick = np.indices((values,) * elements, dtype=np.int32).reshape(elements, -1).T
-        which = np.broadcast_to(np.arange(elements, dtype=np.int32), pick.shape)
-        chance = jnp.prod(wide(probs).reshape(elements, values)[which, pick], axis=1)
-        batch = len(log_prob.shape)
-        grids = [
-            point.reshape(elements, values, *x.shape[batch:])[which, pick].reshape(count, *x.shape)
-            for point, x in zip(points, drawn, strict=True)
-        ]
+    def _branches(
+        self, run: Run, position: int, branches: Branches, weights: Any, subtract: Subtract, rows: list[Any]
+    ) -> Any:
+        """Run on once for each row of draws, and add up with their probabilities."""
+        op, chance = self.block.ops[position], branches.probs
 
         def branch(values: list[Any], p: Array, rows: list[Any]) -> Any:
             mine = Run(self.plan)
             mine.env, mine.emitted = dict(run.env), dict(run.emitted)
-            mine.emitted[op.serial] = log_prob
+            mine.emitted[op.serial] = run.read(op.ins[0])
             mine.write(op.outs, values)
-            return self._from(mine, position + 1, [*weights, (op, p, count)], subtract, rows)
+            return self._from(mine, position + 1, [*weights, (op, p, chance.shape[0])], subtract, rows)
 
-        costs, tails, others, leaves = jax.vmap(branch)(grids, chance, rows)
+        costs, tails, others, leaves = jax.vmap(branch)(branches.draws, chance, rows)
         atoms = self.block.outs[: self.num_costs]
         costs = [
             jnp.tensordot(chance.astype(c.dtype), c, axes=1) if op in self.of(atom) else c[0]

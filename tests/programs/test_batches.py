@@ -150,8 +150,8 @@ def test_draws_are_those_of_the_library():
 def test_batches_with_a_support_are_enumerated():
     def program(p, key):
         k1, k2 = jax.random.split(key)
-        c = sf.sample(k1, nd.Categorical(logits=jnp.stack([p, p * WEIGHTS])), estimator="enumerate")
-        x = sf.sample(k2, sf.Joint((nd.Bernoulli(logits=p[:2]),)), estimator="score")[0]
+        c = sf.sample(k1, nd.Categorical(logits=jnp.stack([p, p * WEIGHTS])), estimator="exact")
+        x = sf.sample(k2, sf.Joint((nd.Bernoulli(logits=p[:2]),)), estimator="score_function")[0]
         return jnp.sin(c[0] * 1.0 + p[0]) * (c[1] + 1.0) ** 2 + 0.0 * jnp.sum(x)
 
     def exact(p):
@@ -166,9 +166,9 @@ def test_batches_with_a_support_are_enumerated():
         got = jax.jit(take(lambda p: sf.expectation(program)(p, jax.random.key(0))))(params)
         np.testing.assert_allclose(got, jax.jit(take(exact))(params), rtol=1e-10)
     with pytest.raises(ValueError, match="at most 4096 of them"):
-        sf.sample(jax.random.key(0), nd.Bernoulli(logits=jnp.zeros(13)), estimator="enumerate")
+        sf.sample(jax.random.key(0), nd.Bernoulli(logits=jnp.zeros(13)), estimator="exact")
     with pytest.raises(TypeError, match="needs a finite support; distrax.Bernoulli has"):
-        sf.sample(jax.random.key(0), distrax.Bernoulli(logits=jnp.zeros(3)), estimator="enumerate")
+        sf.sample(jax.random.key(0), distrax.Bernoulli(logits=jnp.zeros(3)), estimator="exact")
 
 
 def test_what_does_not_say_that_it_is_a_batch_is_refused():

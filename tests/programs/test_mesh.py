@@ -42,7 +42,7 @@ def special(p, key):
 
 
 def enumerated(p, key):
-    return jnp.sum(sf.sample(key, sf.Bernoulli(logits=p * jnp.ones(3)), estimator="enumerate")) ** 2
+    return jnp.sum(sf.sample(key, sf.Bernoulli(logits=p * jnp.ones(3)), estimator="exact")) ** 2
 
 
 def branches(p, key):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jax_scorefn as sf
-from jax_scorefn.programs._choice import choice_p
+from jax_scorefn.programs.sites._base import choice_p
 
 LOGITS = jnp.array([0.3, -0.5])
 BITS = np.array([0.0, 1.0])
@@ -336,7 +336,7 @@ def test_an_enumerated_choice_between_two_others_is_unbiased():
 def _with_enumeration(p, key):
     k1, k2, k3 = jax.random.split(key, 3)
     a = sf.sample(k1, sf.Bernoulli(logits=p[0]))
-    e = sf.sample(k2, sf.Bernoulli(logits=p[1] * (a + 1)), estimator="enumerate")
+    e = sf.sample(k2, sf.Bernoulli(logits=p[1] * (a + 1)), estimator="exact")
     b = sf.sample(k3, sf.Bernoulli(logits=p[2] + e))
     return (a + e * 2 + 1) ** 2 + jnp.cos(b * p[0]) * (e + 1) + jnp.sin(p[1]) * a
 
@@ -345,8 +345,8 @@ def _with_enumeration(p, key):
 def test_a_choice_without_an_end_is_enumerated_up_to_a_value(max_value):
     def program(p, key):
         k1, k2 = jax.random.split(key)
-        n = sf.sample(k1, sf.Poisson(rate=p[0]), estimator="enumerate", max_value=max_value).astype(float)
-        x = sf.sample(k2, sf.Geometric(probs=p[1]), estimator="enumerate", max_value=60).astype(float)
+        n = sf.sample(k1, sf.Poisson(rate=p[0]), estimator="exact", max_value=max_value).astype(float)
+        x = sf.sample(k2, sf.Geometric(probs=p[1]), estimator="exact", max_value=60).astype(float)
         return n**2 * x
 
     both = jax.jit(jax.value_and_grad(sf.expectation(program)))(jnp.array([1.5, 0.4]), jax.random.key(0))
@@ -360,8 +360,8 @@ def test_a_choice_without_an_end_is_enumerated_up_to_a_value(max_value):
 def test_a_program_of_enumerated_choices_has_no_noise():
     def program(p, key):
         k1, k2 = jax.random.split(key)
-        a = sf.sample(k1, sf.Bernoulli(logits=p[0]), estimator="enumerate")
-        b = sf.sample(k2, sf.Bernoulli(logits=p[1] + a), estimator="enumerate")
+        a = sf.sample(k1, sf.Bernoulli(logits=p[0]), estimator="exact")
+        b = sf.sample(k2, sf.Bernoulli(logits=p[1] + a), estimator="exact")
         return jnp.sin(a + 1.0) * p[0] + (b + 1.0) ** 2
 
     for transform in (lambda f: f, jax.grad, jax.hessian):
@@ -369,7 +369,7 @@ def test_a_program_of_enumerated_choices_has_no_noise():
         np.testing.assert_allclose(got, transform(exact_two)(LOGITS), rtol=1e-5, atol=1e-6)
 
     def plate(p, key):
-        z = jax.vmap(lambda k: sf.sample(k, sf.Categorical(logits=p), estimator="enumerate"))(jax.random.split(key, 3))
+        z = jax.vmap(lambda k: sf.sample(k, sf.Categorical(logits=p), estimator="exact"))(jax.random.split(key, 3))
         return jnp.max(z).astype(float) + z[0].astype(float) * 0.5
 
     probs = lambda p: jax.nn.softmax(p)
@@ -423,7 +423,7 @@ def test_choices_where_they_cannot_be_credited_raise_by_name():
         return ref[...]
 
     refused(mutable, TypeError, "mutable array")
-    enumerated = lambda p, key: sf.sample(key, sf.Bernoulli(logits=p), estimator="enumerate", name="e")
+    enumerated = lambda p, key: sf.sample(key, sf.Bernoulli(logits=p), estimator="exact", name="e")
     scanned = lambda p, key: jax.lax.scan(lambda c, k: (c + enumerated(p, k), None), 0.0, jax.random.split(key, 3))[0]
     refused(scanned, ValueError, "choice e is enumerated inside of a scan")
     plate = lambda p, key: jnp.sum(jax.vmap(lambda k: enumerated(p, k))(jax.random.split(key, 13)))
@@ -435,21 +435,21 @@ def test_choices_where_they_cannot_be_credited_raise_by_name():
 def test_bad_arguments_are_told_so():
     key = jax.random.key(0)
     with pytest.raises(
-        ValueError, match="sample has no estimator 'reinforce'; its estimators: score, pathwise, enumerate"
+        ValueError, match="sample has no estimator 'reinforce'; its estimators: score_function, pathwise, exact"
     ):
         sf.sample(key, sf.Bernoulli(logits=0.0), estimator="reinforce")
     with pytest.raises(TypeError, match="needs reparameterized draws; Bernoulli has"):
         sf.sample(key, sf.Bernoulli(logits=0.0), estimator="pathwise")
     with pytest.raises(TypeError, match="needs a finite support; Normal has"):
-        sf.sample(key, sf.Normal(loc=0.0, scale=1.0), estimator="enumerate")
+        sf.sample(key, sf.Normal(loc=0.0, scale=1.0), estimator="exact")
     poisson = sf.Poisson(rate=2.0)
     with pytest.raises(ValueError, match="no end to them: pass max_value="):
-        sf.sample(key, sf.Joint((poisson, sf.Bernoulli(logits=0.0))), estimator="enumerate")
-    with pytest.raises(ValueError, match="given with estimator='score'"):
+        sf.sample(key, sf.Joint((poisson, sf.Bernoulli(logits=0.0))), estimator="exact")
+    with pytest.raises(ValueError, match="given with estimator='score_function'"):
         sf.sample(key, poisson, max_value=3)
     for law, options in ((poisson, {"max_value": 5000}), (sf.Bernoulli(logits=jnp.zeros(13)), {})):
         with pytest.raises(ValueError, match="at most 4096 of them, which no option of sample raises"):
-            sf.sample(key, law, estimator="enumerate", **options)
+            sf.sample(key, law, estimator="exact", **options)
     with pytest.raises(TypeError, match="needs a program with an argument named key"):
         sf.expectation(lambda p: p)
     with pytest.raises(TypeError, match="needs a function that draws"):

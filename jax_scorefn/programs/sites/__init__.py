@@ -1,0 +1,9 @@
+"""How the derivative of one random choice is estimated: a file for each way, and a line for it here, in the order of messages."""
+
+# isort: off
+from jax_scorefn.programs.sites import _score as _score
+from jax_scorefn.programs.sites import _pathwise as _pathwise
+from jax_scorefn.programs.sites import _exact as _exact
+from jax_scorefn.programs.sites._base import SITES as SITES
+from jax_scorefn.programs.sites._base import Branches as Branches
+from jax_scorefn.programs.sites._base import batched as batched

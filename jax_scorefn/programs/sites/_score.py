@@ -1,0 +1,29 @@
+"""A choice by its score: a cost L that depends on it gets the correction (L - b) (magic_box(log p(draw)) - 1)."""
+
+from __future__ import annotations
+
+import jax
+
+from jax_scorefn.distributions import Distribution, Joint, as_law
+from jax_scorefn.programs.sites._base import SiteEstimator, site
+from jax_scorefn.typing import Key, PyTree
+
+
+@site
+class ScoreFunction(SiteEstimator):
+    """The log-derivative trick, for any distribution; the parts of a joint are choices of their own."""
+
+    name, aliases = "score_function", ("score",)
+    scored = True
+
+    def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
+        if isinstance(dist, Joint):
+            parts, treedef = dist._laws()
+            keys = jax.random.split(key, len(parts))
+            draws = [
+                self.sample(keys[j], as_law(part, batches=True), f"{name}[{j}]", max_value)
+                for j, part in enumerate(parts)
+            ]
+            return treedef.unflatten(draws)
+        x, log_probs = dist.sample_and_log_probs(key)
+        return self.choose(x, [log_probs], name=name, law=dist.name)
