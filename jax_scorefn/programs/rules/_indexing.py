@@ -9,7 +9,7 @@ from jax_scorefn.programs.rules._base import Map, Operation, Target, rule, same
 
 @rule("dynamic_slice", linear=0)
 def dynamic_slice(op: Operation) -> list[Map]:
-    """Slices that start at an index: axes that are taken whole stay; where the start is a number, shifted by it.
+    """Slices at an index: axes that are taken whole stay; where the start is a number, shifted by it.
 
     Example: lax.dynamic_slice(x, (0, 1), (2, 2)), x: (2, 3)
     Maps: [{0: 0, 1: (1, 1, 1)}, {}, {}]
@@ -27,7 +27,7 @@ def dynamic_slice(op: Operation) -> list[Map]:
 
 @rule("dynamic_update_slice", linear=(0, 1))
 def dynamic_update_slice(op: Operation) -> list[Map]:
-    """Slices that are written at an index: the array stays, and of what is written the axes that are written whole.
+    """Slices written at an index: the array stays, and of what is written the axes that are written whole.
 
     Example: lax.dynamic_update_slice(x, y, (0, 1)), x: (2, 3), y: (2, 1)
     Maps: [{0: 0, 1: 1}, {0: 0}, {}, {}]
@@ -37,7 +37,7 @@ def dynamic_update_slice(op: Operation) -> list[Map]:
 
 
 def without_filling(op: Operation) -> int | None:
-    """The array, unless a number is filled in for what is out of range: that is added. (NaN is NaN either way.)"""
+    """The array, unless a number is filled in for what is out of range."""  # it is added; but NaN is NaN either way
     filled = op.params.get("fill_value")
     return None if filled and not np.isnan(filled) else 0
 

@@ -18,7 +18,7 @@ def fold_in(op: Operation) -> list[Map]:
 
 @rule("random_split", "random_bits", "random_unwrap")
 def of_keys(op: Operation) -> list[Map]:
-    """What is made of keys: their axes come first.
+    """Made of keys: their axes come first.
 
     Example: jax.vmap(lambda k: jax.random.bits(k, (3,)))(k), k: key (2,)
     Maps: [{0: 0}]

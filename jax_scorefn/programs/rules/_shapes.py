@@ -72,14 +72,18 @@ def squeeze(op: Operation) -> list[Map]:
 
 @rule("expand_dims", linear=0)
 def expand(op: Operation) -> list[Map]:
-    """Axes of length 1 are put in; the others make room."""
+    """New axes of length 1: the others make room.
+
+    Example: lax.expand_dims(x, (1,)), x: (2, 3)
+    Maps: [{0: 0, 1: 2}]
+    """
     dims = op.params["dimensions"]
     return [dict(enumerate(i for i in range(len(op.results[0])) if i not in dims))]
 
 
 @rule("slice", linear=0)
 def slices(op: Operation) -> list[Map]:
-    """Slices with a stride of 1: shifted by the start. Along an axis with another stride, all.
+    """Slices: shifted by the start. Along an axis with another stride than 1, all.
 
     Example: lax.slice(x, (0, 1), (2, 3)), x: (2, 3)
     Maps: [{0: (0, 0, 0), 1: (1, 1, 1)}]
@@ -116,7 +120,11 @@ def concatenate(op: Operation) -> list[Map]:
 
 @rule("stack", linear="together")
 def stack(op: Operation) -> list[Map]:
-    """Arrays side by side along a new axis; the others make room."""
+    """Stack: side by side along a new axis; the others make room.
+
+    Example: jnp.stack([x, y], 1), x: (2, 3), y: (2, 3)
+    Maps: [{0: 0, 1: 2}, {0: 0, 1: 2}]
+    """
     axis = op.params["axis"]
     return [{i: i + (i >= axis) for i in range(len(shape))} for shape in op.shapes]
 
@@ -137,7 +145,11 @@ def split(op: Operation) -> list[list[Map]]:
 
 @rule("unstack", linear=0, each_result=True)
 def unstack(op: Operation) -> list[list[Map]]:
-    """The elements of an axis, one result each."""
+    """Unstack: the elements of an axis, one result each.
+
+    Example: jnp.unstack(x, axis=1), x: (3, 2)
+    Maps: [[{0: 0, 1: ('#', 0, 0)}], [{0: 0, 1: ('#', 1, 1)}]]
+    """
     axis = op.params["axis"]
     kept = moved(i for i in range(len(op.shapes[0])) if i != axis)
     return [[kept | {axis: ("#", i, i)}] for i in range(len(op.results))]
