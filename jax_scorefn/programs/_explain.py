@@ -7,7 +7,7 @@ import importlib.util
 
 from jax_scorefn.programs._analyze import Since
 from jax_scorefn.programs._dependence import describe
-from jax_scorefn.programs._ir import RULED, Var
+from jax_scorefn.programs._ir import Var
 from jax_scorefn.programs._program import Program
 
 
@@ -115,4 +115,4 @@ def _source(v: Var) -> str:
     if v.op.kind == "mask":
         masked = v.op.ins[1]
         return f"{_source(masked)}, masked" if isinstance(masked, Var) else "masked"
-    return v.op.params["name"] if v.op.name == RULED else v.op.name
+    return v.op.title

@@ -34,6 +34,7 @@ CHOICE_INSIDE = (
 )
 REMEDIES = {
     "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
+    RULED: "A function with a rule is one operation; let it take the draw as an argument.",
     "shard_map": "Put sf.expectation inside of the mapped function, or shard the draws with its option sharding=.",
 }
 MUTABLE = (
@@ -92,6 +93,11 @@ class Op:
     @property
     def name(self) -> str:
         return self.prim.name
+
+    @property
+    def title(self) -> str:
+        """What people know it by."""
+        return self.params["name"] if self.name == RULED else self.name
 
     @property
     def estimator(self) -> Any:
@@ -271,7 +277,7 @@ def _describe(op: Op) -> None:
     else:
         if _has_choice(list(params.values())):
             remedy = REMEDIES.get(name, "Leave it out of the program, or move the choice out of it.")
-            raise TypeError(CHOICE_INSIDE.format(primitive=name, remedy=remedy))
+            raise TypeError(CHOICE_INSIDE.format(primitive=op.title, remedy=remedy))
         if name == "while" and params.keys() >= WHILE:
             op.kind, op.bodies = "while", [_block(params["cond_jaxpr"]), _block(params["body_jaxpr"])]
             return
