@@ -30,24 +30,27 @@ NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
 )
 def test_moments_are_those_of_all_at_once(sizes):
     """In float64, against scipy; an offset of 1e6 is no matter, and a twin that forgets a term fails."""
-    with jax.enable_x64(True):
-        data = {"a": RNG.gamma(0.5, size=(1000, 3)) + 1e6, "b": RNG.normal(size=1000)}
-        parts, start = [], 0
-        for size in sizes:
-            parts.append(Moments.of(jax.tree.map(lambda x, i=start, n=size: jnp.asarray(x[i : i + n]), data)))
-            start += size
-        total = functools.reduce(Moments.merge, parts)
+    data = {"a": RNG.gamma(0.5, size=(1000, 3)) + 1e6, "b": RNG.normal(size=1000)}
+    ends = np.cumsum(sizes)
+    of_parts = [jax.tree.map(lambda x, i=i, n=n: x[i - n : i], data) for i, n in zip(ends, sizes, strict=True)]
+
+    @jax.jit
+    def merged(of_parts):
+        parts = [Moments.of(part) for part in of_parts]
         stacked = Moments.merge_all(jax.tree.map(lambda *xs: jnp.stack(xs), *parts))
-        for moments in (total, stacked):
-            for name, x in data.items():
-                assert moments.count == 1000
-                np.testing.assert_allclose(moments.mean[name], x.mean(axis=0), rtol=1e-12)
-                np.testing.assert_allclose(moments.variance[name], x.var(axis=0, ddof=1), rtol=1e-6)
-                np.testing.assert_allclose(moments.skewness[name], scipy.stats.skew(x), rtol=1e-5, atol=1e-8)
-                np.testing.assert_allclose(moments.kurtosis[name], scipy.stats.kurtosis(x, fisher=False), rtol=1e-5)
-                np.testing.assert_allclose(
-                    moments.standard_error[name], x.std(axis=0, ddof=1) / np.sqrt(1000), rtol=1e-6
-                )
+        names = ("count", "mean", "variance", "skewness", "kurtosis", "standard_error")
+        return [[getattr(whole, name) for name in names] for whole in (functools.reduce(Moments.merge, parts), stacked)]
+
+    with jax.enable_x64(True):
+        found = jax.device_get(merged(of_parts))
+    for count, mean, variance, skewness, kurtosis, standard_error in found:
+        for name, x in data.items():
+            assert count == 1000
+            np.testing.assert_allclose(mean[name], x.mean(axis=0), rtol=1e-12)
+            np.testing.assert_allclose(variance[name], x.var(axis=0, ddof=1), rtol=1e-6)
+            np.testing.assert_allclose(skewness[name], scipy.stats.skew(x), rtol=1e-5, atol=1e-8)
+            np.testing.assert_allclose(kurtosis[name], scipy.stats.kurtosis(x, fisher=False), rtol=1e-5)
+            np.testing.assert_allclose(standard_error[name], x.std(axis=0, ddof=1) / np.sqrt(1000), rtol=1e-6)
 
 
 def test_gradient_moments_stream_and_merge():
@@ -78,9 +81,10 @@ def test_gradient_moments_stream_and_merge():
 
 
 def test_ratios_and_effective_sample_sizes():
-    moments = Moments.of(jnp.array([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0]]))
-    np.testing.assert_allclose(sf.diagnostics.snr(moments), [np.sqrt(2), np.inf, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(sf.diagnostics.effective_sample_size(jnp.array([-1e3, -1e3, -np.inf])), 2.0, rtol=1e-6)
+    ratios = jax.jit(lambda x: sf.diagnostics.snr(Moments.of(x)))(np.float32([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0]]))
+    np.testing.assert_allclose(ratios, [np.sqrt(2), np.inf, 0.0], rtol=1e-6)
+    size = jax.jit(sf.diagnostics.effective_sample_size)(np.float32([-1e3, -1e3, -np.inf]))
+    np.testing.assert_allclose(size, 2.0, rtol=1e-6)
 
 
 LAWS = {
@@ -157,7 +161,7 @@ def test_verdicts_are_what_they_say():
     assert 0.12 < np.mean(np.abs(z) > 5) < 0.15
     tails = [verdicts(heavy((100, 1)), np.full(1, heavy_mean), None) for _ in range(200)]
     assert tails.count(Verdict.HEAVY_TAILED) > 190
-    spoiled = Moments.of(jnp.array([1.0, jnp.nan, 2.0]))
+    spoiled = jax.jit(Moments.of)(np.float32([1.0, np.nan, 2.0]))
     assert _verdict.judge(jax.device_get(spoiled), 1.0).verdict is Verdict.NOT_FINITE
     off = np.array([0.0, 0.4])  # what never varies, and is off: enough replicates say so
     assert verdicts(np.zeros((1000, 2)), np.zeros(2), None) is Verdict.UNBIASED
@@ -174,7 +178,8 @@ def objective(b, params):
     return (b[0] + 2 * b[1]) ** 2 + params[0] * b[1] + b[0] * params[1] ** 2
 
 
-def truth(params=BITS):
+@jax.jit
+def truth(params):
     return jax.grad(lambda p: sf.exact(lambda b: objective(b, p), COIN, p))(params)
 
 
@@ -219,7 +224,7 @@ CHECK = {"num_replicates": 20_000, "chunk_size": 5000}
 def test_planted_faults_are_found(fault):
     with jax.debug_key_reuse(False):
         found = sf.diagnostics.check_unbiased(
-            lambda p, key: hand_written(p, key, **FAULTS[fault]), truth(), BITS, jax.random.key(1), **CHECK
+            lambda p, key: hand_written(p, key, **FAULTS[fault]), truth(BITS), BITS, jax.random.key(1), **CHECK
         )
     assert found.verdict is Verdict.BIASED and not found and "is biased" in found.message and found.z.shape == (2,)
 
@@ -293,12 +298,19 @@ def test_the_audit_of_bits(which):
         report.ranked("luck")
 
 
+def small_audit(**options):
+    two = {"estimators": ["score_function", "disarm"], "budget": 20_000}
+    return sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **two, **options)
+
+
+one_small_audit = functools.cache(small_audit)
+
+
 def test_people_can_read_a_report(tmp_path, monkeypatch):
     """As text, in a notebook and as a figure: what the extra is for."""
     pytest.importorskip("rich")
     pytest.importorskip("matplotlib")
-    chosen = {"estimators": ["disarm", "score_function"], "budget": 20_000}
-    report = sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **chosen)
+    report = one_small_audit()
     text, html = str(report), report._repr_html_()
     for row in report.rows:
         assert row.name.split(",")[0] in text and row.name.split(",")[0] in html
@@ -397,12 +409,10 @@ def test_all_that_is_right_passes():
 
 
 def test_audits_are_reproducible_and_stop_when_told():
-    few = {"estimators": ["score_function", "disarm"], "budget": 20_000}
-    run = lambda: sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), **few)
-    first, second = run(), run()
+    first, second = one_small_audit(), small_audit()
     for a, b in zip(first.rows, second.rows, strict=True):
         assert a.variance == b.variance and a.z == b.z and a.evaluations == b.evaluations
-    stopped = sf.audit(lambda b: jnp.sum(b) ** 2, COIN, jnp.zeros(2), jax.random.key(0), max_seconds=1e-3, **few)
+    stopped = small_audit(max_seconds=1e-3)
     assert not stopped.rows and "stopped after 0.001 s, before score_function" in stopped.stopped
     assert stopped.recommended is None and "stopped after" in str(stopped)
     with pytest.raises(ValueError, match="No estimator passed the audit"):
