@@ -95,15 +95,22 @@ def names_of(*estimates):
     return [name if name in FRAMES else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+REAL_IS_SLOW = [pytest.param(kind, marks=pytest.mark.slow if kind == "real" else []) for kind in sorted(KINDS)]
+"""Real parameters are those of every other test."""
+
+
+@pytest.mark.parametrize(
+    "kinds", [("all complex", "mixed"), pytest.param(("real",), marks=pytest.mark.slow)], ids=" and ".join
+)
 @pytest.mark.parametrize("name", names_of("E[f]", "a bound"))
-def test_complex_parameters_are_pairs_of_real_ones(name):
+def test_complex_parameters_are_pairs_of_real_ones(name, kinds):
     """The same draws, and derivatives that are those of the two real numbers, for every estimator and every kind of parameters."""
     family = family_of(name)
 
     @jax.jit
     def both(key):
         found = {}
-        for kind, params in KINDS.items():
+        for kind, params in {kind: KINDS[kind] for kind in kinds}.items():
             of_parts = lambda parts, params=params: run(name, f, family, back(parts, params), key)
             whole = jax.value_and_grad(lambda p: run(name, f, family, p, key))(params)
             value, grads = jax.value_and_grad(of_parts)(split(params))
@@ -118,7 +125,7 @@ def test_complex_parameters_are_pairs_of_real_ones(name):
 
 
 @pytest.mark.parametrize("name", ["exact", "score_function"])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", REAL_IS_SLOW)
 def test_derivatives_in_complex_parameters_are_those_of_the_sum_over_all_outcomes(name, kind):
     params = KINDS[kind]
     exact = jax.jit(jax.value_and_grad(sf.testing.enumerate_expectation(f, COINS, OUTCOMES)))(params)
@@ -200,12 +207,12 @@ def test_users_functions_beside_a_complex_f_see_complex_values():
     same_as_the_parts("score_function", key, control_variate=control, real_options=real)
     np.testing.assert_allclose(own, auto, rtol=1e-5)
     assert seen == [((8,), jnp.complex64)]
-    state = EMA.update(state, info)
-    np.testing.assert_allclose(EMA.value(state), np.mean(info.values), rtol=1e-5)
+    ema = jax.jit(lambda state, info: EMA.value(EMA.update(state, info)))(state, info)
+    np.testing.assert_allclose(ema, np.mean(info.values), rtol=1e-5)
     with pytest.raises(TypeError, match=r"begin with ema_.init\(shape, dtype=complex\)"):
         EMA.update(EMA.init(), info)
     net = sf.baselines.learned(lambda p, context: p * context, optax.sgd(1.0))
-    trained = net.update(net.init(jnp.zeros((), complex)), info, 1.0)
+    trained = jax.jit(lambda info: net.update(net.init(jnp.zeros((), complex)), info, 1.0))(info)
     np.testing.assert_allclose(trained.params, np.mean(info.values), rtol=1e-5)  # one step to the minimum
 
 
@@ -225,7 +232,8 @@ def test_variational_monte_carlo(x64, estimator):
     """|psi|^2 as the law, real; local energies that are complex; complex parameters. Against <psi|H|psi> / <psi|psi>."""
     xs, h = jnp.asarray(spins(3)), jnp.asarray(chain())
     key = jax.random.key(1)
-    params = {"a": 0.3 * jax.random.normal(key, (3,), complex), "w": 0.4 * jax.random.normal(key, (2, 3), complex)}
+    normal = jax.jit(jax.random.normal, static_argnums=(1, 2))
+    params = {"a": 0.3 * np.asarray(normal(key, (3,), complex)), "w": 0.4 * np.asarray(normal(key, (2, 3), complex))}
 
     def log_psi(params, x):
         x = x.astype(complex)

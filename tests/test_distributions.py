@@ -320,17 +320,21 @@ def test_a_joint_may_mix_enumeration_and_quadrature(x64):
 
 
 def test_rows_are_scored_as_rows_and_nothing_else_is():
-    law = sf.OneHotCategorical(logits=jnp.array([[0.3, 0.1, -jnp.inf], [0.0, 1.0, 2.0]]))
-    x = law.sample(jax.random.key(0))
-    same = sf.Categorical(logits=law.logits)
-    np.testing.assert_array_equal(jnp.argmax(x, axis=-1), same.sample(jax.random.key(0)))
-    np.testing.assert_allclose(law.log_prob(x), same.log_prob(jnp.argmax(x, axis=-1)))
-    for other in (0.5 * x, jnp.zeros_like(x), jnp.ones_like(x), x.at[0].set(jnp.array([0.0, 0.0, 1.0]))):
-        assert law.log_prob(other) == -np.inf
-    assert np.isnan(law.log_prob(jnp.full_like(x, jnp.nan)))
-    probs = sf.OneHotCategorical(probs=jnp.array([2.0, 1.0, 1.0]))
-    np.testing.assert_allclose(probs.mean(), [0.5, 0.25, 0.25])
-    np.testing.assert_allclose(probs.covariance_times(jnp.array([1.0, 0.0, 0.0])), [0.25, -0.125, -0.125])
+    law = sf.OneHotCategorical(logits=np.float32([[0.3, 0.1, -np.inf], [0.0, 1.0, 2.0]]))
+    same, log_prob = sf.Categorical(logits=law.logits), jax.jit(law.log_prob)
+    x, wanted = jax.device_get(
+        jax.jit(lambda *keys: (law.sample(keys[0]), same.sample(keys[1])))(*map(jax.random.key, (0, 0)))
+    )
+    np.testing.assert_array_equal(np.argmax(x, axis=-1), wanted)
+    np.testing.assert_allclose(log_prob(x), jax.jit(same.log_prob)(wanted))
+    forbidden = np.stack([np.float32([0.0, 0.0, 1.0]), x[1]])
+    for other in (0.5 * x, np.zeros_like(x), np.ones_like(x), forbidden):
+        assert log_prob(other) == -np.inf
+    assert np.isnan(log_prob(np.full_like(x, np.nan)))
+    probs = sf.OneHotCategorical(probs=np.float32([2.0, 1.0, 1.0]))
+    mean, column = jax.jit(lambda v: (probs.mean(), probs.covariance_times(v)))(np.float32([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(mean, [0.5, 0.25, 0.25])
+    np.testing.assert_allclose(column, [0.25, -0.125, -0.125])
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if Capability.CHOICES in CASES[name].family.at(
@@ -338,12 +342,13 @@ def test_rows_are_scored_as_rows_and_nothing_else_is():
 def test_a_law_of_choices_is_the_product_of_its_choices(name):
     """Every combination of options is a draw, with the log-probability of the law; rows with a 1 make the same draw."""
     law = CASES[name].family.at(params_of(name, jnp.float32))
-    view = law.choices()
-    sizes = [size for block in view.log_probs for size in [block.shape[1]] * block.shape[0]]
-    options = jnp.asarray(np.stack([i.reshape(-1) for i in np.indices(sizes)], axis=1), jnp.int32)
-    ends = np.cumsum([0, *(block.shape[0] for block in view.log_probs)])
+    shapes = [block.shape for block in jax.eval_shape(lambda: law.choices().log_probs)]
+    sizes = [size for number, size in shapes for _ in range(number)]
+    options = np.stack([i.reshape(-1) for i in np.indices(sizes)], axis=1).astype(np.int32)
+    ends = np.cumsum([0, *(number for number, _ in shapes)])
 
     def one(row):
+        view = law.choices()
         blocks = [row[a:b] for a, b in itertools.pairwise(ends)]
         scores = [
             jnp.sum(jnp.take_along_axis(p, o[:, None], axis=1)) for p, o in zip(view.log_probs, blocks, strict=True)
@@ -352,12 +357,13 @@ def test_a_law_of_choices_is_the_product_of_its_choices(name):
         hot = [jax.nn.one_hot(o, p.shape[1], dtype=p.dtype) for p, o in zip(view.log_probs, blocks, strict=True)]
         return law.log_prob(x), sum(scores), x, x if view.relax is None else view.relax(hot)
 
-    whole, parts, built, relaxed = jax.jit(jax.vmap(one))(options)
+    every = jax.jit(lambda rows: (jax.vmap(one)(rows), law.choices().log_probs, law.choices().probs))
+    (whole, parts, built, relaxed), log_probs, probs = jax.device_get(every(options))
     np.testing.assert_allclose(whole, parts, rtol=1e-5)
-    np.testing.assert_allclose(jnp.sum(jnp.exp(whole)), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(np.exp(whole)), 1.0, rtol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, built, relaxed)
-    for log_p, p in zip(view.log_probs, view.probs, strict=True):
-        np.testing.assert_allclose(jnp.exp(log_p), p, rtol=1e-5)
+    for log_p, p in zip(log_probs, probs, strict=True):
+        np.testing.assert_allclose(np.exp(log_p), p, rtol=1e-5)
 
 
 def test_what_a_class_can_do_is_read_off_its_methods():

@@ -228,8 +228,7 @@ def test_an_epidemic_that_dies_out_has_a_gradient(unchecked_keys):
     """exp(-200) is 0 in float32: its coordinate has the derivative 0, and the one beside it its own."""
     family = sf.family(lambda t: sf.Poisson(rate=jnp.exp(t)))
     t = jnp.array([-200.0, 0.0])
-    assert sf.Poisson(rate=0.0).log_prob(0) == 0
-    assert jax.grad(lambda rate: sf.Poisson(rate=rate).log_prob(0))(0.0) == -1
+    assert jax.jit(jax.value_and_grad(lambda rate: sf.Poisson(rate=rate).log_prob(0)))(0.0) == (0, -1)
 
     def infected(t, key):
         first, second = jax.random.split(key)

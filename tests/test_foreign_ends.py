@@ -78,10 +78,10 @@ def test_uniform_by_every_form_of_score(build):
 def test_along_the_path_ends_may_move():
     square = lambda x: jnp.sum(x**2)
     for build in (lambda h: nd.Uniform(0.0, h), lambda h: tfd.Uniform(0.0, h), lambda h: dx.Uniform(0.0, h)):
-        runs = jax.vmap(lambda key, b=build: sf.pathwise_grad(square, sf.family(b), 2.0 * jnp.ones(()), key))
+        runs = jax.jit(jax.vmap(lambda key, b=build: sf.pathwise_grad(square, sf.family(b), 2.0 * jnp.ones(()), key)))
         sf.testing.assert_unbiased(runs(jax.random.split(KEY, 2000)), 4 / 3, precision=0.02)
     program = lambda h, key: sf.sample(key, nd.Uniform(0.0, h), estimator="pathwise") ** 2
-    runs = jax.vmap(jax.grad(sf.expectation(program)), (None, 0))(2.0, jax.random.split(KEY, 20_000))
+    runs = jax.jit(jax.vmap(jax.grad(sf.expectation(program)), (None, 0)))(2.0, jax.random.split(KEY, 20_000))
     sf.testing.assert_unbiased(runs, 4 / 3, precision=0.02)
 
 

@@ -44,8 +44,9 @@ def close(tree, other):
 def test_gradient_forms_leave_other_leaves_alone(name, unchecked_keys):
     options = {} if name == "exact" else {"num_samples": 8}
     run = getattr(sf, f"{name}_grad")
-    grads, info = run(f, COINS, MODEL, jax.random.key(0), has_aux=True, **options)
-    wanted = run(f, WEIGHTS, MODEL.weights, jax.random.key(0), **options)
+    of_model = lambda key: run(f, COINS, MODEL, key, has_aux=True, **options)
+    of_weights = lambda key: run(f, WEIGHTS, MODEL.weights, key, **options)
+    (grads, info), wanted = jax.jit(lambda key: (of_model(key), of_weights(key)))(jax.random.key(0))
     assert isinstance(grads, Model) and grads.activation is None and grads.plain is None and grads.name is None
     assert grads.count.dtype == jax.dtypes.float0 and info.values.ndim == 1
     close(grads.weights, wanted)

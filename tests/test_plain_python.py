@@ -52,7 +52,8 @@ def test_under_every_estimator(name):
     family = COIN if record.missing(NORMAL.at(0.0)) else NORMAL
     options = {} if name == "exact" else {"num_samples": 4, **REQUIRED.get(name, {})}
     for function in (record.function, getattr(sf, f"{name}_grad")):
-        (note,) = notes(lambda function=function: function(reward, family, jnp.float32(0.3), KEY, **options))
+        call = lambda m, function=function: function(reward, family, m, KEY, **options)
+        (note,) = notes(lambda call=call: jax.eval_shape(call, jnp.float32(0.3)))
         assert "sf.black_box(reward)" in note
 
 

@@ -113,7 +113,7 @@ def test_without_the_discount_of_the_state_it_is_another_gradient():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("lambda_", [0.0, 0.6])
+@pytest.mark.parametrize("lambda_", [pytest.param(0.0, marks=pytest.mark.slow), 0.6])  # 0 is the same code
 def test_with_an_exact_critic_every_lambda_is_right(lambda_):
     mdp = TabularMDP(process(0.9).transition, process(0.9).reward, process(0.9).start, 0.9)
     horizon = 40  # of an infinite horizon: what is left after it is worth the critic's value
@@ -182,7 +182,9 @@ def test_off_policy_v_trace_without_bounds_is_unbiased():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("loss", [reinforce, to_go], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "loss", [pytest.param(reinforce, marks=pytest.mark.slow), to_go], ids=lambda f: f.__name__
+)  # the process is what is new here: both losses meet a shorter one by default
 def test_a_long_nearly_deterministic_process(loss):
     """20 steps, and a policy that takes one of its actions with probability 0.98."""
     mdp = process(0.95, noise=0.05)
