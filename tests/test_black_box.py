@@ -42,7 +42,7 @@ def test_one_host_call_for_each_chunk_forwards_and_backwards_together(chunk_size
     box = sf.black_box(count, vectorized=True)
     loss = lambda m, key: sf.score_function(box, NORMAL, m, key, num_samples=12, chunk_size=chunk_size)
     run = {
-        "eager": jax.grad(loss), "jit": jax.jit(jax.grad(loss)), "value_and_grad": jax.value_and_grad(loss),
+        "eager": jax.grad(loss), "jit": jax.jit(jax.grad(loss)), "value_and_grad": jax.jit(jax.value_and_grad(loss)),
         "hessian": jax.hessian(loss),
     }[how]  # fmt: skip
     got = jax.block_until_ready(run(M, jax.random.key(0)))

@@ -56,7 +56,7 @@ def test_a_law_that_is_no_pytree_does_not_escape_the_order_guard(name):
 
     weights = lambda p: jax.nn.softmax(p * support)
     runs = sf.testing.replicate(lambda key: jax.grad(loss)(jnp.float32(0.4), key), jax.random.key(1), 4000, batch=4000)
-    exact = jax.grad(lambda p: weights(p) @ support**2)(jnp.float32(0.4))
+    exact = jax.jit(jax.grad(lambda p: weights(p) @ support**2))(jnp.float32(0.4))
     sf.testing.assert_unbiased(runs, exact, precision=0.03)
     with pytest.raises(AssertionError, match="is biased"):
         sf.testing.assert_unbiased(1.2 * runs, exact, precision=0.04)
@@ -160,7 +160,7 @@ def test_no_nan_is_made_on_the_way(name):
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_straight_through_at_certain_coins(p):
     coin = sf.family(lambda p: sf.Bernoulli(probs=p))
-    assert jax.grad(lambda p: call("straight_through", lambda b: 3 * b, coin, p))(p) == 3.0
+    assert jax.jit(jax.grad(lambda p: call("straight_through", lambda b: 3 * b, coin, p)))(p) == 3.0
 
 
 @pytest.mark.statistical

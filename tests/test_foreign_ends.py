@@ -133,7 +133,7 @@ def test_a_law_whose_log_prob_is_not_that_of_its_draws_is_refused_by_name(build)
 
 def test_a_mask_is_no_matter_along_the_path():
     masked = sf.family(lambda h: nd.Normal(h, 1.0).mask(jnp.array(False)))
-    runs = jax.vmap(lambda key: sf.pathwise_grad(jnp.square, masked, jnp.float32(0.598), key))
+    runs = jax.jit(jax.vmap(lambda key: sf.pathwise_grad(jnp.square, masked, jnp.float32(0.598), key)))
     sf.testing.assert_unbiased(runs(jax.random.split(KEY, 1000)), 1.196, precision=0.02)
 
 
@@ -177,7 +177,7 @@ def test_names_are_those_of_the_libraries():
 
 
 def test_where_nothing_is_declared_the_boundary_term_is_missing():
-    runs = jax.vmap(lambda key: sf.score_function_grad(lambda x: x, sf.family(Undeclared), H, key))
+    runs = jax.jit(jax.vmap(lambda key: sf.score_function_grad(lambda x: x, sf.family(Undeclared), H, key)))
     np.testing.assert_allclose(runs(jax.random.split(KEY, 4)), 0.0, atol=1e-5)  # 0.5 would be right
 
 

@@ -13,6 +13,8 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 pytest.importorskip("rich")
 
+from covering import by_default
+
 import benchmarks.__main__ as command
 import jax_scorefn as sf
 from benchmarks import discrete, report
@@ -93,11 +95,17 @@ def test_mnist_is_used_where_it_is_installed():
 def test_the_bound_of_an_image_is_that_of_its_densities():
     params, logits, xs = small()
     b = jnp.array([1.0, 0.0, 1.0])
-    odds = _vae.apply(params["decoder"], 2 * b - 1)
-    laws = [(sf.Bernoulli(logits=odds), xs[0]), (sf.Bernoulli(logits=jnp.zeros(3)), b)]
-    log_probs = [jnp.sum(law.log_prob(x)) for law, x in laws]
-    wanted = -(log_probs[0] + log_probs[1] - jnp.sum(sf.Bernoulli(logits=logits[0]).log_prob(b)))
-    np.testing.assert_allclose(_vae.negative_bound(params["decoder"], logits[0], xs[0], b), wanted, rtol=1e-5)
+
+    @jax.jit
+    def both():
+        odds = _vae.apply(params["decoder"], 2 * b - 1)
+        laws = [(sf.Bernoulli(logits=odds), xs[0]), (sf.Bernoulli(logits=jnp.zeros(3)), b)]
+        log_probs = [jnp.sum(law.log_prob(x)) for law, x in laws]
+        wanted = -(log_probs[0] + log_probs[1] - jnp.sum(sf.Bernoulli(logits=logits[0]).log_prob(b)))
+        return _vae.negative_bound(params["decoder"], logits[0], xs[0], b), wanted
+
+    found, wanted = both()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def exact(decoder, logits, xs):
@@ -202,7 +210,7 @@ DISCRETE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("left", [None, "toy", "path", "race"])
+@pytest.mark.parametrize("left", by_default([None, "toy", "path", "race"], [None, "toy"]))
 def test_what_was_found_is_in_the_report(tmp_path, left):
     store = open_store(tmp_path, Settings(), resume=False)
     for record in DISCRETE:

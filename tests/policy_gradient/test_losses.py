@@ -182,9 +182,8 @@ def test_off_policy_v_trace_without_bounds_is_unbiased():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    "loss", [pytest.param(reinforce, marks=pytest.mark.slow), to_go], ids=lambda f: f.__name__
-)  # the process is what is new here: both losses meet a shorter one by default
+# Both losses meet a shorter process by default.
+@pytest.mark.parametrize("loss", [pytest.param(reinforce, marks=pytest.mark.slow), to_go], ids=lambda f: f.__name__)
 def test_a_long_nearly_deterministic_process(loss):
     """20 steps, and a policy that takes one of its actions with probability 0.98."""
     mdp = process(0.95, noise=0.05)

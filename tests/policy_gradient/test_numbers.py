@@ -57,7 +57,7 @@ def test_the_values_of_a_critic_do_not_leak_into_a_loss():
         cut = lambda v, loss=loss: loss(jnp.zeros(3), ones, v_t=v * ones, truncated=np.array([False, True, False])).sum
         assert jax.jit(jax.grad(lambda v: whole(v) + cut(v)))(2.0) == 0
     # of the returns themselves they are a part
-    of_returns = jax.grad(lambda v: pg.discounted_returns(ones, v_t=v * ones, discount_t=0.9)[0])
+    of_returns = jax.jit(jax.grad(lambda v: pg.discounted_returns(ones, v_t=v * ones, discount_t=0.9)[0]))
     np.testing.assert_allclose(of_returns(2.0), 0.729, rtol=1e-6)
 
 

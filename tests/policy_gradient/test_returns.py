@@ -150,8 +150,8 @@ def test_it_works_under_jit_and_vmap_and_in_float32(name):
     stacked = np.stack([R, 2 * R], axis=1)
     got = jax.jit(jax.vmap(lambda r: run(r, **ENDS), in_axes=1, out_axes=1))(stacked)
     assert got.shape == (T, 2)
-    np.testing.assert_allclose(got[:, 1], run(2 * R, **ENDS), rtol=1e-12)
-    single = run(R.astype(np.float32), v=V.astype(np.float32), nxt=NEXT.astype(np.float32), **ENDS)
+    np.testing.assert_allclose(got[:, 1], COMPILED[name](2 * R, **ENDS), rtol=1e-12)
+    single = COMPILED[name](R.astype(np.float32), v=V.astype(np.float32), nxt=NEXT.astype(np.float32), **ENDS)
     np.testing.assert_allclose(single, COMPILED[name](R, **ENDS), rtol=1e-4, atol=1e-5)
 
 

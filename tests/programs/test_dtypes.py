@@ -218,5 +218,6 @@ def test_floats_and_arrays_of_ints_are_traced():
     def program(p, index, key):
         return p * index.astype(float)[sf.sample(key, sf.Categorical(logits=jnp.zeros(2)))]
 
-    value, grad = jax.value_and_grad(sf.expectation(program))(2.0, np.array([3, 3]), jax.random.key(0))
+    run = jax.jit(jax.value_and_grad(sf.expectation(program)))
+    value, grad = run(2.0, np.array([3, 3]), jax.random.key(0))
     assert value == 6.0 and grad == 3.0
