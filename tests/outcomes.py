@@ -9,6 +9,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from traced_once import with_hessian
 
 import jax_scorefn as sf
 from jax_scorefn.programs import _evaluate
@@ -70,11 +71,12 @@ def exact(program, num_bits):
 
 
 def derivative(order):
-    """The derivative of an order; "value and gradient" is both, in one compilation, on top of each other."""
+    """The derivative of an order; in words all of them up to it, in one compilation, one after the other."""
+    several = {"value and gradient": jax.value_and_grad, "to second order": with_hessian}
 
     def take(function):
-        if order == "value and gradient":
-            return lambda p: jnp.concatenate([jnp.atleast_1d(part) for part in jax.value_and_grad(function)(p)])
+        if order in several:
+            return lambda p: jnp.concatenate([jnp.ravel(part) for part in several[order](function)(p)])
         for _ in range(order):
             function = jax.jacrev(function) if order == 1 else jax.jacfwd(function)
         return function

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from told import mean_over_bits, mean_over_groups
+from traced_once import with_hessian, with_jacobian
 
 import jax_scorefn as sf
 from jax_scorefn import baselines, control_variates
@@ -62,21 +63,14 @@ DEFAULT = [("optimal constant", 2), ("three at once", 1), ("known, self-critical
 """Second order includes the first. The long run has all."""
 
 
-def derivatives(order):
-    """Value, gradient and, for order 2, Hessian of ``loss(theta)``."""
-
-    def of(loss, theta):
-        found = [*jax.value_and_grad(loss)(theta)]
-        return [*found, jax.hessian(loss)(theta)] if order == 2 else found
-
-    return of
+DERIVATIVES = {1: jax.value_and_grad, 2: with_hessian}
 
 
 @functools.cache
 def exact(order):
     oracle = sf.testing.enumerate_expectation(lambda x, p: f(x, p), BITS, ALL)
     with jax.enable_x64(True):
-        return jax.device_get(jax.jit(lambda theta: derivatives(order)(oracle, theta))(THETA))
+        return jax.device_get(jax.jit(DERIVATIVES[order](oracle))(THETA))
 
 
 def mean_of(options, order, num_draws, estimator=sf.score_function):
@@ -85,7 +79,7 @@ def mean_of(options, order, num_draws, estimator=sf.score_function):
             options_ = {"num_samples": num_draws, "scheme": scheme, **options}
             return estimator(lambda x: f(x, theta), BITS, theta, jax.random.key(0), **options_)
 
-        return derivatives(order)(loss, jnp.asarray(THETA))
+        return DERIVATIVES[order](loss)(jnp.asarray(THETA))
 
     return mean_over_bits(estimate, PROBS, num_draws)
 
@@ -156,11 +150,11 @@ def test_values_with_a_shape_get_coefficients_of_their_own(x64):
         def loss(theta):
             return sf.score_function(lambda x: both(x, theta), BITS, theta, jax.random.key(0), scheme=scheme, **options)
 
-        return loss(jnp.asarray(THETA)), jax.jacobian(loss)(jnp.asarray(THETA))
+        return with_jacobian(loss)(jnp.asarray(THETA))
 
     got = mean_over_bits(estimate, PROBS, 5)
     oracle = sf.testing.enumerate_expectation(lambda x, p: both(x, p), BITS, ALL)
-    assert_same(got, jax.jit(lambda theta: (oracle(theta), jax.jacobian(oracle)(theta)))(THETA))
+    assert_same(got, jax.jit(with_jacobian(oracle))(THETA))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import critic
+from traced_once import with_jacobian
 
 import jax_scorefn as sf
 from jax_scorefn.typing import Capability
@@ -340,7 +341,7 @@ def test_chunks_devices_and_shapes(method):
 
     def run(**how):
         loss = lambda l: function(f, ONE, l, jax.random.key(2), **options, **how)
-        return loss(params), jax.jacobian(loss)(params)
+        return with_jacobian(loss)(params)
 
     with jax.debug_key_reuse(False):
         whole = jax.jit(run)()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from told import mean_over_bits
+from traced_once import with_hessian
 
 import jax_scorefn as sf
 from jax_scorefn import baselines
@@ -22,15 +23,11 @@ def f(x, theta):
     return jnp.exp(0.7 * x[0]) + x[0] * x[1] * (1 + theta[1] ** 2)
 
 
-def both(loss, theta):
-    return loss(theta), jax.grad(loss)(theta), jax.hessian(loss)(theta)
-
-
 @functools.cache
 def exact():
     oracle = sf.testing.enumerate_expectation(lambda x, p: f(x, p), BITS, ALL)
     with jax.enable_x64(True):
-        return jax.device_get(jax.jit(lambda theta: both(oracle, theta))(THETA))
+        return jax.device_get(jax.jit(with_hessian(oracle))(THETA))
 
 
 def mean_of(num_draws=3, **options):
@@ -41,7 +38,7 @@ def mean_of(num_draws=3, **options):
             lambda x: f(x, theta), BITS, theta, jax.random.key(0), num_samples=num_draws, scheme=scheme,
             proposal=sf.Bernoulli(probs=jnp.asarray(Q)), **options,
         )  # fmt: skip
-        return both(loss, theta)
+        return with_hessian(loss)(theta)
 
     return mean_over_bits(estimate, Q, num_draws)
 
