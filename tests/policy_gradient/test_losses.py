@@ -1,5 +1,7 @@
 """Losses: their expected gradients against the exact ones of small decision processes, and what must not change them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,11 @@ def trajectory(mdp, horizon=HORIZON):
     return sample
 
 
+@functools.cache
+def exact_gradient(gamma):
+    return np.asarray(jax.jit(jax.grad(lambda t: process(gamma).expected_return(t, horizon=HORIZON)))(LOGITS))
+
+
 def reinforce(l, steps, gamma, v):
     return pg.reinforce(l, steps.r_t, discount_t=gamma, baseline=0.5)
 
@@ -76,9 +83,7 @@ ESTIMATORS = [reinforce, to_go, to_go_with_a_critic, advantages, clipped, groupe
 @pytest.mark.parametrize("gamma", [0.9, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", ESTIMATORS, ids=lambda f: f.__name__)
 def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
-    mdp = process(gamma)
-    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
-    sample = trajectory(mdp)
+    sample = trajectory(process(gamma))
 
     def gradient(key):
         def total(theta):
@@ -88,7 +93,7 @@ def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
         return jax.grad(total)(LOGITS)
 
     runs = replicate(gradient, jax.random.key(1), 20_000, batch=20_000)
-    assert_unbiased(runs, exact, precision=0.06)
+    assert_unbiased(runs, exact_gradient(gamma), precision=0.06)
 
 
 @pytest.mark.statistical
@@ -152,10 +157,9 @@ def _window(mdp, theta, v, horizon):
 
 @pytest.mark.statistical
 def test_off_policy_v_trace_without_bounds_is_unbiased():
-    mdp, gamma = process(0.9), 0.9
+    gamma = 0.9
     behaviour = 0.5 * LOGITS
-    exact = jax.jit(jax.grad(lambda t: mdp.expected_return(t, horizon=HORIZON)))(LOGITS)
-    sample = trajectory(mdp)
+    sample = trajectory(process(gamma))
     v = jnp.zeros(3)
 
     def gradient(key):
@@ -178,7 +182,8 @@ def test_off_policy_v_trace_without_bounds_is_unbiased():
 
         return jax.grad(total)(LOGITS)
 
-    assert_unbiased(replicate(gradient, jax.random.key(5), 20_000, batch=20_000), exact, precision=0.06)
+    runs = replicate(gradient, jax.random.key(5), 20_000, batch=20_000)
+    assert_unbiased(runs, exact_gradient(gamma), precision=0.06)
 
 
 @pytest.mark.statistical

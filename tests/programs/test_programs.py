@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import by_default
 
 import jax_scorefn as sf
 from jax_scorefn.programs.sites._base import choice_p
@@ -246,9 +248,12 @@ def on_one_device(in_carry):
     return run, run(None)
 
 
+# More of Explicit meshes stands in test_mesh.
 @pytest.mark.sharded
-@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
-@pytest.mark.parametrize(("devices", "in_carry"), pairs((2, 8), (False, True), default=[(2, 0), (8, 1)]))
+@pytest.mark.parametrize(
+    ("devices", "in_carry", "explicit"),
+    by_default(itertools.product((2, 8), (False, True), (False, True)), [(2, False, False), (8, True, True)]),
+)
 def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("draws",), axis_types=(kind,))
