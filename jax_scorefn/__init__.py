@@ -26,6 +26,7 @@ from jax_scorefn.distributions import Beta as Beta
 from jax_scorefn.distributions import Binomial as Binomial
 from jax_scorefn.distributions import Categorical as Categorical
 from jax_scorefn.distributions import Cauchy as Cauchy
+from jax_scorefn.distributions import Dirichlet as Dirichlet
 from jax_scorefn.distributions import Distribution as Distribution
 from jax_scorefn.distributions import Exponential as Exponential
 from jax_scorefn.distributions import Family as Family

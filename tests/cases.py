@@ -31,6 +31,8 @@ class Case:
     objective: Callable[[Any, Any], Any] | None = None
     shape: tuple[str, ...] = ()
     """Parameters in which the law has no weak derivative."""
+    lift: Callable[[Any], tuple[Any, Any]] | None = None
+    """For draws of fewer dimensions than numbers: ``point of the intervals -> (draw, log of its volume)``."""
     draws: Callable[[Any], Any] | None = None
     """``key -> draws`` that the family is given, of the law of the case itself."""
 
@@ -59,7 +61,11 @@ class Case:
         )
         if self.support is not None:
             return sf.testing.enumerate_expectation(f, family, self.support)
-        return sf.testing.quadrature_expectation(f, family, self.intervals, panels=self.panels, nodes=8)
+        lift = self.lift or (lambda t: (t, 0.0))
+        density = lambda p, t: family(p, lift(t)[0]) + lift(t)[1]
+        return sf.testing.quadrature_expectation(
+            lambda t, p: f(lift(t)[0], p), density, self.intervals, panels=self.panels, nodes=8
+        )
 
 
 def objective(x, params):
@@ -82,6 +88,12 @@ def given_draws(draws, log_proposal):
 def coins(key):
     """Eight draws of fair coins, with what the fair coins say of them."""
     return jax.random.bernoulli(key, 0.5, (8, 2)).astype(jnp.float32), jnp.full(8, 2 * jnp.log(0.5))
+
+
+def on_simplex(t):
+    """A point of three parts: one part, how much of the rest is the second one, and the logarithm of the area that this takes."""
+    rest = 1 - t[0]
+    return jnp.stack([t[0], rest * t[1], rest * (1 - t[1])]), jnp.log(rest)
 
 
 def counts(n, *, start=0, dims=1):
@@ -211,6 +223,16 @@ CASES: dict[str, Case] = {
         intervals=(0.0, 1.0),
         panels=400,
         exact_options=(("num_nodes", 128),),
+        exact_rtol=1e-4,
+    ),
+    "Dirichlet": Case(
+        sf.Dirichlet,
+        _family(lambda p: sf.Dirichlet(concentration=p["a"])),
+        {"a": [3.0, 2.0, 4.5]},
+        intervals=[(0.0, 1.0), (0.0, 1.0)],
+        panels=24,
+        lift=on_simplex,
+        exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
     ),
     "Bernoulli": Case(

@@ -29,6 +29,11 @@ SCIPY = {
     "Weibull": (sf.Weibull(concentration=1.7, scale=0.8), scipy.stats.weibull_min(1.7, scale=0.8).logpdf, 1.1),
     "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5).logpdf, 1.1),
     "Beta": (sf.Beta(a=2.5, b=0.7), scipy.stats.beta(2.5, 0.7).logpdf, 0.4),
+    "Dirichlet": (
+        sf.Dirichlet(concentration=jnp.array([0.7, 2.5, 1.5])),
+        lambda x: scipy.stats.dirichlet([0.7, 2.5, 1.5]).logpdf(np.float64([0.5, 0.3, 0.2])),
+        np.array([0.5, 0.3, 0.2], np.float32),
+    ),
     "Uniform": (sf.Uniform(low=-1.0, high=3.0), scipy.stats.uniform(-1, 4).logpdf, 0.4),
     "Bernoulli": (sf.Bernoulli(logits=0.4), scipy.stats.bernoulli(1 / (1 + np.exp(-0.4))).logpmf, 1),
     "Binomial": (sf.Binomial(total_count=7, probs=0.3), scipy.stats.binom(7, 0.3).logpmf, 2),
@@ -106,6 +111,7 @@ JAX_RANDOM = {
         k, jnp.asarray(5, p["l"].dtype), jax.nn.sigmoid(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
     "Geometric": lambda p, k: jax.random.geometric(k, p["p"], dtype=jnp.int32),
     "Poisson": lambda p, k: jax.random.poisson(k, p["rate"], dtype=jnp.int32),
+    "Dirichlet": lambda p, k: jax.random.dirichlet(k, p["a"], dtype=p["a"].dtype),
     "Gamma": lambda p, k: jnp.exp(jax.random.loggamma(k, p["a"], dtype=p["a"].dtype) - jnp.log(p["rate"])),
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ NONE_HAS = {
     "Gamma": (lambda p: sf.Gamma(concentration=1.0, rate=p), [-0.5, 0.0], "rate"),
     "Gamma concentration": (lambda p: sf.Gamma(concentration=jax.lax.stop_gradient(p), rate=1.0 + 0.0 * p), [-0.5, 0.0], "concentration"),
     "Beta": (lambda p: sf.Beta(a=p, b=1.0), [-0.5, 0.0], "a"),
+    "Dirichlet": (lambda p: sf.Dirichlet(concentration=p), [jnp.array([-0.5, 1.0]), jnp.zeros(2)], "concentration"),
     "Uniform": (lambda p: sf.Uniform(low=0.0, high=jax.lax.stop_gradient(p)), [-0.5, 0.0], "high"),
     "Bernoulli": (lambda p: sf.Bernoulli(probs=p), [1.5, -0.1], "probs"),
     "Binomial": (lambda p: sf.Binomial(total_count=3, probs=p), [1.5, -0.1], "probs"),

@@ -12,6 +12,7 @@ from jax_scorefn.distributions._continuous import Exponential as Exponential
 from jax_scorefn.distributions._continuous import Gamma as Gamma
 from jax_scorefn.distributions._continuous import Uniform as Uniform
 from jax_scorefn.distributions._continuous import Weibull as Weibull
+from jax_scorefn.distributions._dirichlet import Dirichlet as Dirichlet
 from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli
 from jax_scorefn.distributions._discrete import Geometric as Geometric
 from jax_scorefn.distributions._discrete import Poisson as Poisson
