@@ -278,6 +278,14 @@ CASES: dict[str, Case] = {
         support=counts(40),
         exact_options=(("max_value", 39),),
     ),
+    "NegativeBinomial": Case(
+        sf.NegativeBinomial,
+        _family(lambda p: sf.NegativeBinomial(total_count=p["r"], logits=p["l"])),
+        {"l": -0.5, "r": 2.5},
+        support=counts(60),
+        exact_options=(("max_value", 59),),
+        shape=("r",),
+    ),
     "Joint": Case(
         sf.Joint,
         _family(

@@ -38,6 +38,11 @@ SCIPY = {
     "Bernoulli": (sf.Bernoulli(logits=0.4), scipy.stats.bernoulli(1 / (1 + np.exp(-0.4))).logpmf, 1),
     "Binomial": (sf.Binomial(total_count=7, probs=0.3), scipy.stats.binom(7, 0.3).logpmf, 2),
     "Geometric": (sf.Geometric(probs=0.3), scipy.stats.geom(0.3).logpmf, 4),
+    "NegativeBinomial": (
+        sf.NegativeBinomial(total_count=2.5, probs=0.6),
+        scipy.stats.nbinom(2.5, 1 - float(np.float32(0.6))).logpmf,
+        4,
+    ),
     "Poisson": (sf.Poisson(rate=2.5), scipy.stats.poisson(2.5).logpmf, 4),
     "MultivariateNormal": (
         sf.MultivariateNormal(loc=jnp.array([0.1, 0.2]), covariance=jnp.array([[1.0, 0.3], [0.3, 0.5]])),
@@ -114,6 +119,15 @@ JAX_RANDOM = {
     "Dirichlet": lambda p, k: jax.random.dirichlet(k, p["a"], dtype=p["a"].dtype),
     "Gamma": lambda p, k: jnp.exp(jax.random.loggamma(k, p["a"], dtype=p["a"].dtype) - jnp.log(p["rate"])),
 }  # fmt: skip
+
+
+def gamma_poisson(p, key):
+    key_gamma, key_count = jax.random.split(key)
+    log_gamma = jax.random.loggamma(key_gamma, p["r"], dtype=p["r"].dtype)
+    return jax.random.poisson(key_count, jnp.exp(log_gamma + p["l"]), dtype=jnp.int32)
+
+
+JAX_RANDOM["NegativeBinomial"] = gamma_poisson
 
 
 @pytest.mark.parametrize(("name", "dtype"), list(alternating(sorted(JAX_RANDOM))))
@@ -222,7 +236,7 @@ def test_log_space_keeps_values_and_derivatives_at_extreme_logits(logit):
 def test_impossible_values_have_log_probability_minus_infinity():
     cases = (
         (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
-        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1),
+        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1), (sf.NegativeBinomial(total_count=2.0, probs=0.5), -1),
         (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
     )  # fmt: skip
     log_probs = jax.jit(lambda xs: [law.log_prob(x) for (law, _), x in zip(cases, xs, strict=True)])(

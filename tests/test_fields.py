@@ -35,6 +35,11 @@ NONE_HAS = {
     "Geometric": (lambda p: sf.Geometric(probs=p), [1.5, 0.0], "probs"),
     "Geometric logits": (lambda p: sf.Geometric(logits=p), [-jnp.inf], "logits"),
     "Poisson": (lambda p: sf.Poisson(rate=p), [-1.0, jnp.inf], "rate"),
+    "NegativeBinomial": (lambda p: sf.NegativeBinomial(total_count=2.0, probs=p), [1.0, -0.1], "probs"),
+    "NegativeBinomial logits": (lambda p: sf.NegativeBinomial(total_count=2.0, logits=p), [jnp.inf], "logits"),
+    "NegativeBinomial total_count": (
+        lambda p: sf.NegativeBinomial(total_count=jax.lax.stop_gradient(p), logits=0.0 * p), [-0.5, 0.0], "total_count",
+    ),
     "Categorical": (lambda p: sf.Categorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
     "Categorical logits": (lambda p: sf.Categorical(logits=p), [jnp.full(2, -jnp.inf), jnp.array([jnp.inf, 0.0])], "logits"),
     "OneHotCategorical": (lambda p: sf.OneHotCategorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
@@ -58,7 +63,7 @@ def fitting(build, params):
     law = build(params)
     for name, record in sf.ESTIMATORS.items():
         if name not in NOT_OF_VALUES and all(need & law.capabilities for need in record.needs):
-            counts = name == "exact" and isinstance(law, sf.Poisson | sf.Geometric)
+            counts = name == "exact" and isinstance(law, sf.Poisson | sf.Geometric | sf.NegativeBinomial)
             options = TOP if counts else {} if name == "exact" else {"num_samples": 8}
             yield name, {**options, **REQUIRED.get(name, {})}
 
@@ -157,6 +162,8 @@ ENDS = {
     "Binomial 0": (lambda p: sf.Binomial(total_count=3, probs=p), 0.0, 1.0, {}),
     "Binomial 1": (lambda p: sf.Binomial(total_count=3, probs=p), 1.0, -1.0, {}),
     "Binomial of none": (lambda p: sf.Binomial(total_count=0, probs=p), 0.3, 1.0, {}),
+    "NegativeBinomial 0": (lambda p: sf.NegativeBinomial(total_count=1.5, probs=p), 0.0, 1.0, TOP),
+    "NegativeBinomial -inf": (lambda l: sf.NegativeBinomial(total_count=1.5, logits=l), -jnp.inf, None, TOP),
     "Geometric 1": (lambda p: sf.Geometric(probs=p), 1.0, -1.0, TOP),
     "Categorical 0": (lambda p: sf.Categorical(probs=jnp.stack([p, 1 - p])), 0.0, 1.0, {}),
     "OneHotCategorical 0": (lambda p: sf.OneHotCategorical(probs=jnp.stack([p, 1 - p])), 0.0, 1.0, {}),

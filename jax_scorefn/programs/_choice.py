@@ -63,7 +63,8 @@ def sample(
         for reparameterized laws and costs without jumps), or "enumerate" (the rest of the program runs once for each value of a
         finite support, and the results are added up with their probabilities).
       name: what :func:`explain` and errors call it; None is the name of the law.
-      max_value: for "enumerate" and a law on all whole numbers (Poisson, Geometric), the largest value that counts, a Python int.
+      max_value: for "enumerate" and a law on all whole numbers (Poisson, NegativeBinomial, Geometric), the largest value that
+        counts, a Python int.
 
     Returns:
       The draw.
