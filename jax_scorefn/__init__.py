@@ -23,6 +23,7 @@ from jax_scorefn.diagnostics import audit as audit
 from jax_scorefn.distributions import Autoregressive as Autoregressive
 from jax_scorefn.distributions import Bernoulli as Bernoulli
 from jax_scorefn.distributions import Beta as Beta
+from jax_scorefn.distributions import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions import Binomial as Binomial
 from jax_scorefn.distributions import Categorical as Categorical
 from jax_scorefn.distributions import Cauchy as Cauchy

@@ -264,6 +264,12 @@ CASES: dict[str, Case] = {
         {"l": [0.4, -0.6]},
         support=counts(6, dims=2),
     ),
+    "BetaBinomial": Case(
+        sf.BetaBinomial,
+        _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
+        {"a": [1.4, 0.6], "b": [2.0, 1.1]},
+        support=counts(6, dims=2),
+    ),
     "Geometric": Case(
         sf.Geometric,
         _family(lambda p: sf.Geometric(probs=p["p"])),

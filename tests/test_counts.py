@@ -17,6 +17,10 @@ LARGE = {
         lambda: sf.NegativeBinomial(total_count=50.0, logits=12.0),
         scipy.stats.nbinom(50.0, 1 / (1 + np.exp(12.0))),
     ),
+    "BetaBinomial 1e6": (
+        lambda: sf.BetaBinomial(total_count=10**6, a=2.0, b=500.0),
+        scipy.stats.betabinom(10**6, 2.0, 500.0),
+    ),
     "Binomial 1e6 .7": (
         lambda: sf.Binomial(total_count=10**6, probs=0.7),
         scipy.stats.binom(10**6, float(np.float32(0.7))),

@@ -37,6 +37,7 @@ SCIPY = {
     "Uniform": (sf.Uniform(low=-1.0, high=3.0), scipy.stats.uniform(-1, 4).logpdf, 0.4),
     "Bernoulli": (sf.Bernoulli(logits=0.4), scipy.stats.bernoulli(1 / (1 + np.exp(-0.4))).logpmf, 1),
     "Binomial": (sf.Binomial(total_count=7, probs=0.3), scipy.stats.binom(7, 0.3).logpmf, 2),
+    "BetaBinomial": (sf.BetaBinomial(total_count=7, a=2.5, b=0.7), scipy.stats.betabinom(7, 2.5, 0.7).logpmf, 2),
     "Geometric": (sf.Geometric(probs=0.3), scipy.stats.geom(0.3).logpmf, 4),
     "NegativeBinomial": (
         sf.NegativeBinomial(total_count=2.5, probs=0.6),
@@ -236,7 +237,7 @@ def test_log_space_keeps_values_and_derivatives_at_extreme_logits(logit):
 def test_impossible_values_have_log_probability_minus_infinity():
     cases = (
         (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
-        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1), (sf.NegativeBinomial(total_count=2.0, probs=0.5), -1),
+        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.BetaBinomial(total_count=3, a=0.5, b=1.0), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1), (sf.NegativeBinomial(total_count=2.0, probs=0.5), -1),
         (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
     )  # fmt: skip
     log_probs = jax.jit(lambda xs: [law.log_prob(x) for (law, _), x in zip(cases, xs, strict=True)])(

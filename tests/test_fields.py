@@ -32,6 +32,7 @@ NONE_HAS = {
     "Uniform": (lambda p: sf.Uniform(low=0.0, high=jax.lax.stop_gradient(p)), [-0.5, 0.0], "high"),
     "Bernoulli": (lambda p: sf.Bernoulli(probs=p), [1.5, -0.1], "probs"),
     "Binomial": (lambda p: sf.Binomial(total_count=3, probs=p), [1.5, -0.1], "probs"),
+    "BetaBinomial": (lambda p: sf.BetaBinomial(total_count=3, a=p, b=1.0), [-0.5, 0.0], "a"),
     "Geometric": (lambda p: sf.Geometric(probs=p), [1.5, 0.0], "probs"),
     "Geometric logits": (lambda p: sf.Geometric(logits=p), [-jnp.inf], "logits"),
     "Poisson": (lambda p: sf.Poisson(rate=p), [-1.0, jnp.inf], "rate"),

@@ -3,6 +3,7 @@
 from jax_scorefn.distributions._adapters import as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution
+from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
 from jax_scorefn.distributions._categorical import Categorical as Categorical
 from jax_scorefn.distributions._categorical import OneHotCategorical as OneHotCategorical
