@@ -101,6 +101,11 @@ def counts(n, *, start=0, dims=1):
     return values[:, 0] if dims == 1 else values
 
 
+def sums_to(n, size):
+    values = np.array(list(itertools.product(range(n + 1), repeat=size)), np.int32)
+    return values[values.sum(axis=1) == n]
+
+
 def bits(dims):
     return np.array(list(itertools.product([0.0, 1.0], repeat=dims)))
 
@@ -269,6 +274,12 @@ CASES: dict[str, Case] = {
         _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
         {"a": [1.4, 0.6], "b": [2.0, 1.1]},
         support=counts(6, dims=2),
+    ),
+    "Multinomial": Case(
+        sf.Multinomial,
+        _family(lambda p: sf.Multinomial(total_count=4, logits=p["l"])),
+        {"l": [0.4, -0.6, 0.1]},
+        support=sums_to(4, 3),
     ),
     "Geometric": Case(
         sf.Geometric,

@@ -38,6 +38,11 @@ SCIPY = {
     "Bernoulli": (sf.Bernoulli(logits=0.4), scipy.stats.bernoulli(1 / (1 + np.exp(-0.4))).logpmf, 1),
     "Binomial": (sf.Binomial(total_count=7, probs=0.3), scipy.stats.binom(7, 0.3).logpmf, 2),
     "BetaBinomial": (sf.BetaBinomial(total_count=7, a=2.5, b=0.7), scipy.stats.betabinom(7, 2.5, 0.7).logpmf, 2),
+    "Multinomial": (
+        sf.Multinomial(total_count=7, probs=jnp.array([0.4, 1.2, 0.4])),
+        scipy.stats.multinomial(7, [0.2, 0.6, 0.2]).logpmf,
+        np.array([2, 4, 1]),
+    ),
     "Geometric": (sf.Geometric(probs=0.3), scipy.stats.geom(0.3).logpmf, 4),
     "NegativeBinomial": (
         sf.NegativeBinomial(total_count=2.5, probs=0.6),
@@ -115,6 +120,8 @@ JAX_RANDOM = {
     "Bernoulli": lambda p, k: jax.random.bernoulli(k, jax.nn.sigmoid(p["l"])).astype(p["l"].dtype),
     "Binomial": lambda p, k: jax.random.binomial(
         k, jnp.asarray(5, p["l"].dtype), jax.nn.sigmoid(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
+    "Multinomial": lambda p, k: jax.random.multinomial(
+        k, jnp.asarray(4, p["l"].dtype), jax.nn.softmax(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
     "Geometric": lambda p, k: jax.random.geometric(k, p["p"], dtype=jnp.int32),
     "Poisson": lambda p, k: jax.random.poisson(k, p["rate"], dtype=jnp.int32),
     "Dirichlet": lambda p, k: jax.random.dirichlet(k, p["a"], dtype=p["a"].dtype),

@@ -2,6 +2,7 @@
 
     Binomial     B(k; n, p)     dB/dp    = n (B(k - 1; n - 1, p) - B(k; n - 1, p))
     Poisson      P(k; rate)     dP/drate = P(k - 1; rate) - P(k; rate)
+    Multinomial  M(k; n, p)     dM/dp_i  = n M(k - e_i; n - 1, p)
     powers       q^m            dq^m/dq  = m q^(m - 1)
     neg. bin.    P(k; r, p)     dP/dp    = r / (1 - p) (P(k - 1; r + 1, p) - P(k; r, p))
 
@@ -34,6 +35,23 @@ def binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, n:
         return mass(k, n, p), slope * tangents[2]
 
     return mass(k, n, p)
+
+
+def multinomial_mass(log_mass: Callable[[Array, Array], Array], k: Array, p: Array) -> Array:
+    """exp(log_mass(k, p)) where no count is below 0, else 0: counts of n trials along the last axis, as floats of the shape of p."""
+
+    @jax.custom_jvp
+    def mass(k: Array, p: Array) -> Array:
+        return jnp.where(jnp.all(k >= 0, axis=-1), jnp.exp(log_mass(jnp.maximum(k, 0), p)), 0)
+
+    @mass.defjvp
+    def _(primals, tangents):
+        k, p = primals
+        one_less = jnp.eye(k.shape[-1], dtype=k.dtype).reshape((-1,) + (1,) * (k.ndim - 1) + (k.shape[-1],))
+        slopes = jnp.sum(k, axis=-1)[None] * mass(k[None] - one_less, jnp.broadcast_to(p, (k.shape[-1], *p.shape)))
+        return mass(k, p), jnp.sum(jnp.moveaxis(slopes, 0, -1) * tangents[1], axis=-1)
+
+    return mass(k, p)
 
 
 def poisson_mass(log_mass: Callable[[Array, Array], Array], k: Array, rate: Array) -> Array:
