@@ -37,6 +37,7 @@ from jax_scorefn.distributions import Gumbel as Gumbel
 from jax_scorefn.distributions import Joint as Joint
 from jax_scorefn.distributions import Laplace as Laplace
 from jax_scorefn.distributions import Logistic as Logistic
+from jax_scorefn.distributions import Mixture as Mixture
 from jax_scorefn.distributions import Multinomial as Multinomial
 from jax_scorefn.distributions import MultivariateNormal as MultivariateNormal
 from jax_scorefn.distributions import NegativeBinomial as NegativeBinomial

@@ -303,6 +303,13 @@ CASES: dict[str, Case] = {
         exact_options=(("max_value", 59),),
         shape=("r",),
     ),
+    "Mixture": Case(
+        sf.Mixture,
+        _family(lambda p: sf.Mixture(logits=p["w"], components=sf.Normal(loc=p["loc"], scale=p["scale"]))),
+        {"w": [0.3, -0.5], "loc": [-1.0, 1.2], "scale": [0.6, 0.9]},
+        intervals=(-9.0, 10.0),
+        panels=60,
+    ),
     "Joint": Case(
         sf.Joint,
         _family(

@@ -1,6 +1,7 @@
 """The laws: densities against scipy, draws against jax.random, edges, and what is refused."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,11 @@ SCIPY = {
         np.array([0.0, 0.0, 1.0], np.float32),
     ),
     "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
+    "Mixture": (
+        sf.Mixture(probs=jnp.array([0.3, 0.7]), components=sf.Normal(loc=jnp.array([-1.0, 1.0]), scale=0.5)),
+        lambda x: np.log(scipy.stats.norm([-1.0, 1.0], 0.5).pdf(x) @ [0.3, 0.7]),
+        0.2,
+    ),
     "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
     "Autoregressive": (
         sf.Autoregressive(
@@ -129,6 +135,17 @@ JAX_RANDOM = {
 }  # fmt: skip
 
 
+def one_of_two(p, key):
+    choice, draw = jax.random.uniform(key, (2,), p["w"].dtype)
+    k = (jax.nn.softmax(p["w"])[0] <= choice).astype(int)
+    low = np.nextafter(np.asarray(-1, p["w"].dtype), np.asarray(0, p["w"].dtype))
+    normal = np.sqrt(2).astype(p["w"].dtype) * jax.lax.erf_inv(jnp.maximum(low, draw * (1 - low) + low))
+    return p["loc"][k] + p["scale"][k] * normal
+
+
+JAX_RANDOM["Mixture"] = one_of_two
+
+
 def gamma_poisson(p, key):
     key_gamma, key_count = jax.random.split(key)
     log_gamma = jax.random.loggamma(key_gamma, p["r"], dtype=p["r"].dtype)
@@ -161,15 +178,22 @@ FROM_UNIFORM = [
 def test_from_uniform_makes_the_draw_of_sample(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         law = CASES[name].family.at(params_of(name, dtype))
-        like = law.uniform_like()
+        leaves, treedef = jax.tree.flatten(law.uniform_like())
+        sizes = [math.prod(leaf.shape) for leaf in leaves]
+
+        def given(k):
+            """All of them in a row, cut into leaves."""
+            row = jnp.split(jax.random.uniform(k, (sum(sizes),), leaves[0].dtype), np.cumsum(sizes)[:-1])
+            return treedef.unflatten([part.reshape(leaf.shape) for part, leaf in zip(row, leaves, strict=True)])
+
         draw = jax.jit(lambda k: law.sample(k))
-        make = jax.jit(lambda k: law.from_uniform(jax.random.uniform(k, like.shape, like.dtype)))
+        make = jax.jit(lambda k: law.from_uniform(given(k)))
         for seed in range(20):
             x, y = draw(jax.random.key(seed)), make(jax.random.key(seed))
             assert x.dtype == y.dtype
             if x.dtype.kind != "f":
                 np.testing.assert_array_equal(x, y)
-            elif name in ("Normal", "TanhNormal"):
+            elif name in ("Normal", "TanhNormal", "Mixture"):
                 # loc + scale z may nearly cancel, and XLA may round in between or not
                 eps = np.finfo(x.dtype).eps
                 np.testing.assert_allclose(x, y, rtol=4 * eps, atol=2 * eps)
@@ -180,7 +204,7 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
         "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "Exponential", "Weibull", "Uniform",
-        "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical",
+        "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical", "Mixture",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities

@@ -48,6 +48,14 @@ NONE_HAS = {
     "Categorical": (lambda p: sf.Categorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
     "Categorical logits": (lambda p: sf.Categorical(logits=p), [jnp.full(2, -jnp.inf), jnp.array([jnp.inf, 0.0])], "logits"),
     "OneHotCategorical": (lambda p: sf.OneHotCategorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
+    "Mixture": (
+        lambda p: sf.Mixture(probs=p, components=sf.Normal(loc=jnp.array([0.0, 1.0]), scale=1.0)),
+        [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs",
+    ),
+    "Mixture component": (
+        lambda p: sf.Mixture(logits=jnp.zeros(2), components=sf.Normal(loc=jnp.zeros(2), scale=p)),
+        [jnp.array([-1.0, 1.0]), jnp.zeros(2)], "scale",
+    ),
     "MultivariateNormal tril": (
         lambda p: sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=p),
         [jnp.array([[1.0, 0.5], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [0.5, -1.0]])], "scale_tril",

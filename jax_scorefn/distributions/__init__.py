@@ -25,6 +25,7 @@ from jax_scorefn.distributions._location_scale import Cauchy as Cauchy
 from jax_scorefn.distributions._location_scale import Gumbel as Gumbel
 from jax_scorefn.distributions._location_scale import Laplace as Laplace
 from jax_scorefn.distributions._location_scale import Logistic as Logistic
+from jax_scorefn.distributions._mixture import Mixture as Mixture
 from jax_scorefn.distributions._multinomial import Multinomial as Multinomial
 from jax_scorefn.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
 from jax_scorefn.distributions._normal import MultivariateNormal as MultivariateNormal
