@@ -23,9 +23,11 @@ from jax_scorefn.diagnostics import audit as audit
 from jax_scorefn.distributions import Autoregressive as Autoregressive
 from jax_scorefn.distributions import Bernoulli as Bernoulli
 from jax_scorefn.distributions import Beta as Beta
+from jax_scorefn.distributions import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions import Binomial as Binomial
 from jax_scorefn.distributions import Categorical as Categorical
 from jax_scorefn.distributions import Cauchy as Cauchy
+from jax_scorefn.distributions import Dirichlet as Dirichlet
 from jax_scorefn.distributions import Distribution as Distribution
 from jax_scorefn.distributions import Exponential as Exponential
 from jax_scorefn.distributions import Family as Family
@@ -37,7 +39,10 @@ from jax_scorefn.distributions import Joint as Joint
 from jax_scorefn.distributions import Laplace as Laplace
 from jax_scorefn.distributions import Logistic as Logistic
 from jax_scorefn.distributions import LogNormal as LogNormal
+from jax_scorefn.distributions import Mixture as Mixture
+from jax_scorefn.distributions import Multinomial as Multinomial
 from jax_scorefn.distributions import MultivariateNormal as MultivariateNormal
+from jax_scorefn.distributions import NegativeBinomial as NegativeBinomial
 from jax_scorefn.distributions import Normal as Normal
 from jax_scorefn.distributions import OneHotCategorical as OneHotCategorical
 from jax_scorefn.distributions import Poisson as Poisson

@@ -33,6 +33,8 @@ class Case:
     objective: Callable[[Any, Any], Any] | None = None
     shape: tuple[str, ...] = ()
     """Parameters in which the law has no weak derivative."""
+    lift: Callable[[Any], tuple[Any, Any]] | None = None
+    """For draws of fewer dimensions than numbers: ``point of the intervals -> (draw, log of its volume)``."""
     draws: Callable[[Any], Any] | None = None
     """``key -> draws`` that the family is given, of the law of the case itself."""
     reference: Callable[[Any], Any] | None = None
@@ -71,7 +73,11 @@ class Case:
         )
         if self.support is not None:
             return sf.testing.enumerate_expectation(f, family, self.support)
-        return sf.testing.quadrature_expectation(f, family, self.intervals, panels=self.panels, nodes=8)
+        lift = self.lift or (lambda t: (t, 0.0))
+        density = lambda p, t: family(p, lift(t)[0]) + lift(t)[1]
+        return sf.testing.quadrature_expectation(
+            lambda t, p: f(lift(t)[0], p), density, self.intervals, panels=self.panels, nodes=8
+        )
 
 
 def objective(x, params):
@@ -96,9 +102,20 @@ def coins(key):
     return jax.random.bernoulli(key, 0.5, (8, 2)).astype(jnp.float32), jnp.full(8, 2 * jnp.log(0.5))
 
 
+def on_simplex(t):
+    """A point of three parts: one part, how much of the rest is the second one, and the logarithm of the area that this takes."""
+    rest = 1 - t[0]
+    return jnp.stack([t[0], rest * t[1], rest * (1 - t[1])]), jnp.log(rest)
+
+
 def counts(n, *, start=0, dims=1):
     values = np.array(list(itertools.product(range(start, n), repeat=dims)), np.int32)
     return values[:, 0] if dims == 1 else values
+
+
+def sums_to(n, size):
+    values = np.array(list(itertools.product(range(n + 1), repeat=size)), np.int32)
+    return values[values.sum(axis=1) == n]
 
 
 def bits(dims):
@@ -310,6 +327,16 @@ CASES: dict[str, Case] = {
         exact_rtol=1e-4,
         reference=lambda p: scipy.stats.beta(p["a"], p["b"]),
     ),
+    "Dirichlet": Case(
+        sf.Dirichlet,
+        _family(lambda p: sf.Dirichlet(concentration=p["a"])),
+        {"a": [3.0, 2.0, 4.5]},
+        intervals=[(0.0, 1.0), (0.0, 1.0)],
+        panels=24,
+        lift=on_simplex,
+        exact_options=(("num_nodes", 64),),
+        exact_rtol=1e-4,
+    ),
     "Bernoulli": Case(
         sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3),
         reference=lambda p: scipy.stats.bernoulli(scipy.special.expit(p["l"])),
@@ -341,6 +368,18 @@ CASES: dict[str, Case] = {
         support=counts(6, dims=2),
         reference=lambda p: scipy.stats.binom(5, scipy.special.expit(p["l"])),
     ),
+    "BetaBinomial": Case(
+        sf.BetaBinomial,
+        _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
+        {"a": [1.4, 0.6], "b": [2.0, 1.1]},
+        support=counts(6, dims=2),
+    ),
+    "Multinomial": Case(
+        sf.Multinomial,
+        _family(lambda p: sf.Multinomial(total_count=4, logits=p["l"])),
+        {"l": [0.4, -0.6, 0.1]},
+        support=sums_to(4, 3),
+    ),
     "Geometric": Case(
         sf.Geometric,
         _family(lambda p: sf.Geometric(probs=p["p"])),
@@ -356,6 +395,21 @@ CASES: dict[str, Case] = {
         support=counts(40),
         exact_options=(("max_value", 39),),
         reference=lambda p: scipy.stats.poisson(p["rate"]),
+    ),
+    "NegativeBinomial": Case(
+        sf.NegativeBinomial,
+        _family(lambda p: sf.NegativeBinomial(total_count=p["r"], logits=p["l"])),
+        {"l": -0.5, "r": 2.5},
+        support=counts(60),
+        exact_options=(("max_value", 59),),
+        shape=("r",),
+    ),
+    "Mixture": Case(
+        sf.Mixture,
+        _family(lambda p: sf.Mixture(logits=p["w"], components=sf.Normal(loc=p["loc"], scale=p["scale"]))),
+        {"w": [0.3, -0.5], "loc": [-1.0, 1.2], "scale": [0.6, 0.9]},
+        intervals=(-9.0, 10.0),
+        panels=60,
     ),
     "Joint": Case(
         sf.Joint,

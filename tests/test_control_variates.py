@@ -222,8 +222,8 @@ def test_moments_and_modes_of_the_laws():
     a, b = jnp.array([0.6, 2.5]), jnp.array([1.5, 0.7])
     laws = [
         sf.Normal(loc=a, scale=b), sf.Laplace(loc=a, scale=b), sf.Logistic(loc=a, scale=b), sf.Gumbel(loc=a, scale=b), sf.Exponential(rate=a), sf.Gamma(concentration=a, rate=b),
-        sf.Weibull(concentration=a, scale=b), sf.Uniform(low=a - 3, high=b), sf.Beta(a=a, b=b), sf.Bernoulli(logits=a - 1), sf.Binomial(total_count=5, logits=a - 1),
-        sf.Geometric(probs=a / 3), sf.Poisson(rate=a), sf.MultivariateNormal(loc=a, covariance=jnp.array([[2.0, 0.7], [0.7, 1.0]])),
+        sf.Weibull(concentration=a, scale=b), sf.Uniform(low=a - 3, high=b), sf.Beta(a=a, b=b), sf.Dirichlet(concentration=a), sf.Bernoulli(logits=a - 1), sf.Binomial(total_count=5, logits=a - 1),
+        sf.Multinomial(total_count=6, logits=a), sf.Geometric(probs=a / 3), sf.BetaBinomial(total_count=6, a=a, b=b), sf.Poisson(rate=a), sf.NegativeBinomial(total_count=b + 1, logits=a - 2), sf.MultivariateNormal(loc=a, covariance=jnp.array([[2.0, 0.7], [0.7, 1.0]])),
     ]  # fmt: skip
     moded = [law for law in laws if sf.Capability.MODE in law.capabilities and law.name not in ("Gamma", "Weibull")]
     greedy = sf.Autoregressive(

@@ -13,6 +13,14 @@ LARGE = {
     "Poisson 7e4": (lambda: sf.Poisson(rate=7e4), scipy.stats.poisson(7e4)),
     "Poisson 1e8": (lambda: sf.Poisson(rate=1e8), scipy.stats.poisson(1e8)),
     "Poisson 2e9": (lambda: sf.Poisson(rate=2e9), scipy.stats.poisson(2e9)),
+    "NegativeBinomial 1e7": (
+        lambda: sf.NegativeBinomial(total_count=50.0, logits=12.0),
+        scipy.stats.nbinom(50.0, 1 / (1 + np.exp(12.0))),
+    ),
+    "BetaBinomial 1e6": (
+        lambda: sf.BetaBinomial(total_count=10**6, a=2.0, b=500.0),
+        scipy.stats.betabinom(10**6, 2.0, 500.0),
+    ),
     "Binomial 1e6 .7": (
         lambda: sf.Binomial(total_count=10**6, probs=0.7),
         scipy.stats.binom(10**6, float(np.float32(0.7))),
@@ -78,6 +86,7 @@ def test_the_gradient_at_a_rate_of_1e8(estimator):
 
 BEYOND = {
     "Poisson": (lambda p: sf.Poisson(rate=p), [3e9, 1e30, np.inf], 1e9),
+    "NegativeBinomial": (lambda p: sf.NegativeBinomial(total_count=1e3, logits=p), [16.0, 50.0, np.inf], 5.0),
     "Geometric": (lambda p: sf.Geometric(probs=p), [1e-9, 1e-30], 1e-6),
     "Geometric in logits": (lambda p: sf.Geometric(logits=p), [-21.0, -100.0, -np.inf], -14.0),
 }

@@ -1,6 +1,7 @@
 """The laws: densities against scipy, draws against jax.random, edges, and what is refused."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,22 @@ def uniforms(law, key):
 
 
 TEXTBOOK = {
+    "Dirichlet": (
+        sf.Dirichlet(concentration=jnp.array([0.7, 2.5, 1.5])),
+        lambda x: scipy.stats.dirichlet([0.7, 2.5, 1.5]).logpdf(np.float64([0.5, 0.3, 0.2])),
+        np.array([0.5, 0.3, 0.2], np.float32),
+    ),
+    "BetaBinomial": (sf.BetaBinomial(total_count=7, a=2.5, b=0.7), scipy.stats.betabinom(7, 2.5, 0.7).logpmf, 2),
+    "Multinomial": (
+        sf.Multinomial(total_count=7, probs=jnp.array([0.4, 1.2, 0.4])),
+        scipy.stats.multinomial(7, [0.2, 0.6, 0.2]).logpmf,
+        np.array([2, 4, 1]),
+    ),
+    "NegativeBinomial": (
+        sf.NegativeBinomial(total_count=2.5, probs=0.6),
+        scipy.stats.nbinom(2.5, 1 - float(np.float32(0.6))).logpmf,
+        4,
+    ),
     "MultivariateNormal": (
         sf.MultivariateNormal(loc=jnp.array([0.1, 0.2]), covariance=jnp.array([[1.0, 0.3], [0.3, 0.5]])),
         scipy.stats.multivariate_normal([0.1, 0.2], [[1.0, 0.3], [0.3, 0.5]]).logpdf,
@@ -32,6 +49,11 @@ TEXTBOOK = {
         np.array([0.0, 0.0, 1.0], np.float32),
     ),
     "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
+    "Mixture": (
+        sf.Mixture(probs=jnp.array([0.3, 0.7]), components=sf.Normal(loc=jnp.array([-1.0, 1.0]), scale=0.5)),
+        lambda x: np.log(scipy.stats.norm([-1.0, 1.0], 0.5).pdf(x) @ [0.3, 0.7]),
+        0.2,
+    ),
     "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
     "Autoregressive": (
         sf.Autoregressive(
@@ -91,10 +113,33 @@ JAX_RANDOM = {
     "Bernoulli": lambda p, k: jax.random.bernoulli(k, jax.nn.sigmoid(p["l"])).astype(p["l"].dtype),
     "Binomial": lambda p, k: jax.random.binomial(
         k, jnp.asarray(5, p["l"].dtype), jax.nn.sigmoid(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
+    "Multinomial": lambda p, k: jax.random.multinomial(
+        k, jnp.asarray(4, p["l"].dtype), jax.nn.softmax(p["l"]), dtype=p["l"].dtype).astype(jnp.int32),
     "Geometric": lambda p, k: jax.random.geometric(k, p["p"], dtype=jnp.int32),
     "Poisson": lambda p, k: jax.random.poisson(k, p["rate"], dtype=jnp.int32),
+    "Dirichlet": lambda p, k: jax.random.dirichlet(k, p["a"], dtype=p["a"].dtype),
     "Gamma": lambda p, k: jnp.exp(jax.random.loggamma(k, p["a"], dtype=p["a"].dtype) - jnp.log(p["rate"])),
 }  # fmt: skip
+
+
+def one_of_two(p, key):
+    choice, draw = jax.random.uniform(key, (2,), p["w"].dtype)
+    k = (jax.nn.softmax(p["w"])[0] <= choice).astype(int)
+    low = np.nextafter(np.asarray(-1, p["w"].dtype), np.asarray(0, p["w"].dtype))
+    normal = np.sqrt(2).astype(p["w"].dtype) * jax.lax.erf_inv(jnp.maximum(low, draw * (1 - low) + low))
+    return p["loc"][k] + p["scale"][k] * normal
+
+
+JAX_RANDOM["Mixture"] = one_of_two
+
+
+def gamma_poisson(p, key):
+    key_gamma, key_count = jax.random.split(key)
+    log_gamma = jax.random.loggamma(key_gamma, p["r"], dtype=p["r"].dtype)
+    return jax.random.poisson(key_count, jnp.exp(log_gamma + p["l"]), dtype=jnp.int32)
+
+
+JAX_RANDOM["NegativeBinomial"] = gamma_poisson
 
 
 @pytest.mark.parametrize(
@@ -133,15 +178,22 @@ FROM_UNIFORM = [
 def test_from_uniform_makes_the_draw_of_sample(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         law = CASES[name].family.at(params_of(name, dtype))
-        like = law.uniform_like()
+        leaves, treedef = jax.tree.flatten(law.uniform_like())
+        sizes = [math.prod(leaf.shape) for leaf in leaves]
+
+        def given(k):
+            """All of them in a row, cut into leaves."""
+            row = jnp.split(jax.random.uniform(k, (sum(sizes),), leaves[0].dtype), np.cumsum(sizes)[:-1])
+            return treedef.unflatten([part.reshape(leaf.shape) for part, leaf in zip(row, leaves, strict=True)])
+
         draw = jax.jit(lambda k: law.sample(k))
-        make = jax.jit(lambda k: law.from_uniform(jax.random.uniform(k, like.shape, like.dtype)))
+        make = jax.jit(lambda k: law.from_uniform(given(k)))
         for seed in range(20):
             x, y = draw(jax.random.key(seed)), make(jax.random.key(seed))
             assert x.dtype == y.dtype
             if x.dtype.kind != "f":
                 np.testing.assert_array_equal(x, y)
-            elif name in ("Normal", "TanhNormal"):
+            elif name in ("Normal", "TanhNormal", "Mixture"):
                 # loc + scale z may nearly cancel, and XLA may round in between or not
                 eps = np.finfo(x.dtype).eps
                 np.testing.assert_allclose(x, y, rtol=4 * eps, atol=2 * eps)
@@ -152,8 +204,7 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
 def test_laws_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
         "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "HalfNormal", "LogNormal", "TruncatedNormal", "Exponential",
-        "Weibull", "Uniform",
-        "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical",
+        "Weibull", "Uniform", "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical", "Mixture",
     }  # fmt: skip
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities
@@ -217,7 +268,7 @@ def test_log_space_keeps_values_and_derivatives_at_extreme_logits(logit):
 def test_impossible_values_have_log_probability_minus_infinity():
     cases = (
         (sf.Bernoulli(logits=0.0), 0.5), (sf.Categorical(logits=jnp.zeros(3)), 3), (sf.Categorical(logits=jnp.zeros(3)), -1),
-        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1),
+        (sf.Binomial(total_count=3, probs=0.5), 4), (sf.BetaBinomial(total_count=3, a=0.5, b=1.0), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1), (sf.NegativeBinomial(total_count=2.0, probs=0.5), -1),
         (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
     )  # fmt: skip
     log_probs = jax.jit(lambda xs: [law.log_prob(x) for (law, _), x in zip(cases, xs, strict=True)])(

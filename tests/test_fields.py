@@ -30,15 +30,34 @@ NONE_HAS = {
     "Gamma": (lambda p: sf.Gamma(concentration=1.0, rate=p), [-0.5, 0.0], "rate"),
     "Gamma concentration": (lambda p: sf.Gamma(concentration=jax.lax.stop_gradient(p), rate=1.0 + 0.0 * p), [-0.5, 0.0], "concentration"),
     "Beta": (lambda p: sf.Beta(a=p, b=1.0), [-0.5, 0.0], "a"),
+    "Dirichlet": (lambda p: sf.Dirichlet(concentration=p), [jnp.array([-0.5, 1.0]), jnp.zeros(2)], "concentration"),
     "Uniform": (lambda p: sf.Uniform(low=0.0, high=jax.lax.stop_gradient(p)), [-0.5, 0.0], "high"),
     "Bernoulli": (lambda p: sf.Bernoulli(probs=p), [1.5, -0.1], "probs"),
     "Binomial": (lambda p: sf.Binomial(total_count=3, probs=p), [1.5, -0.1], "probs"),
+    "BetaBinomial": (lambda p: sf.BetaBinomial(total_count=3, a=p, b=1.0), [-0.5, 0.0], "a"),
+    "Multinomial": (lambda p: sf.Multinomial(total_count=2, probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
+    "Multinomial logits": (
+        lambda p: sf.Multinomial(total_count=2, logits=p), [jnp.full(2, -jnp.inf), jnp.array([jnp.inf, 0.0])], "logits",
+    ),
     "Geometric": (lambda p: sf.Geometric(probs=p), [1.5, 0.0], "probs"),
     "Geometric logits": (lambda p: sf.Geometric(logits=p), [-jnp.inf], "logits"),
     "Poisson": (lambda p: sf.Poisson(rate=p), [-1.0, jnp.inf], "rate"),
+    "NegativeBinomial": (lambda p: sf.NegativeBinomial(total_count=2.0, probs=p), [1.0, -0.1], "probs"),
+    "NegativeBinomial logits": (lambda p: sf.NegativeBinomial(total_count=2.0, logits=p), [jnp.inf], "logits"),
+    "NegativeBinomial total_count": (
+        lambda p: sf.NegativeBinomial(total_count=jax.lax.stop_gradient(p), logits=0.0 * p), [-0.5, 0.0], "total_count",
+    ),
     "Categorical": (lambda p: sf.Categorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
     "Categorical logits": (lambda p: sf.Categorical(logits=p), [jnp.full(2, -jnp.inf), jnp.array([jnp.inf, 0.0])], "logits"),
     "OneHotCategorical": (lambda p: sf.OneHotCategorical(probs=p), [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs"),
+    "Mixture": (
+        lambda p: sf.Mixture(probs=p, components=sf.Normal(loc=jnp.array([0.0, 1.0]), scale=1.0)),
+        [jnp.array([-0.5, 1.5]), jnp.zeros(2)], "probs",
+    ),
+    "Mixture component": (
+        lambda p: sf.Mixture(logits=jnp.zeros(2), components=sf.Normal(loc=jnp.zeros(2), scale=p)),
+        [jnp.array([-1.0, 1.0]), jnp.zeros(2)], "scale",
+    ),
     "MultivariateNormal tril": (
         lambda p: sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=p),
         [jnp.array([[1.0, 0.5], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [0.5, -1.0]])], "scale_tril",
@@ -72,7 +91,7 @@ def fitting(build, params):
     law = build(params)
     for name, record in sf.ESTIMATORS.items():
         if name not in NOT_OF_VALUES and all(need & law.capabilities for need in record.needs):
-            counts = name == "exact" and isinstance(law, sf.Poisson | sf.Geometric)
+            counts = name == "exact" and isinstance(law, sf.Poisson | sf.Geometric | sf.NegativeBinomial)
             options = TOP if counts else {} if name == "exact" else {"num_samples": 8}
             yield name, {**options, **REQUIRED.get(name, {})}
 
@@ -171,8 +190,12 @@ ENDS = {
     "Binomial 0": (lambda p: sf.Binomial(total_count=3, probs=p), 0.0, 1.0, {}),
     "Binomial 1": (lambda p: sf.Binomial(total_count=3, probs=p), 1.0, -1.0, {}),
     "Binomial of none": (lambda p: sf.Binomial(total_count=0, probs=p), 0.3, 1.0, {}),
+    "NegativeBinomial 0": (lambda p: sf.NegativeBinomial(total_count=1.5, probs=p), 0.0, 1.0, TOP),
+    "NegativeBinomial -inf": (lambda l: sf.NegativeBinomial(total_count=1.5, logits=l), -jnp.inf, None, TOP),
     "Geometric 1": (lambda p: sf.Geometric(probs=p), 1.0, -1.0, TOP),
     "Categorical 0": (lambda p: sf.Categorical(probs=jnp.stack([p, 1 - p])), 0.0, 1.0, {}),
+    "Multinomial 0": (lambda p: sf.Multinomial(total_count=2, probs=jnp.stack([p, 1 - p])), 0.0, 1.0, {}),
+    "Multinomial -inf": (lambda l: sf.Multinomial(total_count=2, logits=jnp.stack([l, 0.0 * jnp.exp(l), 1.0])), -jnp.inf, None, {}),
     "OneHotCategorical 0": (lambda p: sf.OneHotCategorical(probs=jnp.stack([p, 1 - p])), 0.0, 1.0, {}),
     "Bernoulli -inf": (lambda l: sf.Bernoulli(logits=l), -jnp.inf, None, {}),
     "Bernoulli inf": (lambda l: sf.Bernoulli(logits=l), jnp.inf, None, {}),

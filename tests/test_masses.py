@@ -64,6 +64,38 @@ def poisson(rate, k):
     return poisson_mass(rate, k), k / rate - 1, -k / rate**2
 
 
+def negative_binomial(of_count):
+    def exact(value, k):
+        r, p = (value, 0.3) if of_count else (1e4, value)
+        log_mass = scipy.stats.nbinom(r, 1 - p).logpmf(k)
+        if of_count:
+            psi = scipy.special.polygamma
+            return log_mass, psi(0, k + r) - psi(0, r) + np.log1p(-p), psi(1, k + r) - psi(1, r)
+        return log_mass, k / p - r / (1 - p), -k / p**2 - r / (1 - p) ** 2
+
+    def where(value):
+        r, p = (value, 0.3) if of_count else (1e4, value)
+        return r * p / (1 - p), np.sqrt(r * p) / (1 - p), np.inf
+
+    p32 = np.float32(0.3)
+    if of_count:
+        return (lambda r: sf.NegativeBinomial(total_count=r, probs=p32)), exact, where
+    return (lambda p: sf.NegativeBinomial(total_count=1e4, probs=p)), exact, where
+
+
+def beta_binomial(n, b):
+    def exact(a, k):
+        psi = scipy.special.polygamma
+        derivative = lambda m: psi(m, k + a) - psi(m, a) + psi(m, a + b) - psi(m, n + a + b)
+        return scipy.stats.betabinom(n, a, b).logpmf(k), derivative(0), derivative(1)
+
+    def where(a):
+        p = a / (a + b)
+        return n * p, np.sqrt(n * p * (1 - p) * (a + b + n) / (a + b + 1)), n
+
+    return (lambda a: sf.BetaBinomial(total_count=n, a=a, b=b)), exact, where
+
+
 # law of one parameter; value, slope and curvature; mean, deviation and the end of its range
 KINDS = {
     "Binomial 50": (*binomial(50), [0.02, 0.3, 0.99]),
@@ -75,6 +107,10 @@ KINDS = {
         lambda rate: (rate, np.sqrt(rate), np.inf),
         [1e-3, 3.0, 15.5, 1e3, 1e6, 1e9],
     ),
+    "Negative binomial, r": (*negative_binomial(True), [1e-3, 0.4, 3.0, 15.5, 1e3, 1e6]),
+    "Negative binomial, p": (*negative_binomial(False), [1e-4, 0.3, 0.99]),
+    "Beta-binomial": (*beta_binomial(50, 2.5), [0.3, 3.0, 1e3]),
+    "Beta-binomial, large": (*beta_binomial(10**6, 1e4), [30.0, 1e4]),
     "Gamma": (
         lambda a: sf.Gamma(concentration=a, rate=1.0),
         gamma,
@@ -99,8 +135,9 @@ def test_log_probs_and_two_derivatives_near_the_mean_and_far_from_it(name):
 
     for p in np.float32(params):
         mean, deviation, end = where(float(p))
-        x = np.clip(mean + deviation * np.array([-8, -3, -1, -0.1, 0, 0.1, 1, 3, 8]), 0, end)
-        if name.startswith(("Binomial", "Poisson")):
+        least = 1 if name == "Negative binomial, r" else 0  # log q^r has no curvature in r
+        x = np.clip(mean + deviation * np.array([-8, -3, -1, -0.1, 0, 0.1, 1, 3, 8]), least, end)
+        if name.startswith(("Binomial", "Poisson", "Negative", "Beta-")):
             x = np.round(x).astype(np.int32)
         else:
             x = np.float32(np.where((x > mean / 100) & (x < end), x, mean))

@@ -45,6 +45,13 @@ LAWS = {  # law, parameters, E[f(x)] in closed form, f (None: exp(T x))
         lambda p: jax.nn.sigmoid(p[0]) * jnp.exp(T) / (1 - jax.nn.sigmoid(-p[0]) * jnp.exp(T)), None,
     ),
     "poisson": (lambda p: sf.Poisson(rate=jnp.exp(p[0])), [0.5], lambda p: jnp.exp(jnp.exp(p[0]) * jnp.expm1(T)), None),
+    "negative binomial": (
+        lambda p: sf.NegativeBinomial(total_count=2.5, logits=p[0]), [-0.5],
+        lambda p: (jax.nn.sigmoid(-p[0]) / (1 - jax.nn.sigmoid(p[0]) * jnp.exp(T))) ** 2.5, None,
+    ),
+    "negative binomial in p": (
+        lambda p: sf.NegativeBinomial(total_count=2.5, probs=p[0]), [0.3], lambda p: ((1 - p[0]) / (1 - p[0] * jnp.exp(T))) ** 2.5, None,
+    ),
     "normal": (
         lambda p: sf.Normal(loc=p[0], scale=p[1]), [0.4, 1.3], lambda p: jnp.exp(T * p[0] + T**2 * p[1] ** 2 / 2), None,
     ),

@@ -3,6 +3,7 @@
 from jax_scorefn.distributions._adapters import as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution
+from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
 from jax_scorefn.distributions._categorical import Categorical as Categorical
 from jax_scorefn.distributions._categorical import OneHotCategorical as OneHotCategorical
@@ -12,6 +13,7 @@ from jax_scorefn.distributions._continuous import Exponential as Exponential
 from jax_scorefn.distributions._continuous import Gamma as Gamma
 from jax_scorefn.distributions._continuous import Uniform as Uniform
 from jax_scorefn.distributions._continuous import Weibull as Weibull
+from jax_scorefn.distributions._dirichlet import Dirichlet as Dirichlet
 from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli
 from jax_scorefn.distributions._discrete import Geometric as Geometric
 from jax_scorefn.distributions._discrete import Poisson as Poisson
@@ -25,6 +27,9 @@ from jax_scorefn.distributions._location_scale import Gumbel as Gumbel
 from jax_scorefn.distributions._location_scale import HalfNormal as HalfNormal
 from jax_scorefn.distributions._location_scale import Laplace as Laplace
 from jax_scorefn.distributions._location_scale import Logistic as Logistic
+from jax_scorefn.distributions._mixture import Mixture as Mixture
+from jax_scorefn.distributions._multinomial import Multinomial as Multinomial
+from jax_scorefn.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
 from jax_scorefn.distributions._normal import MultivariateNormal as MultivariateNormal
 from jax_scorefn.distributions._normal import Normal as Normal
 from jax_scorefn.distributions._pushed_normal import LogNormal as LogNormal

@@ -5,11 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks
-from jax_scorefn._guards import guard
-from jax_scorefn._trees import is_float, stop
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import NO_KL, column, declared, law
+from jax_scorefn.distributions._base import NO_KL, column, law
 from jax_scorefn.distributions._discrete import (
     Odds,
     held,
@@ -18,28 +16,16 @@ from jax_scorefn.distributions._discrete import (
     safe_log,
     safe_log_of_rest,
 )
-from jax_scorefn.distributions._fields import Count, Logit, Probability, confine, is_array
+from jax_scorefn.distributions._fields import Count, Logit, Probability
 from jax_scorefn.distributions._masses import binomial_mass
 from jax_scorefn.distributions._special import excess, log_binomial
+from jax_scorefn.distributions._trials import Trials
 from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
-from jax_scorefn.typing import Array, Capability, Key
-
-COUNT_DERIVATIVE = (
-    "The total_count of a Binomial was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
-    "jax.lax.stop_gradient, or draw it as an int32 (a draw of sf.sample is one)."
-)
-COUNT_DTYPE = (
-    "Binomial got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
-)
-COUNT_SUPPORT = (
-    "The support of a Binomial is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
-    "not known when the function is traced. Use score_function or measure_valued, which sample."
-)
-TOO_MANY_TRIALS = "Binomial got total_count={given}; its draws are int32, so it is at most {most}."
+from jax_scorefn.typing import Array, Key
 
 
 @law(static=("total_count",))
-class Binomial(Odds):
+class Binomial(Trials, Odds):
     """Independent counts of successes in ``total_count`` trials.
 
     Args:
@@ -66,27 +52,8 @@ class Binomial(Odds):
     logits: Logit = None
     probs: Probability = None
 
-    also = Capability.SUPPORT | Capability.FINITE
-
-    @property
-    def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """A support, too, where the number of trials is a Python int."""
-        everything = declared(type(self))
-        listed = Capability.SUPPORT | Capability.FINITE | Capability.CHOICES
-        return everything & ~listed if is_array(self.total_count) else everything
-
     def _trials(self) -> int | Array:
-        if not is_array(self.total_count):
-            trials = _checks.positive_int("total_count", self.total_count, least=0)
-            if trials > _counts.MOST_TRIALS:
-                raise ValueError(TOO_MANY_TRIALS.format(given=trials, most=_counts.MOST_TRIALS))
-            return trials
-        count = jnp.asarray(self.total_count)
-        if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
-            raise TypeError(COUNT_DTYPE.format(dtype=count.dtype))
-        dtype = self._fields()[0].dtype
-        count = guard(count, order=0, message=COUNT_DERIVATIVE).astype(dtype)
-        return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
+        return self._trials_of(self._fields()[0].dtype)
 
     def mean(self) -> Array:
         return self._trials() * self._success()
@@ -131,9 +98,7 @@ class Binomial(Odds):
 
     def _nodes(self, num_nodes, max_value):
         del num_nodes, max_value
-        if is_array(self.total_count):
-            raise TypeError(COUNT_SUPPORT.format(given=_checks.describe(self.total_count)))
-        nodes = column(np.arange(self.total_count + 1), self._fields()[0]).astype(jnp.int32)
+        nodes = column(np.arange(self._known_trials() + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
 
     def choices(self) -> Choices:

@@ -91,6 +91,17 @@ class Exponential(Elementwise):
         t, log_weights = laguerre(num_nodes, rate)
         return t / rate[None], {"rule": jnp.exp(log_weights)}
 
+    def _cdf(self, x: Array) -> tuple[Array, Array]:
+        return _exponential_cdf(self._fields()[0] * x)
+
+    def _velocity(self, x: Array, drate: Array) -> Array:
+        return over(-x * drate, self._fields()[0])
+
+
+def _exponential_cdf(z: Array) -> tuple[Array, Array]:
+    """Probabilities below and above z at a rate of 1."""
+    return -jnp.expm1(-z), jnp.exp(-z)
+
 
 @law()
 class Weibull(Elementwise):
@@ -172,6 +183,14 @@ class Weibull(Elementwise):
         log_t, log_weights = trapezoid_of_log(num_nodes, a)
         return scale[None] * jnp.exp(log_t / a[None]), {"rule": jnp.exp(log_weights)}
 
+    def _cdf(self, x: Array) -> tuple[Array, Array]:
+        a, scale = self._fields()
+        return _exponential_cdf(jnp.power(over(x, scale), a))
+
+    def _velocity(self, x: Array, da: Array, dscale: Array) -> Array:
+        a, scale = self._fields()
+        return over(x, scale) * dscale - over(x * log(over(x, scale)) * da, a)
+
 
 @law()
 class Gamma(Elementwise):
@@ -243,6 +262,15 @@ class Gamma(Elementwise):
         t, log_weights = laguerre(num_nodes, rate)
         log_density = log_gamma(jnp.broadcast_to(a, t.shape), t, jnp.log(t))
         return t / rate[None], {"rule": jnp.exp(log_weights + t + log_density)}
+
+    def _cdf(self, x: Array) -> tuple[Array, Array]:
+        a, rate = self._fields()
+        return jax.lax.igamma(a, rate * x), jax.lax.igammac(a, rate * x)
+
+    def _velocity(self, x: Array, da: Array, drate: Array) -> Array:
+        a, rate = self._fields()
+        of_standard: Array = jax.lax.random_gamma_grad(a, rate * x)  # pyright: ignore[reportCallIssue]
+        return over(of_standard * da - x * drate, rate)
 
 
 @jax.jit

@@ -90,6 +90,10 @@ Logit: TypeAlias = Annotated[Any, Domain("a number", lambda x: x == x, speaks=Tr
 Probability: TypeAlias = Annotated[Any, Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _LOGITS)]
 PossibleLogit: TypeAlias = Annotated[Any, Domain("above -inf", lambda x: x > -np.inf)]
 PossibleProbability: TypeAlias = Annotated[Any, Domain("above 0 and at most 1", lambda x: (x > 0) & (x <= 1), _LOGITS)]
+UncertainLogit: TypeAlias = Annotated[Any, Domain("below inf", lambda x: x < np.inf)]
+UncertainProbability: TypeAlias = Annotated[
+    Any, Domain("at least 0 and below 1", lambda x: (x >= 0) & (x < 1), _LOGITS)
+]
 Weights: TypeAlias = Annotated[
     Any, Domain("at least 0 and finite, with one above 0 along the last axis", _of_categories, _LOGITS)
 ]

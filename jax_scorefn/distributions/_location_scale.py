@@ -52,6 +52,14 @@ class LocationScale(Elementwise):
         """Nodes for z and their weights."""
         raise NotImplementedError
 
+    def _of(self, x: Array) -> Array:
+        """The z that makes x."""
+        loc, scale = self._fields()
+        return over(x - loc, scale)
+
+    def _velocity(self, x: Array, dloc: Array, dscale: Array) -> Array:
+        return dloc + self._of(x) * dscale
+
     def _fields(self):
         return float_fields(self, loc=self.loc, scale=self.scale)
 
@@ -136,6 +144,11 @@ class Laplace(WithMoments):
     def _standard_log_prob(self, z):
         return -jnp.abs(z) - np.asarray(np.log(2), z.dtype)
 
+    def _cdf(self, x):
+        z = self._of(x)
+        tail = jnp.exp(-jnp.abs(z)) / 2
+        return jnp.where(z < 0, tail, 1 - tail), jnp.where(z < 0, 1 - tail, tail)
+
     def _rule(self, num_nodes, like):
         t, log_weights = laguerre(max(1, num_nodes // 2), like)  # one rule for each side of the kink
         return jnp.concatenate([t, -t]), jnp.exp(jnp.concatenate([log_weights, log_weights])) / 2
@@ -170,6 +183,9 @@ class Logistic(WithMoments):
 
     def _standard_log_prob(self, z):
         return jax.nn.log_sigmoid(z) + jax.nn.log_sigmoid(-z)
+
+    def _cdf(self, x):
+        return jax.nn.sigmoid(self._of(x)), jax.nn.sigmoid(-self._of(x))
 
     def _rule(self, num_nodes, like):
         return logistic(num_nodes, like)
@@ -217,6 +233,10 @@ class Gumbel(WithMoments):
     def _standard_log_prob(self, z):
         return -z - jnp.exp(-z)
 
+    def _cdf(self, x):
+        t = jnp.exp(-self._of(x))
+        return jnp.exp(-t), -jnp.expm1(-t)
+
     def _rule(self, num_nodes, like):
         log_t, log_weights = trapezoid_of_log(num_nodes, like)  # exp(-z) is an exponential
         return -log_t, jnp.exp(log_weights)
@@ -253,6 +273,11 @@ class Cauchy(LocationScale):
 
     def _standard_log_prob(self, z):
         return -log1p_of_square(z) - np.asarray(np.log(np.pi), z.dtype)
+
+    def _cdf(self, x):
+        z = self._of(x)
+        one, pi = jnp.ones_like(z), np.asarray(np.pi, z.dtype)
+        return jnp.arctan2(one, -z) / pi, jnp.arctan2(one, z) / pi
 
     def _rule(self, num_nodes, like):
         z, slope = trapezoid_of_asinh(num_nodes, jnp.ones_like(like))

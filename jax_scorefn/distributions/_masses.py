@@ -2,7 +2,9 @@
 
     Binomial     B(k; n, p)     dB/dp    = n (B(k - 1; n - 1, p) - B(k; n - 1, p))
     Poisson      P(k; rate)     dP/drate = P(k - 1; rate) - P(k; rate)
+    Multinomial  M(k; n, p)     dM/dp_i  = n M(k - e_i; n - 1, p)
     powers       q^m            dq^m/dq  = m q^(m - 1)
+    neg. bin.    P(k; r, p)     dP/dp    = r / (1 - p) (P(k - 1; r + 1, p) - P(k; r, p))
 
 The derivative of exp(k log p) is that of a logarithm, and at p = 0 there is none, where the first outcome above 0 has a derivative of
 n. Each of these functions is what its own derivative is made of, so derivatives of every order are there.
@@ -35,6 +37,23 @@ def binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, n:
     return mass(k, n, p)
 
 
+def multinomial_mass(log_mass: Callable[[Array, Array], Array], k: Array, p: Array) -> Array:
+    """exp(log_mass(k, p)) where no count is below 0, else 0: counts of n trials along the last axis, as floats of the shape of p."""
+
+    @jax.custom_jvp
+    def mass(k: Array, p: Array) -> Array:
+        return jnp.where(jnp.all(k >= 0, axis=-1), jnp.exp(log_mass(jnp.maximum(k, 0), p)), 0)
+
+    @mass.defjvp
+    def _(primals, tangents):
+        k, p = primals
+        one_less = jnp.eye(k.shape[-1], dtype=k.dtype).reshape((-1,) + (1,) * (k.ndim - 1) + (k.shape[-1],))
+        slopes = jnp.sum(k, axis=-1)[None] * mass(k[None] - one_less, jnp.broadcast_to(p, (k.shape[-1], *p.shape)))
+        return mass(k, p), jnp.sum(jnp.moveaxis(slopes, 0, -1) * tangents[1], axis=-1)
+
+    return mass(k, p)
+
+
 def poisson_mass(log_mass: Callable[[Array, Array], Array], k: Array, rate: Array) -> Array:
     """exp(log_mass(k, rate)) for k >= 0, else 0, as floats of one shape; differentiable in the rate."""
 
@@ -63,3 +82,21 @@ def power(log: Callable[[Array], Array], m: Array, q: Array) -> Array:
         return mass(m, q), m * mass(m - 1, q) * tangents[1]
 
     return mass(m, q)
+
+
+def negative_binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, r: Array, p: Array) -> Array:
+    """exp(log_mass(k, r, p)) for k >= 0, else 0, as floats of one shape; differentiable in p, and in r by the logarithm."""
+
+    @jax.custom_jvp
+    def mass(k: Array, r: Array, p: Array) -> Array:
+        return jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), r, p)), 0)
+
+    @mass.defjvp
+    def _(primals, tangents):
+        k, r, p = primals
+        here = mass(k, r, p)
+        of_log = jax.jvp(lambda r: log_mass(jnp.maximum(k, 0), r, p), (r,), (tangents[1],))[1]
+        slope = r / (1 - p) * (mass(k - 1, r + 1, p) - here)
+        return here, slope * tangents[2] + here * jnp.where(here > 0, of_log, 0)
+
+    return mass(k, r, p)

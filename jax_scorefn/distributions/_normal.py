@@ -72,6 +72,9 @@ class Normal(WithMoments):
     def _standard_log_prob(self, z):
         return _standard_log_density(z)
 
+    def _cdf(self, x):
+        return jax.scipy.special.ndtr(self._of(x)), jax.scipy.special.ndtr(-self._of(x))
+
     def _rule(self, num_nodes, like):
         return hermite(num_nodes, like)
 

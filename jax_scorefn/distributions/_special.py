@@ -2,6 +2,7 @@
 
     Poisson(k; m)         -S(k) - D(k, m)
     Binomial(k; n, p)     S(n) - S(k) - S(n - k) - D(k, n p) - D(n - k, n q)
+    Multinomial(k; n, p)  S(n) - sum_i [ S(k_i) + D(k_i, n p_i) ]
 
     D(k, m)  =  k log(k / m) + m - k                 the deviance, of the size of (k - m)^2 / 2m
     S(k)     =  log k! - k log k + k                 close to log(2 pi k) / 2
@@ -60,6 +61,15 @@ def log_binomial(
     return stirling(n) - stirling(k) - stirling(rest) - deviances
 
 
+def log_multinomial(k: Array, p: Array, log_p: Array, excess: Array | None = None) -> Array:
+    """Log-mass of counts along the last axis. Arguments of one shape; a logarithm may be minus infinity."""
+    n = jnp.sum(k, axis=-1, keepdims=True)
+    log_n = jnp.log(jnp.where(n > 0, n, 1))
+    means = n * p
+    terms = stirling(k) + _deviance(k, means, log_n + log_p, k - means if excess is None else excess)
+    return stirling(n[..., 0]) - jnp.sum(terms, axis=-1)
+
+
 def log_gamma(a: Array, y: Array, log_y: Array) -> Array:
     """Log-density of a gamma law of rate 1 at y > 0, given as itself and as its logarithm."""
     return log_poisson(a, y, log_y) + log(a) - log_y
@@ -69,6 +79,12 @@ def log_beta(a: Array, b: Array, log_x: Array, log_1mx: Array) -> Array:
     """Log-density of a beta law at 0 < x < 1, given as log x and log(1 - x)."""
     mass = log_binomial(a, b, jnp.exp(log_x), jnp.exp(log_1mx), log_x, log_1mx)
     return mass + log(a) + log(b) - log(a + b) - log_x - log_1mx
+
+
+def log_dirichlet(a: Array, log_x: Array) -> Array:
+    """Log-density of a Dirichlet distribution along the last axis, in K - 1 coordinates, at log x. Arguments of one shape."""
+    mass = log_multinomial(a, jnp.exp(log_x), log_x)
+    return mass + jnp.sum(log(a) - log_x, axis=-1) - log(jnp.sum(a, axis=-1))
 
 
 def stirling(k: Array) -> Array:

@@ -10,6 +10,7 @@
     Binomial, p          n                           1 + B                               B ~ Bin(n - 1, p)
     Geometric, p         1 / p                       K                                   K + K'
     Poisson, rate        1                           1 + x                               x
+    NegativeBinomial, p  r / (1 - p)                 x + K,  K geometric                 x
     Normal, mu           1 / (sigma sqrt(2 pi))      mu + sigma W                        mu - sigma W,   W Rayleigh
     Normal, sigma        1 / sigma                   mu + sigma s M,   M Maxwell         mu + sigma s M U
     HalfNormal, sigma    1 / sigma                   sigma M                             sigma M U

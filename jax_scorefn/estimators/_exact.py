@@ -21,13 +21,14 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
     """E[f(x)] without sampling: a sum over the whole support, or a quadrature.
 
-    Discrete laws, products of them and families with a given support are enumerated, which is exact. Laws of Poisson and
-    Geometric are summed up to ``max_value``; ``Info.omitted_mass`` is the probability left out, and the result is exact up to
-    sup |f| times it. Continuous laws go by quadrature (Gauss-Hermite for normals, Laguerre on half-lines, Legendre on
-    intervals) with nodes that do not move: the derivative is that of the density at each node, so a step function gets its
-    right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many agree;
-    ``Info.omitted_mass`` says by how much its weights miss 1, as they do for Gamma and Beta with parameters below 1, or so
-    large that the nodes do not reach their mass. Derivatives in ``probs`` of exactly 0 and 1, and in a rate of 0, are right.
+    Discrete laws, products of them and families with a given support are enumerated, which is exact. Poisson,
+    NegativeBinomial and Geometric are summed up to ``max_value``; ``Info.omitted_mass`` is the probability left out, and
+    the result is exact up to sup |f| times it. Continuous laws go by quadrature (Gauss-Hermite for normals, Laguerre on
+    half-lines, Legendre on intervals) with nodes that do not move: the derivative is that of the density at each node, so a
+    step function gets its right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many
+    agree; ``Info.omitted_mass`` says by how much its weights miss 1, as they do for Gamma and Beta with parameters below 1,
+    or so large that the nodes do not reach their mass. Derivatives in ``probs`` of exactly 0 and 1, and in a rate of 0, are
+    right.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.

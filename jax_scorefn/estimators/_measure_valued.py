@@ -44,9 +44,9 @@ def measure_valued(f, call, *, coordinates=None):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson, Normal,
-        TanhNormal, LogNormal, HalfNormal, Laplace, Logistic, Gumbel, Cauchy, StudentT (not in its df), Exponential, Gamma and Weibull
-        (not in their concentrations), and a Joint of such.
+      logp: a :func:`family` whose laws have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson,
+        NegativeBinomial (not in its total_count), Normal, TanhNormal, LogNormal, HalfNormal, Laplace, Logistic, Gumbel, Cauchy,
+        StudentT (not in its df), Exponential, Gamma and Weibull (not in their concentrations), and a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.

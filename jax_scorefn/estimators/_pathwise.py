@@ -21,7 +21,7 @@ def pathwise(f, call, *, scheme=None):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
 
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
-    path is explicit for location-scale laws, and implicit for Gamma and Beta through ``jax.random``'s own rules. Usually
+    path is explicit for location-scale laws, and implicit for Gamma, Beta and Dirichlet through ``jax.random``'s own rules. Usually
     the estimator of least variance where f is smooth. Wrong without a word where f jumps: a step function has
     derivative 0 almost everywhere, and then only ``score_function`` sees the jump.
 
@@ -44,7 +44,7 @@ def pathwise(f, call, *, scheme=None):
         for what ``score_function`` refuses.
 
     Bias: none to first order if f is locally Lipschitz, to second order if grad f is too (the Hessian of a ReLU misses the
-    kink), the implicit path of Gamma and Beta included; a third derivative raises. Cost: S
+    kink), implicit paths included; a third derivative raises. Cost: S
     evaluations of f and one backward pass; memory of ``chunk_size`` draws.
 
     Example:

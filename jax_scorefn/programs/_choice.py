@@ -31,7 +31,8 @@ def sample(
         finite support, and the results are added up with their probabilities). "score" and "enumerate" are other names of the
         first and the last.
       name: what :func:`explain` and errors call it; None is the name of the law.
-      max_value: for "exact" and a law on all whole numbers (Poisson, Geometric), the largest value that counts, a Python int.
+      max_value: for "exact" and a law on all whole numbers (Poisson, NegativeBinomial, Geometric), the largest value that
+        counts, a Python int.
 
     Returns:
       The draw.

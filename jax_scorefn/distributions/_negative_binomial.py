@@ -1,0 +1,124 @@
+"""Successes before a number of failures: P(k) = Gamma(k + r) / (k! Gamma(r)) q^r p^k, q = 1 - p, for any r > 0.
+
+k  ~  Poisson(G p / q),   G ~ Gamma(r)                       a draw
+P(k; r)    =  r / (k + r) Binomial(k; k + r, p)              whose terms do not cancel: see ``_special``
+dP/dp      =  r / q (P(k - 1; r + 1) - P(k; r))              a draw of r + 1 is one of r plus one of r = 1
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_scorefn._guards import guard
+from jax_scorefn._surrogate import nan_where
+from jax_scorefn._trees import stop
+from jax_scorefn.distributions import _counts
+from jax_scorefn.distributions._base import column, law
+from jax_scorefn.distributions._discrete import Odds, held, impossible, is_whole, safe_log, safe_log_of_rest
+from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
+from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
+from jax_scorefn.distributions._masses import negative_binomial_mass
+from jax_scorefn.distributions._scales import over
+from jax_scorefn.distributions._special import excess, log_binomial
+from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
+from jax_scorefn.typing import Array, Capability, Key
+
+NO_WEAK_COUNT = (
+    "The total_count of a NegativeBinomial carries a derivative, and its weak derivative is known in the success probability alone. "
+    "Use score_function, or stop the total_count with jax.lax.stop_gradient."
+)
+
+
+@law()
+class NegativeBinomial(Odds):
+    """Independent counts of successes before failure number ``total_count``: counts more spread than those of a Poisson.
+
+    Args:
+      total_count: number of failures r, above 0 and not necessarily whole, any shape; differentiable.
+      logits: log(p / (1 - p)) of a success; broadcasts with ``total_count``; or
+      probs: p, below 1; one of the two is given, not both.
+
+    The mean is r p / (1 - p) and the variance that over 1 - p. This is the convention of NumPyro, TFP and PyTorch; SciPy's
+    ``nbinom(n, p)`` counts failures, and is this distribution at ``total_count=n, probs=1 - p``.
+
+    A draw is int32: ``jax.random.poisson(key_2, exp(jax.random.loggamma(key_1, r) + logits))`` for the two keys of
+    ``jax.random.split(key)``. One that an int32 does not hold is -2^31: no count, whose log-probability is NaN.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> counts = sf.family(lambda r: sf.NegativeBinomial(total_count=r, probs=0.5))
+      >>> print(f"{sf.exact_grad(lambda x: x.astype(float) ** 2, counts, 3.0, max_value=200):.4f}")  # of r^2 + 2 r
+      8.0000
+    """
+
+    total_count: Positive
+    logits: UncertainLogit = None
+    probs: UncertainProbability = None
+
+    also = Capability.SUPPORT
+
+    def _odds_and_count(self) -> tuple[Array, ...]:
+        name, field = one_of(self, "logits", "probs")
+        return float_fields(self, **{name: field}, total_count=self.total_count)
+
+    def _fields(self):
+        return self._odds_and_count()[:1]
+
+    def _count(self) -> Array:
+        return self._odds_and_count()[1]
+
+    def mean(self) -> Array:
+        p, q = self._success_and_failure()
+        return over(self._count() * p, q)
+
+    def _variance(self):
+        p, q = self._success_and_failure()
+        return over(jnp.ones_like(q), q), self._count() * p
+
+    def mode(self) -> Array:
+        p, q = stop(self._success_and_failure())
+        return jnp.floor(jnp.maximum(stop(self._count()) - 1, 0) * p / q).astype(jnp.int32)
+
+    def sample(self, key: Key) -> Array:
+        field, r = (held(self, number) for number in self._odds_and_count())
+        odds = field if self.probs is None else safe_log(field) - safe_log_of_rest(field)
+        key_gamma, key_count = jax.random.split(key)
+        return _counts.poisson(key_count, jnp.exp(jax.random.loggamma(key_gamma, r, dtype=r.dtype) + odds))
+
+    def weak_derivative(self) -> WeakDerivative:
+        (field,), (p, q) = self._fields(), self._success_and_failure()
+        r = guard(self._count(), order=0, message=NO_WEAK_COUNT)
+        reach = (r + 10 * jnp.sqrt(r) + 50) * p / q  # beyond it there are no rates
+        field = nan_where(~(stop(reach) <= _counts.MOST_RATE), field)
+
+        def pairs(key: Key) -> Pairs:
+            key_count, key_more = jax.random.split(key)
+            x = stop(self).sample(key_count)
+            return [(x + jax.random.geometric(key_more, stop(q), dtype=jnp.int32), x)]
+
+        return of_coordinates([field], [r * p if self.probs is None else r / q], pairs)
+
+    def _log_prob_given(self, x, log_p, log_q):
+        valid = (x >= 0) & is_whole(x)
+        p, q, r = (jnp.broadcast_to(number, x.shape) for number in (*self._success_and_failure(), self._count()))
+        k = jnp.where(valid, x, 0)
+        above = q * excess(k, over(r * p, q))
+        return jnp.where(valid, _log_mass(k.astype(r.dtype), r, p, q, log_p, log_q, above), impossible(x, log_p + r))
+
+    def _masses(self, k, p):
+        log_mass = lambda k, r, p: _log_mass(k, r, p, 1 - p, safe_log(p), safe_log_of_rest(p))
+        return negative_binomial_mass(log_mass, k, jnp.broadcast_to(self._count(), k.shape), p)
+
+    def _nodes(self, num_nodes, max_value):
+        del num_nodes
+        if max_value is None:
+            raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
+        nodes = column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32)
+        return nodes, self._known(nodes)
+
+
+def _log_mass(k: Array, r: Array, p: Array, q: Array, log_p: Array, log_q: Array, above: Array | None = None) -> Array:
+    """``above`` is k - (k + r) p, where that is known with more digits than k."""
+    return log_binomial(k, r, p, q, log_p, log_q, k * q - r * p if above is None else above) - jnp.log1p(over(k, r))

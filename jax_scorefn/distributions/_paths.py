@@ -1,0 +1,42 @@
+"""How a number moves with the parameters of its distribution: so that as much of the distribution stays below it.
+
+    dx  =  -(dF / dtheta) dtheta / p           the velocity of a draw at x
+    dF  =  p (dx - velocity)                   so nobody differentiates F in a parameter
+
+A distribution that knows both defines ``_velocity(x, *tangents of its fields)`` and ``_cdf(x)``, the probabilities below and above x,
+each with digits of its own. Both are of single coordinates. Velocity and density are functions of x and of the parameters, and
+are differentiated as such: what is made of them is right in every order in which they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn.typing import Array
+
+
+def has_path(dist: Any) -> bool:
+    """Whether its coordinates have velocities, and probabilities below and above."""
+    return hasattr(dist, "_velocity") and hasattr(dist, "_cdf")
+
+
+def velocity(x: Array, dist: Any, moved: Any) -> Array:
+    """How draws at x move, for the tangent of the distribution."""
+    tangents = jax.jvp(lambda dist: dist._fields(), (dist,), (moved,))[1]
+    return dist._velocity(x, *tangents)
+
+
+@jax.custom_jvp
+def tails(x: Array, dist: Any) -> tuple[Array, Array]:
+    """Probabilities below and above x."""
+    return dist._cdf(x)
+
+
+@tails.defjvp
+def _tails_jvp(primals, tangents):
+    (x, dist), (dx, moved) = primals, tangents
+    flux = jnp.exp(dist._log_prob(x)) * (dx - velocity(x, dist, moved))
+    return tails(x, dist), (flux, -flux)
