@@ -71,12 +71,16 @@ class Case:
             lambda x, p: self.f(x, jax.lax.stop_gradient(p) if estimator in HOLD_F else p),
             self.family_for(estimator),
         )
+        return self.expectation(f, family)
+
+    def expectation(self, f, family, finer=1):
+        """``params -> E[f(x, params)]`` of a family with the draws of this case."""
         if self.support is not None:
             return sf.testing.enumerate_expectation(f, family, self.support)
         lift = self.lift or (lambda t: (t, 0.0))
         density = lambda p, t: family(p, lift(t)[0]) + lift(t)[1]
         return sf.testing.quadrature_expectation(
-            lambda t, p: f(lift(t)[0], p), density, self.intervals, panels=self.panels, nodes=8
+            lambda t, p: f(lift(t)[0], p), density, self.intervals, panels=finer * self.panels, nodes=8
         )
 
 

@@ -126,3 +126,29 @@ def test_their_laws_are_choices_of_a_program(library):
 
     grads = sf.testing.replicate(lambda key: jax.grad(sf.expectation(program))(1.0, key), jax.random.key(0), 20_000)
     sf.testing.assert_unbiased(grads, 0.39322384, precision=0.05)
+
+
+LAPLACES = {
+    "ours": lambda m, s: sf.Laplace(loc=m, scale=s), "numpyro": nd.Laplace, "distrax": distrax.Laplace,
+    "in one of distrax": lambda m, s: distrax.Independent(distrax.Laplace(m, s), 0),
+    "one of a mixture": lambda m, s: sf.Mixture(logits=jnp.zeros(2), components=sf.Laplace(loc=jnp.stack([m, m]), scale=jnp.stack([s, s]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAPLACES)
+def test_a_corner_that_moves_has_no_second_derivative_in_a_score(name):
+    """E cos of a Laplace law is cos(m) / (1 + s^2): its curvature in m is in the corner, and by the score it would be 0."""
+    family, m, s, key = sf.family(lambda p: LAPLACES[name](*p)), 0.3, 1.0, jax.random.key(0)
+    by_score = lambda m: sf.score_function(jnp.cos, family, (m, s), key, num_samples=16)
+    assert np.isfinite(jax.eval_shape(jax.grad(by_score), m).dtype.itemsize)
+    program = sf.expectation(lambda m, key: jnp.cos(sf.sample(key, LAPLACES[name](m, s))))
+    for twice in (jax.hessian(by_score), jax.grad(jax.grad(by_score)), jax.hessian(lambda m: program(m, key))):
+        with pytest.raises(TypeError, match=r"was differentiated twice.*a corner.*Use pathwise"):
+            jax.eval_shape(twice, m)
+    if name == "ours":
+        with pytest.raises(TypeError, match="a corner"):
+            jax.eval_shape(jax.hessian(lambda m: sf.exact(jnp.cos, family, (m, s))), m)
+        by_path = jax.jit(jax.hessian(lambda m: sf.pathwise(jnp.cos, family, (m, s), key, num_samples=40_000)))
+        np.testing.assert_allclose(by_path(m), -np.cos(m) / 2, atol=0.02)
+        in_scale = jax.jit(jax.hessian(lambda s: sf.exact(jnp.cos, family, (m, s), num_nodes=128)))
+        np.testing.assert_allclose(in_scale(s), np.cos(m) * (6 - 2) / 8, rtol=1e-3)  # of 1 / (1 + s^2)

@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
+from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import SHOWN, Distribution, is_law
-from jax_scorefn.distributions._ends import hold_ends, name_of
+from jax_scorefn.distributions._base import CORNER, SHOWN, Distribution, is_law
+from jax_scorefn.distributions._ends import has_corner, hold_ends, name_of
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
@@ -119,7 +120,11 @@ class ForeignLaw(Distribution):
         return self.dist.sample(key)
 
     def log_prob(self, x: PyTree) -> Array:
-        return hold_ends(self.dist, _checks.log_prob(self, self.dist.log_prob(x)))
+        return hold_ends(self.dist, _checks.log_prob(self, self._guarded().log_prob(x)))
+
+    def _guarded(self) -> Any:
+        """The wrapped law, as it may be scored."""
+        return guard(self.dist, order=1, message=CORNER.format(law=self.name)) if has_corner(self.dist) else self.dist
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         if hasattr(self.dist, "grid"):
@@ -160,7 +165,7 @@ class ForeignBatch(ForeignLaw):
         return x, self._log_probs(x)
 
     def _log_probs(self, x: PyTree) -> Array:
-        batch, log_probs = batch_shape(self.dist), jnp.asarray(self.dist.log_prob(x))
+        batch, log_probs = batch_shape(self.dist), jnp.asarray(self._guarded().log_prob(x))
         for leaf in jax.tree.leaves(x):
             if log_probs.shape != batch or jnp.shape(leaf)[: len(batch)] != batch:
                 how = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}

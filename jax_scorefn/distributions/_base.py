@@ -41,6 +41,10 @@ NO_KL = (
 KL_SHAPES = (
     "kl of two {law} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
 )
+CORNER = (
+    "A parameter of {law} was differentiated twice through its log-probability. The density has a corner, which moves with loc, and a "
+    "second derivative of the log-density lacks what is in it. Use pathwise, where f is smooth, or derivatives of first order."
+)
 TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
 
 

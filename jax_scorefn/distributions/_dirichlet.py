@@ -8,16 +8,20 @@ made and scored in logarithms: for a concentration of 0.001 most coordinates of 
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
 
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import SMOOTH, Distribution, law
+from jax_scorefn.distributions._base import KL_SHAPES, SMOOTH, Distribution, law
 from jax_scorefn.distributions._fields import Positive, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import over
-from jax_scorefn.distributions._special import log_beta, log_dirichlet
+from jax_scorefn.distributions._special import log_beta, log_dirichlet, tangent_gap
 from jax_scorefn.typing import Array, Key
 
 
@@ -57,6 +61,18 @@ class Dirichlet(Distribution):
     def covariance_times(self, v: Array) -> Array:
         mean, total = self.mean(), jnp.sum(self._rows(), axis=-1, keepdims=True)
         return mean * (v - jnp.sum(mean * v, axis=-1, keepdims=True)) / (total + 1)
+
+    def entropy(self) -> Array:
+        """Less the relative entropy to the uniform one, whose density is Gamma(K)."""
+        a = self._rows()
+        volume = -gammaln(np.asarray(a.shape[-1], a.dtype)) * math.prod(a.shape[:-1])
+        return volume - self._kl_to(Dirichlet(concentration=jnp.ones_like(a)))
+
+    def _kl_to(self, other: Dirichlet) -> Array:
+        a, b = self._rows(), other._rows()
+        if a.shape != b.shape:
+            raise ValueError(KL_SHAPES.format(law=self.name, mine=a.shape, others=b.shape))
+        return jnp.sum(tangent_gap(b, a)) - jnp.sum(tangent_gap(jnp.sum(b, axis=-1), jnp.sum(a, axis=-1)))
 
     def _noise(self, key: Key) -> Array:
         """Logarithms of the gamma draws."""

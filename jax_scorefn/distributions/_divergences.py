@@ -15,7 +15,7 @@ def kl(p: Any, q: Any) -> Array:
     Args:
       p: a distribution.
       q: another one of the same class, with draws of the same shape; for a :class:`Joint`, of the same structure; for a
-        Binomial, with the same number of trials (NaN, or an error, where they differ).
+        Binomial or Multinomial, with the same ``total_count`` (NaN, or an error, where they differ).
 
     Returns:
       A float scalar of at least 0, in nats; infinite where q lacks a part of the support of p.

@@ -42,6 +42,9 @@ NOT_ITS_OWN = (
     "it without a word. Take the law inside, and put the mask into f."
 )
 
+CORNERS = ("Laplace", "AsymmetricLaplace", "AsymmetricLaplaceQuantile")
+"""Densities with a corner that moves: they have one derivative in it."""
+
 _NOT_ITS_OWN = (
     "MaskedDistribution", "Masked", "LeftCensoredDistribution", "RightCensoredDistribution", "IntervalCensoredDistribution", "Unit",
 )  # fmt: skip
@@ -76,6 +79,11 @@ def hold_ends(dist: Any, log_prob: Array) -> Array:
         for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(law=name_of(part))):
             log_prob = nan_where(jnp.any(jnp.isnan(leaf)), log_prob)  # a use, so that nobody drops the guard
     return log_prob
+
+
+def has_corner(dist: Any) -> bool:
+    """Whether it is, or is made of, one of those whose second derivatives lack what is in a corner."""
+    return any(type(part).__name__ in CORNERS and _libraries(part) for part in _with_parts(dist))
 
 
 def name_of(dist: Any) -> str:

@@ -20,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, law, spread
+from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, law, spread
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
 from jax_scorefn.distributions._quadratures import half_normal, laguerre, logistic, trapezoid_of_asinh, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
@@ -78,8 +79,12 @@ class LocationScale(Elementwise):
         """How far from 0, on the side of z, the log-density is e lower than at z. (Which side zeros are on, their signs say.)"""
         raise NotImplementedError
 
+    def _scored_fields(self) -> tuple[Array, ...]:
+        """Those that go into the log-density."""
+        return self._fields()
+
     def _log_prob(self, x):
-        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._fields())
+        loc, scale = (jnp.broadcast_to(p, x.shape) for p in self._scored_fields())
         return self._standard_log_prob(over(x - loc, scale)) - log(scale)
 
     def _entropy(self):
@@ -121,13 +126,18 @@ class Laplace(WithMoments):
       loc: centre, any shape.
       scale: positive; broadcasts with ``loc``.
 
-    A draw is ``loc + scale * jax.random.laplace(key, shape)``.
+    A draw is ``loc + scale * jax.random.laplace(key, shape)``. The density has a corner at ``loc``, so a second derivative in it
+    through the log-probability raises: it would lack what is in the corner. Along the path there is none.
     """
 
     loc: Finite
     scale: Positive
     _moments = (0.0, 2.0)
     _standard_entropy = 1 + np.log(2)
+
+    def _scored_fields(self):
+        loc, scale = self._fields()
+        return guard(loc, order=1, message=CORNER.format(law=self.name)), scale
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.laplace(*self._fields())

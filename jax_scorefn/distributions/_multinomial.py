@@ -18,13 +18,13 @@ import numpy as np
 
 from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import law
+from jax_scorefn.distributions._base import KL_SHAPES, law
 from jax_scorefn.distributions._categorical import _given_probs, _logits_of
 from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._fields import Count, LogWeights, Weights, is_array
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
 from jax_scorefn.distributions._masses import multinomial_mass
-from jax_scorefn.distributions._special import excess, log_multinomial
+from jax_scorefn.distributions._special import divergence, excess, log_multinomial
 from jax_scorefn.distributions._trials import Trials
 from jax_scorefn.distributions._views import Choices, numbered
 from jax_scorefn.typing import Array, Key
@@ -76,6 +76,14 @@ class Multinomial(Trials):
         """Probabilities and means."""
         p, n = self._probs_and_logs()[0], self._trials()
         return p, p * (n if isinstance(n, int) else n[..., None])
+
+    def _kl_to(self, other: Multinomial) -> Array:
+        n, of_other = self._trials(), other._trials()
+        p, q = self._probs_and_logs()[0], other._probs_and_logs()[0]
+        if p.shape != q.shape:
+            raise ValueError(KL_SHAPES.format(law=self.name, mine=p.shape, others=q.shape))
+        rows = jnp.sum(divergence(p, q, by_logits=self.probs is None), axis=-1)
+        return jnp.sum(jnp.where(jnp.asarray(n == of_other), n * rows, jnp.nan))
 
     def mean(self) -> Array:
         return self._means()[1]
