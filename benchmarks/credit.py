@@ -63,8 +63,8 @@ def layers(depth: int = 10, width: int = 16, runs: int = 512) -> Pair:
         def one(i: Any) -> Any:
             z, scored, total = jnp.ones(width), jnp.zeros(()), jnp.zeros(())
             for w, k in zip(params, jax.random.split(jax.random.fold_in(key, i), depth), strict=True):
-                law = sf.Bernoulli(logits=jnp.tanh(z @ w))
-                z, own = law.sample_and_log_probs(k)
+                dist = sf.Bernoulli(logits=jnp.tanh(z @ w))
+                z, own = dist.sample_and_log_probs(k)
                 # a layer's own bits are charged each with its own part of the cost, earlier layers with all of it
                 parts = (z - 0.499) ** 2 * jnp.linspace(0.5, 1.5, width)
                 total = total + jnp.sum(parts * sf.magic_box(own + scored))
@@ -102,8 +102,8 @@ def rollout(in_carry: bool, steps: int = 100, runs: int = 1000) -> Pair:
     def hand(params: Any, key: Any) -> Any:
         def one(i: Any) -> Any:
             def step(state: Any, k: Any) -> Any:
-                law = sf.Bernoulli(logits=apply(params, state)[0])
-                action, log_prob = law.sample_and_log_prob(k)
+                dist = sf.Bernoulli(logits=apply(params, state)[0])
+                action, log_prob = dist.sample_and_log_prob(k)
                 state, reward = environment(state, action)
                 return state, (reward, log_prob)
 

@@ -31,7 +31,7 @@ def refusal(problem: Problem, setup: Setup, method: Method, settings: Settings) 
         return problem.refuses[method.name]
     if method.name in problem.full_only and not settings.full:
         return "Measured with --full only."
-    family, params = setup.law
+    family, params = setup.dist
     estimate = method.bind(problem.num_draws)
     try:
         jax.eval_shape(lambda p, key: estimate(lambda x: 0.0, family, p, key), params, jax.random.key(0))

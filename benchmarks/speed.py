@@ -60,13 +60,13 @@ def leave_one_out_loss(values, log_probs):
 def gaussian(dim: int, num_samples: int) -> Workload:
     """W1: mean and log-scale of a diagonal Gaussian, f = sum of squares."""
     params = {"mean": jnp.linspace(-1.0, 1.0, dim), "log_scale": jnp.zeros(dim)}
-    law = sf.family(lambda p: sf.Normal(loc=p["mean"], scale=jnp.exp(p["log_scale"])))
+    dist = sf.family(lambda p: sf.Normal(loc=p["mean"], scale=jnp.exp(p["log_scale"])))
 
     def f(x):
         return jnp.sum(x**2, axis=-1)
 
     def ours(p, key):
-        return sf.score_function_grad(f, law, p, key, num_samples=num_samples)
+        return sf.score_function_grad(f, dist, p, key, num_samples=num_samples)
 
     def by_hand(p, key):
         def loss(p):
@@ -86,13 +86,13 @@ def gaussian(dim: int, num_samples: int) -> Workload:
 def bernoulli(dim: int, num_samples: int) -> Workload:
     """W2: independent bits, f = mean squared distance from .499."""
     params = jnp.linspace(-0.5, 0.5, dim)
-    law = sf.family(lambda logits: sf.Bernoulli(logits=logits))
+    dist = sf.family(lambda logits: sf.Bernoulli(logits=logits))
 
     def f(x):
         return jnp.mean((x - problems.TARGET) ** 2, axis=-1)
 
     def ours(logits, key):
-        return sf.score_function_grad(f, law, logits, key, num_samples=num_samples)
+        return sf.score_function_grad(f, dist, logits, key, num_samples=num_samples)
 
     def by_hand(logits, key):
         def loss(logits):
@@ -126,8 +126,8 @@ def policy(num_samples: int = problems.POLICY_DRAWS) -> Workload:
 
     def ours(p, key):
         def one(p, observation, key):
-            law = sf.family(lambda p: sf.Categorical(logits=apply(p, observation)))
-            return sf.score_function(lambda a: reward(a, observation), law, p, key, num_samples=num_samples)
+            dist = sf.family(lambda p: sf.Categorical(logits=apply(p, observation)))
+            return sf.score_function(lambda a: reward(a, observation), dist, p, key, num_samples=num_samples)
 
         def loss(p):
             return jnp.mean(jax.vmap(one, (None, 0, 0))(p, observations, jax.random.split(key, batch)))
@@ -162,9 +162,9 @@ def latents(num_samples: int = 8, chunk_size: int | str | None = "auto") -> Work
 
     def ours(p, key):
         def one(p, x, key):
-            law = sf.family(lambda p: sf.Categorical(logits=apply(p, x).reshape(20, 10)))
+            dist = sf.family(lambda p: sf.Categorical(logits=apply(p, x).reshape(20, 10)))
             how = {"num_samples": num_samples, "chunk_size": chunk_size}
-            return sf.score_function(lambda codes: cost(codes, x), law, p, key, **how)
+            return sf.score_function(lambda codes: cost(codes, x), dist, p, key, **how)
 
         def loss(p):
             return jnp.mean(jax.vmap(one, (None, 0, 0))(p, data, jax.random.split(key, batch)))

@@ -43,8 +43,8 @@ WRONG_NUM_SAMPLES = (
     "The family holds {held} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
     "family the draws that are wanted."
 )
-MISSING_CAPABILITY = "{estimator} needs a law that has {wanted}; {law} has {given}. {instead}"
-NO_ESTIMATOR = "No estimator can draw from it: pass score_function a proposal=, a law to draw from instead."
+MISSING_CAPABILITY = "{estimator} needs a distribution that has {wanted}; {dist} has {given}. {instead}"
+NO_ESTIMATOR = "No estimator can draw from it: pass score_function a proposal=, a distribution to draw from instead."
 NO_OTHER = "No other estimator of {what} works with it."
 CAPABILITY_WORDS = {
     Capability.LOG_PROB: "a log-probability",
@@ -80,13 +80,13 @@ OWN_DENSITY = (
     "score_function. If q is a part of the target, make another family of the same function, and ask that."
 )
 LOG_PROB_SHAPE = (
-    "The log-probability of one draw must be a scalar; {law} returned shape {shape}. If the draw is one event with "
-    "several parts, make it an event: our own laws sum over their parameters' shape; otherwise distrax.Independent, "
-    "tfd.Independent, or .to_event(n) in NumPyro. If it is a batch of problems, write the law of one and use jax.vmap."
+    "The log-probability of one draw must be a scalar; {dist} returned shape {shape}. If the draw is one event with "
+    "several parts, make it an event: our own distributions sum over their parameters' shape; otherwise distrax.Independent, "
+    "tfd.Independent, or .to_event(n) in NumPyro. If it is a batch of problems, write the distribution of one and use jax.vmap."
 )
-LOG_PROB_DTYPE = "The log-probability of one draw must be a real float; {law} returned {dtype}."
-FLOAT_PARAMETER = "{law} got {field} of dtype {dtype}; its parameters are real floats."
-ONE_OF_TWO = "{law} takes {first} or {second}, one of the two and not both."
+LOG_PROB_DTYPE = "The log-probability of one draw must be a real float; {dist} returned {dtype}."
+FLOAT_PARAMETER = "{dist} got {field} of dtype {dtype}; its parameters are real floats."
+ONE_OF_TWO = "{dist} takes {first} or {second}, one of the two and not both."
 TOO_FEW_FOR_BASELINE = (
     "The baseline {baseline} needs at least {wanted} draws and got {given}: raise num_samples, or pass baseline=None."
 )
@@ -173,18 +173,18 @@ def value(x: Any, complex_too: bool = False) -> Array:
     return to_float(array)
 
 
-def log_prob(law: Any, x: Any) -> Array:
+def log_prob(dist: Any, x: Any) -> Array:
     """The log-probability of one draw: a float scalar."""
     array = jnp.asarray(x)
     if array.shape != ():
-        raise ValueError(LOG_PROB_SHAPE.format(law=law.name, shape=array.shape))
-    return real_log_prob(law, array)
+        raise ValueError(LOG_PROB_SHAPE.format(dist=dist.name, shape=array.shape))
+    return real_log_prob(dist, array)
 
 
-def real_log_prob(law: Any, array: Array) -> Array:
+def real_log_prob(dist: Any, array: Array) -> Array:
     """A log-probability, or those of several elements: real floats."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(LOG_PROB_DTYPE.format(law=law.name, dtype=array.dtype))
+        raise TypeError(LOG_PROB_DTYPE.format(dist=dist.name, dtype=array.dtype))
     return array
 
 
@@ -193,15 +193,15 @@ def name_of(capabilities: Capability) -> str:
     return ", ".join(words for flag, words in CAPABILITY_WORDS.items() if flag in capabilities) or "nothing"
 
 
-def capabilities(estimator: str, law: Any, needs: tuple[Capability, ...], instead: str) -> None:
-    """Each need is a set of alternatives, one of which the law must have."""
+def capabilities(estimator: str, dist: Any, needs: tuple[Capability, ...], instead: str) -> None:
+    """Each need is a set of alternatives, one of which the distribution must have."""
     for need in needs:
-        if not need & law.capabilities:
+        if not need & dist.capabilities:
             wanted = name_of(need).replace(", ", " or ")
-            given = name_of(law.capabilities)
+            given = name_of(dist.capabilities)
             raise TypeError(
                 MISSING_CAPABILITY.format(
-                    estimator=estimator, wanted=wanted, law=law.name, given=given, instead=instead
+                    estimator=estimator, wanted=wanted, dist=dist.name, given=given, instead=instead
                 )
             )
 

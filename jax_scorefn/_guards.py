@@ -3,7 +3,7 @@
     guard(x, order=k, message=...)     value x; k derivatives pass; the next one raises TypeError(message)
 
 One mechanism serves three wants: estimators whose derivatives are right up to some order only (k of them), the ends of
-a uniform law inside its log-probability (k = 0), and the input of an objective that is plain Python (k = 0). Without it
+a uniform distribution inside its log-probability (k = 0), and the input of an objective that is plain Python (k = 0). Without it
 each of the three gives a wrong finite number without a word.
 
 How it works: ``guard`` is a primitive whose JVP gives the tangent through a second identity that is linear in the tangent and

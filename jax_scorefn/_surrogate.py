@@ -5,7 +5,7 @@
 
 Each x_i is held fixed. Differentiating once gives mean_i [ w_i (f_i - b_i) grad log p(x_i) + w_i grad f_i ], and since the
 box comes back in its own derivative, differentiating again gives the product rule's remaining terms, which a plain
-f * log p lacks. The weight w_i = p(x_i) / q(x_i) is for draws of another law q; it is 1 for draws of p itself.
+f * log p lacks. The weight w_i = p(x_i) / q(x_i) is for draws of another distribution q; it is 1 for draws of p itself.
 """
 
 from __future__ import annotations

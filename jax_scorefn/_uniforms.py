@@ -3,7 +3,7 @@
     number n of uniform(key, shape)  =  uniform_of_bits(threefry2x32(key, n))
 
 A word has 32 bits and a float32 uniform takes 23 of them, so an event of probability 1e-8 would come twelve times too often. Where a
-law asks for ``Fine`` ones, those below 2^-8, where there is room for it, take all 32.
+distribution asks for ``Fine`` ones, those below 2^-8, where there is room for it, take all 32.
 
 Keys of other generators have no such numbers, and go through ``jax.random.uniform``.
 """

@@ -18,7 +18,7 @@ ChunkSize: TypeAlias = int | Literal["auto"] | None
 
 
 class Capability(enum.Flag):
-    """What a law can do. Laws state what they have, estimators what they need; nothing else decides."""
+    """What a distribution can do. Distributions state what they have, estimators what they need; nothing else decides."""
 
     LOG_PROB = enum.auto()
     """``log_prob(x)`` is the log density (or log mass) of one whole draw, a scalar."""
@@ -39,15 +39,15 @@ class Capability(enum.Flag):
     MODE = enum.auto()
     """``mode()`` is the likeliest draw."""
     BITS = enum.auto()
-    """``bits()`` shows the law as independent coins."""
+    """``bits()`` shows the distribution as independent coins."""
     FINITE = enum.auto()
     """The support is finite: ``grid()`` lists the whole of it, and asks for no ``max_value``."""
     CHOICES = enum.auto()
-    """``choices()`` shows the law as independent choices among finitely many options."""
+    """``choices()`` shows the distribution as independent choices among finitely many options."""
     RELAXED = enum.auto()
     """``choices().relax`` makes what lies between the draws: f can be asked there, and differentiated."""
     WEAK_DERIVATIVE = enum.auto()
-    """``weak_derivative()`` gives, for each scalar parameter, two laws whose difference is the derivative in it."""
+    """``weak_derivative()`` gives, for each scalar parameter, two distributions whose difference is the derivative in it."""
 
 
 class Bias(enum.StrEnum):
@@ -71,7 +71,7 @@ class Info(NamedTuple):
       values: f at each draw, shape ``(draws, *f_shape)``.
       log_probs: log-probability of each draw under the parameters, shape ``(draws,)``.
       weights: weight of each draw in the value, shape ``(draws,)``: 1 for plain draws, p / q for draws of
-        another law, the probability (or quadrature weight) for ``exact``.
+        another distribution, the probability (or quadrature weight) for ``exact``.
       value_standard_error: standard error of the value, the shape of f; NaN for one draw, 0 where
         nothing is random. Of a complex value: that of its distance, the root of the mean square of the two parts together.
       omitted_mass: by how much the weights of ``exact`` miss 1, to rounding: the probability of what a cut support leaves

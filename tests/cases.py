@@ -1,4 +1,4 @@
-"""The registry that the exam is made from: one case for each law, with an oracle that shares no code with the estimators."""
+"""The registry that the exam is made from: one case for each distribution, with an oracle that shares no code with the estimators."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import scipy.special
 import scipy.stats
 
 import jax_scorefn as sf
-from jax_scorefn.distributions._family import FunctionLaw, GivenSupport
+from jax_scorefn.distributions._family import FunctionDistribution, GivenSupport
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A law with parameters, an objective that depends on the draw and on the parameters, and how to sum or integrate it."""
+    """A distribution with parameters, an objective that depends on the draw and on the parameters, and how to sum or integrate it."""
 
-    law: type
+    dist: type
     family: sf.Family
     params: Any
     support: Any = None
@@ -32,17 +32,17 @@ class Case:
     exact_rtol: float = 2e-5
     objective: Callable[[Any, Any], Any] | None = None
     shape: tuple[str, ...] = ()
-    """Parameters in which the law has no weak derivative."""
+    """Parameters in which the distribution has no weak derivative."""
     lift: Callable[[Any], tuple[Any, Any]] | None = None
     """For draws of fewer dimensions than numbers: ``point of the intervals -> (draw, log of its volume)``."""
     draws: Callable[[Any], Any] | None = None
-    """``key -> draws`` that the family is given, of the law of the case itself."""
+    """``key -> draws`` that the family is given, of the distribution of the case itself."""
     reference: Callable[[Any], Any] | None = None
-    """``params -> `` the same law of scipy."""
+    """``params -> `` the same distribution of scipy."""
     random: Callable[[Any, Any], Any] | None = None
     """``params, key -> `` the same draw by ``jax.random``."""
     bad: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    """Fields of the law that are parameters of the case, each with numbers that no law has there."""
+    """Fields of the distribution that are parameters of the case, each with numbers that no distribution has there."""
     units: tuple[str, ...] = ()
     """The parameters that have the unit of a draw."""
     first: bool = True
@@ -131,7 +131,7 @@ def _family(build):
 
 
 class _Circular:
-    """The von Mises law of scipy, whose draws are not kept in [-pi, pi)."""
+    """The von Mises distribution of scipy, whose draws are not kept in [-pi, pi)."""
 
     def __init__(self, k, loc):
         self.k, self.loc = k, loc
@@ -159,8 +159,8 @@ CASES: dict[str, Case] = {
         {"w": 0.7},
         support=np.arange(3.0),
     ),
-    "FunctionLaw": Case(
-        FunctionLaw,
+    "FunctionDistribution": Case(
+        FunctionDistribution,
         sf.family(
             log_prob=lambda p, x: jax.scipy.stats.norm.logpdf(x, p["m"]),
             sampler=lambda key, p: p["m"] + jax.random.normal(key, (), p["m"].dtype),
@@ -440,9 +440,10 @@ def params_of(name: str, dtype: Any) -> Any:
 HOLD_F = ("vargrad",)
 """Estimators that drop f's own dependence on the parameters."""
 LOG_TARGET = ("sticking_the_landing", "iwae")
-"""Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them too."""
+"""Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them
+too."""
 HOLD_SHAPE = ("measure_valued",)
-"""Estimators that raise where a law's shape is differentiated."""
+"""Estimators that raise where a distribution's shape is differentiated."""
 
 
 def truth(name: str, estimator: str | None = None, hessian: bool = False) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Laws of other libraries by one parameter: those whose support it moves, and those whose support stays."""
+"""Distributions of other libraries by one parameter: those whose support it moves, and those whose support stays."""
 
 import warnings
 

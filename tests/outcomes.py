@@ -22,17 +22,17 @@ KEY = np.array([7, 11], np.uint32)
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Given(sf.Distribution):
-    """A law whose draw is given."""
+    """A distribution whose draw is given."""
 
-    law: object
+    dist: object
     x: object
     capabilities = Capability.LOG_PROB | Capability.SAMPLE
 
     def sample_and_log_probs(self, key):
         del key
-        like, _ = jax.eval_shape(self.law.sample_and_log_probs, jax.random.key(0))
+        like, _ = jax.eval_shape(self.dist.sample_and_log_probs, jax.random.key(0))
         x = jax.lax.stop_gradient(jnp.asarray(self.x, like.dtype).reshape(like.shape))
-        return x, self.law._log_prob(x)
+        return x, self.dist._log_prob(x)
 
 
 def bit(x, logit, key=None, name=None):

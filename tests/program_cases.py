@@ -31,8 +31,8 @@ def plates(p, x, key):
     return jnp.mean(costs) + jnp.sum(jnp.sum(z, axis=0) * jnp.array([1.0, -2.0]))
 
 
-def vector_law(p, x, key):
-    """One law of three coordinates: three choices."""
+def vector_dist(p, x, key):
+    """One distribution of three coordinates: three choices."""
     z = bit(x, jnp.stack([p[0], p[1], p[2]]))
     a, b, c = z
     return a * p[0] + jnp.sin(b) * 3 + c**2 * p[1] + z[0] * z[1]
@@ -359,7 +359,7 @@ def masked_sums(p, x, key):
 CASES = {
     f.__name__: (f, n)
     for f, n in [
-        (two_depths, 2), (three_deep, 3), (plates, 5), (vector_law, 3), (nonlinear_plate, 3), (rollout, 4), (rollout_carry, 4),
+        (two_depths, 2), (three_deep, 3), (plates, 5), (vector_dist, 3), (nonlinear_plate, 3), (rollout, 4), (rollout_carry, 4),
         (discounted_carry, 4), (backward_return, 4), (linear_state, 4), (reverse_scan, 4), (accumulator_is_read, 4),
         (nested_scan_fresh, 4), (nested_scan_carried, 4), (vmap_of_scan, 4), (scan_of_vmap, 4), (cond_on_a_draw, 2),
         (cond_in_a_scan, 3), (draw_as_index, 3), (masked_loop, 4), (while_on_a_draw, 3), (draw_free_loop, 3), (leaf_used_twice, 3), (bands, 4),

@@ -98,13 +98,13 @@ def with_option(name: str, option: str) -> Any:
 
 
 def draw(name: str) -> Any:
-    law = CASES[name].family.at(params_of(name, jnp.float32))
-    x = jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(5), 3))
+    dist = CASES[name].family.at(params_of(name, jnp.float32))
+    x = jax.jit(jax.vmap(dist.sample))(jax.random.split(jax.random.key(5), 3))
     known = {
-        word: getattr(law, word)() for word, flag in (("mean", "MOMENTS"), ("mode", "MODE"))
-        if sf.Capability[flag] in law.capabilities
+        word: getattr(dist, word)() for word, flag in (("mean", "MOMENTS"), ("mode", "MODE"))
+        if sf.Capability[flag] in dist.capabilities
     }  # fmt: skip
-    return x, jax.vmap(law.log_prob)(x), known
+    return x, jax.vmap(dist.log_prob)(x), known
 
 
 def program(name: str) -> Any:

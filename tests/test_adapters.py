@@ -1,4 +1,4 @@
-"""Laws of distrax, TFP on JAX and NumPyro, the real packages, against ours for the same parameters."""
+"""Distributions of distrax, TFP on JAX and NumPyro, the real packages, against ours for the same parameters."""
 
 import warnings
 
@@ -46,36 +46,36 @@ def test_log_prob_and_gradients_are_ours(library):
 
 
 @pytest.mark.parametrize("library", sorted(COINS))
-def test_discrete_laws_are_scored_and_not_reparameterized(library):
+def test_discrete_distributions_are_scored_and_not_reparameterized(library):
     coin = sf.family(COINS[library])
     f = lambda x: 1.0 + 2.0 * x
     runs = sf.testing.replicate(
         lambda key: sf.score_function_grad(f, coin, 1.0, key), jax.random.key(0), 2000, batch=2000
     )
     sf.testing.assert_unbiased(runs, 0.393224, precision=0.02)
-    with pytest.raises(TypeError, match=r"pathwise needs a law that has reparameterized draws; \w+.Bernoulli"):
+    with pytest.raises(TypeError, match=r"pathwise needs a distribution that has reparameterized draws; \w+.Bernoulli"):
         sf.pathwise_grad(f, coin, 1.0, jax.random.key(0))
     second = jax.jit(jax.hessian(lambda l: sf.score_function(f, coin, l, jax.random.key(0), num_samples=4096)))(1.0)
     np.testing.assert_allclose(second, -0.18172, atol=0.05)
 
 
-def test_numpyro_laws_with_a_support_are_enumerated():
+def test_numpyro_distributions_with_a_support_are_enumerated():
     coin = sf.family(lambda l: nd.Categorical(logits=jnp.stack([l, jnp.float32(0.0), jnp.float32(1.0)])))
     ours = sf.family(lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(0.0), jnp.float32(1.0)])))
     f = lambda x: x**2
-    np.testing.assert_allclose(*jax.jit(lambda l: [sf.exact_grad(f, law, l) for law in (coin, ours)])(0.4), rtol=1e-5)
+    np.testing.assert_allclose(*jax.jit(lambda l: [sf.exact_grad(f, dist, l) for dist in (coin, ours)])(0.4), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "law", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)]
+    "distribution", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)]
 )
-def test_a_batch_of_laws_is_refused_with_the_remedy(law):
+def test_a_batch_of_distributions_is_refused_with_the_remedy(dist):
     with pytest.raises(ValueError, match=r"scalar; \w+.Normal returned shape \(2,\).*Independent.*to_event.*jax.vmap"):
-        sf.score_function_grad(jnp.sum, sf.family(law), M, jax.random.key(0))
+        sf.score_function_grad(jnp.sum, sf.family(dist), M, jax.random.key(0))
 
 
 def test_what_each_library_says_of_reparameterization():
-    law = lambda dist: sf.distributions.as_law(dist)
+    dist = lambda dist: sf.distributions.as_distribution(dist)
     path = sf.Capability.REPARAMETERIZED
     for dist in (
         nd.Normal(0.0, 1.0),
@@ -84,9 +84,9 @@ def test_what_each_library_says_of_reparameterization():
         distrax.Normal(0.0, 1.0),
         distrax.Gamma(2.0, 1.0),
     ):
-        assert path in law(dist).capabilities
+        assert path in dist(dist).capabilities
     for dist in (nd.Poisson(2.0), tfd.Poisson(2.0), distrax.Categorical(logits=jnp.zeros(3))):
-        assert path not in law(dist).capabilities
+        assert path not in dist(dist).capabilities
 
 
 def test_foreign_parts_in_a_joint():
@@ -98,7 +98,7 @@ def test_foreign_parts_in_a_joint():
     sf.testing.assert_unbiased(runs, 2.25, precision=0.05)
 
 
-def test_any_object_that_draws_and_scores_is_a_law():
+def test_any_object_that_draws_and_scores_is_a_distribution():
     class Mine:
         capabilities = sf.Capability.LOG_PROB | sf.Capability.SAMPLE | sf.Capability.REPARAMETERIZED
 
@@ -120,7 +120,7 @@ def test_any_object_that_draws_and_scores_is_a_law():
 
 
 @pytest.mark.parametrize("library", sorted(COINS))
-def test_their_laws_are_choices_of_a_program(library):
+def test_their_distributions_are_choices_of_a_program(library):
     def program(logit, key):
         return 1.0 + 2.0 * sf.sample(key, COINS[library](logit)).astype(float)
 
@@ -137,7 +137,7 @@ LAPLACES = {
 
 @pytest.mark.parametrize("name", LAPLACES)
 def test_a_corner_that_moves_has_no_second_derivative_in_a_score(name):
-    """E cos of a Laplace law is cos(m) / (1 + s^2): its curvature in m is in the corner, and by the score it would be 0."""
+    """E cos of a Laplace distribution is cos(m) / (1 + s^2): its curvature in m is in the corner, and by the score it would be 0."""
     family, m, s, key = sf.family(lambda p: LAPLACES[name](*p)), 0.3, 1.0, jax.random.key(0)
     by_score = lambda m: sf.score_function(jnp.cos, family, (m, s), key, num_samples=16)
     assert np.isfinite(jax.eval_shape(jax.grad(by_score), m).dtype.itemsize)

@@ -547,10 +547,10 @@ OPEN = sf.family(
         ("iwae", jnp.sin, NORMAL, {"num_particles": 5}, ValueError, "iwae makes draws in groups of 5: num_samples has to be a multiple of that, not 64"),
         ("iwae", jnp.sin, NORMAL, {"num_particles": 2.0}, TypeError, "num_particles is a positive Python int"),
         ("iwae", lambda x: x[None], NORMAL, {}, ValueError, r"in iwae it returned shape \(1,\)"),
-        ("iwae", jnp.sin, OPEN, {}, ValueError, "FunctionLaw was declared to lack its constant"),
-        ("iwae", jnp.sin, ENDS, {"gradient": "doubly_reparameterized"}, TypeError, "The ends of a Uniform law carry a derivative"),
-        ("sticking_the_landing", jnp.sin, ENDS, {}, TypeError, "The ends of a Uniform law carry a derivative"),
-        ("sticking_the_landing", jnp.sin, OPEN, {}, ValueError, "FunctionLaw was declared to lack its constant"),
+        ("iwae", jnp.sin, OPEN, {}, ValueError, "FunctionDistribution was declared to lack its constant"),
+        ("iwae", jnp.sin, ENDS, {"gradient": "doubly_reparameterized"}, TypeError, "The ends of a Uniform distribution carry a derivative"),
+        ("sticking_the_landing", jnp.sin, ENDS, {}, TypeError, "The ends of a Uniform distribution carry a derivative"),
+        ("sticking_the_landing", jnp.sin, OPEN, {}, ValueError, "FunctionDistribution was declared to lack its constant"),
         ("sticking_the_landing", lambda x: x[None], NORMAL, {}, ValueError, r"in sticking_the_landing it returned shape \(1,\)"),
         ("sticking_the_landing", jnp.sin, BITS, {}, TypeError, "reparameterized draws; Bernoulli has .*Estimators that work with it: iwae."),
     ],
@@ -565,7 +565,7 @@ TARGET = sf.Normal(loc=1.0, scale=0.5).log_prob
 WRONG = {
     "log p - log q": lambda q, p: lambda x: TARGET(x) - q(p, x),
     "log q - log p": lambda q, p: lambda x: q(p, x) - TARGET(x),
-    "by the law": lambda q, p: lambda x: TARGET(x) - q.at(p).log_prob(x),
+    "by the distribution": lambda q, p: lambda x: TARGET(x) - q.at(p).log_prob(x),
     "compiled": lambda q, p: jax.jit(lambda x: TARGET(x) - q(p, x)),
 }
 CALLS = {

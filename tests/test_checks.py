@@ -46,14 +46,15 @@ def _keys_may_be_reused():
         (lambda: sf.score_function_grad(lambda x: jnp.stack([x, x]), COIN, 0.0, KEY), ValueError, r"scalar.*returned shape \(2,\)"),
         (
             lambda: sf.score_function(f, sf.family(log_prob=lambda p, x: jnp.zeros(2), sampler=lambda k, p: p), 0.0, KEY),
-            ValueError, r"must be a scalar; FunctionLaw returned shape \(2,\)",
+            ValueError, r"must be a scalar; FunctionDistribution returned shape \(2,\)",
         ),
         (
             lambda: sf.score_function(f, sf.family(log_prob=lambda p, x: 1, sampler=lambda k, p: p), 0.0, KEY),
-            TypeError, "must be a real float; FunctionLaw returned int32",
+            TypeError, "must be a real float; FunctionDistribution returned int32",
         ),
         (lambda: sf.exact(f, sf.family(log_prob=lambda p, x: x, sampler=lambda k, p: p), 0.0), TypeError,
-         "exact needs a law that has a finite support or a quadrature; FunctionLaw has a log-probability, a sampler. "
+         "exact needs a distribution that has a finite support or a quadrature; FunctionDistribution has a log-probability, a "
+         "sampler. "
          "Estimators that work with it: score_function"),
     ],
 )  # fmt: skip

@@ -24,7 +24,7 @@ KINDS = {
 
 
 def numbers(params):
-    """What the law is made of: real, and no holomorphic function of the parameters."""
+    """What the distribution is made of: real, and no holomorphic function of the parameters."""
     w, v = params["w"], params["v"]
     return jnp.real(w * (0.8 + 0.5j)) + 0.3 * jnp.abs(w) ** 2 - jnp.imag(w) * jnp.real(v) + 0.2 * jnp.imag(v)
 
@@ -229,7 +229,7 @@ def chain(n=3):
 
 @pytest.mark.parametrize("estimator", ["exact", "score_function"])
 def test_variational_monte_carlo(x64, estimator):
-    """|psi|^2 as the law, real; local energies that are complex; complex parameters. Against <psi|H|psi> / <psi|psi>."""
+    """|psi|^2 as the distribution, real; local energies that are complex; complex parameters. Against <psi|H|psi> / <psi|psi>."""
     xs, h = jnp.asarray(spins(3)), jnp.asarray(chain())
     key = jax.random.key(1)
     normal = jax.jit(jax.random.normal, static_argnums=(1, 2))

@@ -217,48 +217,50 @@ def test_delta_in_a_joint_and_for_whole_numbers():
     assert all(reduced[name].var() < 1e-6 * plain[name].var() for name in exact)
 
 
-def test_moments_and_modes_of_the_laws():
+def test_moments_and_modes_of_the_distributions():
     """Against their own draws, and against neighbours of the mode."""
     a, b = jnp.array([0.6, 2.5]), jnp.array([1.5, 0.7])
-    laws = [
+    dists = [
         sf.Normal(loc=a, scale=b), sf.Laplace(loc=a, scale=b), sf.Logistic(loc=a, scale=b), sf.Gumbel(loc=a, scale=b), sf.Exponential(rate=a), sf.Gamma(concentration=a, rate=b),
         sf.Weibull(concentration=a, scale=b), sf.Uniform(low=a - 3, high=b), sf.Beta(a=a, b=b), sf.Dirichlet(concentration=a), sf.Bernoulli(logits=a - 1), sf.Binomial(total_count=5, logits=a - 1),
         sf.Multinomial(total_count=6, logits=a), sf.Geometric(probs=a / 3), sf.BetaBinomial(total_count=6, a=a, b=b), sf.Poisson(rate=a), sf.NegativeBinomial(total_count=b + 1, logits=a - 2), sf.MultivariateNormal(loc=a, covariance=jnp.array([[2.0, 0.7], [0.7, 1.0]])),
     ]  # fmt: skip
-    moded = [law for law in laws if sf.Capability.MODE in law.capabilities and law.name not in ("Gamma", "Weibull")]
+    moded = [
+        dist for dist in dists if sf.Capability.MODE in dist.capabilities and dist.name not in ("Gamma", "Weibull")
+    ]
     greedy = sf.Autoregressive(
         step=lambda t, c, k: (c, t[k]), params=jnp.array([[0.0, 1.0], [2.0, 0.0]]), carry=(), length=3
     )
     support = sf.family(log_prob=lambda w, x: w * x, support=jnp.arange(1.0, 4.0))
 
-    def around_the_mode(law):
-        mode = law.mode()
-        step = 1 if jnp.issubdtype(mode.dtype, jnp.integer) or law.name == "Bernoulli" else 0.05
+    def around_the_mode(dist):
+        mode = dist.mode()
+        step = 1 if jnp.issubdtype(mode.dtype, jnp.integer) or dist.name == "Bernoulli" else 0.05
         units = np.concatenate([np.eye(2), -np.eye(2)]) * step
-        return law.log_prob(mode), jnp.stack([law.log_prob(mode + jnp.asarray(unit, mode.dtype)) for unit in units])
+        return dist.log_prob(mode), jnp.stack([dist.log_prob(mode + jnp.asarray(unit, mode.dtype)) for unit in units])
 
     @jax.jit
     def run(keys):
-        drawn = [jax.vmap(law.sample)(of_law).astype(float) for law, of_law in zip(laws, keys, strict=True)]
-        means = [(law.mean(), jnp.stack([law.covariance_times(unit) for unit in jnp.eye(2)])) for law in laws]
+        drawn = [jax.vmap(dist.sample)(of_dist).astype(float) for dist, of_dist in zip(dists, keys, strict=True)]
+        means = [(dist.mean(), jnp.stack([dist.covariance_times(unit) for unit in jnp.eye(2)])) for dist in dists]
         known = [
             sf.Gamma(concentration=3.0, rate=2.0).mode(),
             sf.Categorical(logits=jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]])).mode(),
             sf.Weibull(concentration=jnp.array([0.6, 2.0]), scale=2**0.5).mode(),
             greedy.mode(), support.at(2.0).mode(), support.at(-2.0).mode(),
         ]  # fmt: skip
-        return drawn, means, [around_the_mode(law) for law in moded], known
+        return drawn, means, [around_the_mode(dist) for dist in moded], known
 
-    drawn, means, modes, known = jax.device_get(run(jax.random.split(jax.random.key(1), (len(laws), 20_000))))
-    for law, draws, (mean, covariance) in zip(laws, drawn, means, strict=True):
+    drawn, means, modes, known = jax.device_get(run(jax.random.split(jax.random.key(1), (len(dists), 20_000))))
+    for dist, draws, (mean, covariance) in zip(dists, drawn, means, strict=True):
         error = draws.std(axis=0) / np.sqrt(20_000)
-        assert np.all(np.abs(draws.mean(axis=0) - mean) < 5 * error), law.name
+        assert np.all(np.abs(draws.mean(axis=0) - mean) < 5 * error), dist.name
         products = (draws - mean)[:, :, None] * (draws - mean)[:, None]
         error = products.std(axis=0) / np.sqrt(20_000)
-        assert np.all(np.abs(products.mean(axis=0) - covariance) < 5 * error), law.name
-        assert np.any(np.abs(products.mean(axis=0) - 1.3 * covariance) > 5 * error), law.name
-    for law, (highest, neighbours) in zip(moded, modes, strict=True):
-        assert np.all(neighbours <= highest + 1e-5), law.name
+        assert np.all(np.abs(products.mean(axis=0) - covariance) < 5 * error), dist.name
+        assert np.any(np.abs(products.mean(axis=0) - 1.3 * covariance) > 5 * error), dist.name
+    for dist, (highest, neighbours) in zip(moded, modes, strict=True):
+        assert np.all(neighbours <= highest + 1e-5), dist.name
     for got, expected in zip(known, (1.0, [1, 0], [0, 1], [1, 0, 1], 3.0, 1.0), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
@@ -275,7 +277,8 @@ def test_a_baseline_may_be_one_number_for_all_draws(coefficient):
 
 @pytest.mark.statistical
 def test_the_second_pass_scores_the_draws_of_the_first_whatever_the_generator():
-    """A sampler that branches on the parameters draws something else when it is mapped over them, with keys that do not promise otherwise."""
+    """A sampler that branches on the parameters draws something else when it is mapped over them, with keys that do not promise
+    otherwise."""
 
     def sampler(key, m):
         return jax.lax.cond(m > 0, lambda k: m + jax.random.normal(k), lambda k: m - jax.random.normal(k), key)
@@ -293,7 +296,7 @@ def test_the_second_pass_scores_the_draws_of_the_first_whatever_the_generator():
 
 
 def test_dtypes_do_not_meet_by_accident(x64):
-    """A Python float beside a float32 leaf, a float32 proposal; half precision f; a float64 law under a float32 f."""
+    """A Python float beside a float32 leaf, a float32 proposal; half precision f; a float64 distribution under a float32 f."""
     family = sf.family(lambda p: sf.Normal(loc=p["m"], scale=p["s"]))
     q = sf.Normal(loc=jnp.float32(0), scale=jnp.float32(2))
     params = {"m": 0.5, "s": jnp.float32(1)}
@@ -322,7 +325,8 @@ def test_what_is_refused():
         lambda m, key: sf.score_function_grad(f, family, m, key, num_samples=n, **o), 0.5, jax.random.key(0)
     )
     with pytest.raises(
-        TypeError, match=r"delta\(order=2\) needs a law that has a known mean.*Categorical has .*control_variates.known"
+        TypeError,
+        match=r"delta\(order=2\) needs a distribution that has a known mean.*Categorical has .*control_variates.known",
     ):
         run(lambda x: x.astype(float), category, control_variate=DELTA())
     with pytest.raises(TypeError, match="control_variate is .* it got float"):
@@ -338,7 +342,7 @@ def test_what_is_refused():
         run(control_variate=KNOWN(lambda x: jnp.stack([x, x]), 0.0))
     with pytest.raises(ValueError, match="Fitting 1 coefficients .* at least 4 groups, and there are 3"):
         run(n=3, control_variate=DELTA(coefficient="fitted"))
-    with pytest.raises(TypeError, match="self_critical needs a law that has a known mode; Uniform"):
+    with pytest.raises(TypeError, match="self_critical needs a distribution that has a known mode; Uniform"):
         run(jnp.sin, uniform, baseline=baselines.self_critical)
     with pytest.raises(TypeError, match="h that depends on the parameters"):
         jax.eval_shape(jax.grad(lambda m: sf.score_function(

@@ -48,10 +48,10 @@ def p_value(draws, exact):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", by_default(LARGE, ["Poisson 1e8", "Binomial 1e6 sure"]))
-def test_large_counts_have_their_law(name):
+def test_large_counts_have_their_distribution(name):
     """Every count is there, the odd ones too. The samplers of jax.random, whose variance is up to 1.46 times that, must fail."""
-    law, exact = LARGE[name]
-    draw = jax.jit(jax.vmap(lambda key: law().sample(key)))
+    dist, exact = LARGE[name]
+    draw = jax.jit(jax.vmap(lambda key: dist().sample(key)))
     draws = np.asarray(draw(jax.random.split(jax.random.key(3), 200_000)))
     assert draws.dtype == np.int32
     draws = draws.astype(np.float64)

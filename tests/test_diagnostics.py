@@ -87,7 +87,7 @@ def test_ratios_and_effective_sample_sizes():
     np.testing.assert_allclose(size, 2.0, rtol=1e-6)
 
 
-LAWS = {
+DISTRIBUTIONS = {
     "normal": (lambda size: RNG.normal(size=size), 0.0),
     "exponential": (lambda size: RNG.exponential(size=size), 1.0),
     "lognormal": (lambda size: np.exp(RNG.normal(size=size)), np.exp(0.5)),
@@ -130,9 +130,9 @@ def verdicts(x, truth, second):
 
 @pytest.mark.statistical
 def test_an_unbiased_estimate_is_not_called_biased():
-    """3,000 audits of 4 coordinates, each law in turn: none of them is. A plain |z| > 5 would have been, in the tails."""
+    """3,000 audits of 4 coordinates, each distribution in turn: none of them is. A plain |z| > 5 would have been, in the tails."""
     found, plain = [], 0
-    for draw, mean in LAWS.values():
+    for draw, mean in DISTRIBUTIONS.values():
         for n in (100, 300, 1000):
             first, second = (draw((n, 125, 4)) for _ in range(2))
             moments, again = moments_of(first), None
@@ -152,7 +152,7 @@ def test_an_unbiased_estimate_is_not_called_biased():
 
 @pytest.mark.statistical
 def test_verdicts_are_what_they_say():
-    n, (normal, _), (heavy, heavy_mean) = 1000, LAWS["normal"], LAWS["score of exp(2x)"]
+    n, (normal, _), (heavy, heavy_mean) = 1000, DISTRIBUTIONS["normal"], DISTRIBUTIONS["score of exp(2x)"]
     assert verdicts(1 + 0.1 * normal((n, 4)), np.ones(4), None) is Verdict.UNBIASED
     assert verdicts(1 + 10 * normal((n, 4)), np.ones(4), None) is Verdict.IMPRECISE
     assert verdicts(1.05 + 0.1 * normal((n, 4)), np.ones(4), None) is Verdict.BIASED

@@ -265,7 +265,7 @@ EVALUATIONS = {
 }  # fmt: skip
 
 
-def _count(method, law, params):
+def _count(method, dist, params):
     """Evaluations of f in one call and its gradient, seen by a host function that f calls on the side."""
     seen = []
 
@@ -276,7 +276,7 @@ def _count(method, law, params):
 
     options = {"num_samples": S, **METHODS.get(method, {})}
     function = sf.ESTIMATORS[name_of(method)].function
-    run = jax.jit(jax.value_and_grad(lambda l: function(f, law, l, jax.random.key(0), **options)))
+    run = jax.jit(jax.value_and_grad(lambda l: function(f, dist, l, jax.random.key(0), **options)))
     jax.block_until_ready(run(params))
     return sum(seen)
 
@@ -362,7 +362,8 @@ def test_chunks_devices_and_shapes(method):
     ],
 )
 def test_info_belongs_to_the_value(method):
-    """Draws with their log-probabilities and values; the weighted mean of the values is the value, for those that have no more than that."""
+    """Draws with their log-probabilities and values; the weighted mean of the values is the value, for those that have no more than
+    that."""
     function, params = sf.ESTIMATORS[name_of(method)].function, jnp.array([0.3, -0.5, 1.0])
     f = lambda b: jnp.sum(b * jnp.arange(1.0, 4.0)) + b[0] * b[1]
     options = {"num_samples": NUM, **METHODS.get(method, {})}
@@ -461,13 +462,13 @@ def test_what_is_refused():
     in_pairs = "disarm makes draws in groups of 2: num_samples has to be a multiple of that, not 5"
     refused(ValueError, in_pairs, sf.disarm, jnp.sum, ONE, bits, num_samples=5)
     refused(ValueError, "arms wants groups of at least 2", sf.arms, jnp.sum, ONE, bits, group_size=1)
-    coins = "arm needs a law that has independent coins; Categorical has"
+    coins = "arm needs a distribution that has independent coins; Categorical has"
     refused(TypeError, coins, sf.arm, lambda x: 0.0, choice, bits)
     second = "disarm estimates derivatives up to order 1"
     refused(TypeError, second, jax.hessian(sf.disarm, argnums=2), jnp.sum, ONE, bits)
-    rows = r"rebar needs a law that has .*OneHotCategorical.*; Categorical has"
+    rows = r"rebar needs a distribution that has .*OneHotCategorical.*; Categorical has"
     refused(TypeError, rows, sf.rebar, lambda x: 0.0, choice, bits)
-    endless = "sum_and_sample needs a law that has a support that is finite; Poisson has"
+    endless = "sum_and_sample needs a distribution that has a support that is finite; Poisson has"
     poisson = sf.family(lambda rate: sf.Poisson(rate=rate))
     refused(TypeError, endless, sf.sum_and_sample, lambda x: 0.0, poisson, 1.0)
     all_of_them = "asked to sum 4 outcomes of Bernoulli, which has 4"

@@ -1,4 +1,5 @@
-"""Edges of the discrete estimators: outcomes that cannot be, laws that are no pytrees, empty laws, dtypes, meshes, memory."""
+"""Edges of the discrete estimators: outcomes that cannot be, distributions that are no pytrees, empty distributions, dtypes, meshes,
+memory."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def test_f_may_be_anything_at_an_outcome_that_cannot_be(name, options, bad):
     "name",
     [n if n == "unordered_set" else pytest.param(n, marks=pytest.mark.slow) for n in CHOOSING if n != "sum_and_sample"],
 )
-def test_a_law_that_is_no_pytree_does_not_escape_the_order_guard(name):
+def test_a_distribution_that_is_no_pytree_does_not_escape_the_order_guard(name):
     """A finite set whose density closes over what is differentiated: the second derivative raises, the first is unbiased."""
     support = jnp.arange(4.0)
 
@@ -106,7 +107,7 @@ def test_values_keep_the_dtype_of_f(name):
     assert value.dtype == jnp.bfloat16 and grads.dtype == jnp.float32
 
 
-def test_empty_laws():
+def test_empty_distributions():
     nothing = jnp.zeros(0)
     for name in ("rao_blackwell", "rodeo"):
         with pytest.raises(ValueError, match="a draw of this Bernoulli is empty: use exact"):
@@ -120,26 +121,26 @@ def test_empty_laws():
     np.testing.assert_allclose(grads, 0.25, rtol=1e-6)
 
 
-def test_laws_of_other_kinds_hand_on_their_choices():
+def test_distributions_of_other_kinds_hand_on_their_choices():
     class Mine:
-        """A law by its methods alone."""
+        """A distribution by its methods alone."""
 
         capabilities = sf.Categorical.capabilities
 
         def __init__(self, logits):
-            self.law = sf.Categorical(logits=logits)
+            self.dist = sf.Categorical(logits=logits)
 
         def __getattr__(self, name):
-            return getattr(self.law, name)
+            return getattr(self.dist, name)
 
         def sample(self, key):
-            return self.law.sample(key)
+            return self.dist.sample(key)
 
         def log_prob(self, x):
-            return self.law.log_prob(x)
+            return self.dist.log_prob(x)
 
     logits, f = jnp.array([0.3, -0.2, 0.5]), lambda x: jnp.cos(x.astype(float))
-    both = lambda name, l: [call(name, f, sf.family(law), l) for law in (Mine, lambda l: sf.Categorical(logits=l))]
+    both = lambda name, l: [call(name, f, sf.family(dist), l) for dist in (Mine, lambda l: sf.Categorical(logits=l))]
     with jax.debug_key_reuse(False):  # all of them with one key
         values = jax.jit(lambda l: {name: both(name, l) for name in CHOOSING})(logits)
     for got, expected in values.values():
@@ -165,7 +166,8 @@ def test_straight_through_at_certain_coins(p):
 
 @pytest.mark.statistical
 def test_a_pair_of_arms_draws_rare_coins_as_often_as_it_says():
-    """At a logit of 14, 8.3e-7: within what a uniform of 23 bits can say, where a difference of exponentials made 1.15 times as many."""
+    """At a logit of 14, 8.3e-7: within what a uniform of 23 bits can say, where a difference of exponentials made 1.15 times as
+    many."""
     family, num = sf.family(lambda l: sf.Bernoulli(logits=l)), 2_000_000
     draws = jax.jit(
         lambda key: sf.arms(

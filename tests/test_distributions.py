@@ -1,4 +1,4 @@
-"""The laws: densities against scipy, draws against jax.random, edges, and what is refused."""
+"""The distributions: densities against scipy, draws against jax.random, edges, and what is refused."""
 
 import itertools
 import math
@@ -16,8 +16,8 @@ import jax_scorefn as sf
 from jax_scorefn.typing import Capability
 
 
-def uniforms(law, key):
-    return jax.tree.map(lambda like, k: jax.random.uniform(k, like.shape, like.dtype), law.uniform_like(), key)
+def uniforms(dist, key):
+    return jax.tree.map(lambda like, k: jax.random.uniform(k, like.shape, like.dtype), dist.uniform_like(), key)
 
 
 TEXTBOOK = {
@@ -68,14 +68,14 @@ TEXTBOOK = {
 }
 
 
-def test_every_law_that_is_no_family_s_own_has_a_density_to_be_held_against():
+def test_every_distribution_that_is_no_family_s_own_has_a_density_to_be_held_against():
     beside_scipy = {name for name, case in CASES.items() if case.reference is not None}
-    assert set(TEXTBOOK) | beside_scipy == set(CASES) - {"GivenDraws", "GivenSupport", "FunctionLaw"}
+    assert set(TEXTBOOK) | beside_scipy == set(CASES) - {"GivenDraws", "GivenSupport", "FunctionDistribution"}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTBOOK))
 def test_log_prob_is_the_textbook_one(name):
-    law, reference, x = TEXTBOOK[name]
+    dist, reference, x = TEXTBOOK[name]
     if name in ("Categorical", "OneHotCategorical"):
         expected = np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())
     elif name == "TanhNormal":
@@ -87,13 +87,13 @@ def test_log_prob_is_the_textbook_one(name):
         expected = scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3)
     else:
         expected = reference(x)
-    got = jax.jit(law.log_prob)(x)
+    got = jax.jit(dist.log_prob)(x)
     assert got.shape == () and got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, rtol=2e-5)
 
 
 def alternating(names):
-    """Every law in one precision by default, in both in the long run."""
+    """Every distribution in one precision by default, in both in the long run."""
     for i, name in enumerate(names):
         for j, dtype in enumerate(("float32", "float64")):
             yield pytest.param(name, dtype, marks=[] if i % 2 == j else [pytest.mark.slow])
@@ -177,8 +177,8 @@ FROM_UNIFORM = [
 @pytest.mark.parametrize(("name", "dtype"), list(alternating(FROM_UNIFORM)))
 def test_from_uniform_makes_the_draw_of_sample(name, dtype):
     with jax.enable_x64(dtype == "float64"):
-        law = CASES[name].family.at(params_of(name, dtype))
-        leaves, treedef = jax.tree.flatten(law.uniform_like())
+        dist = CASES[name].family.at(params_of(name, dtype))
+        leaves, treedef = jax.tree.flatten(dist.uniform_like())
         sizes = [math.prod(leaf.shape) for leaf in leaves]
 
         def given(k):
@@ -186,8 +186,8 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
             row = jnp.split(jax.random.uniform(k, (sum(sizes),), leaves[0].dtype), np.cumsum(sizes)[:-1])
             return treedef.unflatten([part.reshape(leaf.shape) for part, leaf in zip(row, leaves, strict=True)])
 
-        draw = jax.jit(lambda k: law.sample(k))
-        make = jax.jit(lambda k: law.from_uniform(given(k)))
+        draw = jax.jit(lambda k: dist.sample(k))
+        make = jax.jit(lambda k: dist.from_uniform(given(k)))
         for seed in range(20):
             x, y = draw(jax.random.key(seed)), make(jax.random.key(seed))
             assert x.dtype == y.dtype
@@ -201,7 +201,7 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
                 np.testing.assert_array_max_ulp(x, y, maxulp=2)
 
 
-def test_laws_with_uniforms_are_the_ones_that_say_so():
+def test_distributions_with_uniforms_are_the_ones_that_say_so():
     assert set(FROM_UNIFORM) == {
         "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "HalfNormal", "LogNormal", "TruncatedNormal", "Exponential",
         "Weibull", "Uniform", "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical", "Mixture",
@@ -221,7 +221,8 @@ def test_laws_with_uniforms_are_the_ones_that_say_so():
 )
 @pytest.mark.parametrize("between", [0, 20])
 def test_categories_have_their_probabilities(logits, between):
-    """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail. Few categories, and many forbidden ones between."""
+    """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail. Few categories, and many forbidden ones
+    between."""
     logits = jnp.array([*logits[:2], *[-np.inf] * between, *logits[2:]], jnp.float32)
     u = jax.random.uniform(jax.random.key(0), (1_000_000,))
     x = jax.jit(jax.vmap(sf.Categorical(logits=logits).from_uniform))(u)
@@ -242,9 +243,9 @@ def test_categories_have_their_probabilities(logits, between):
 
 @pytest.mark.parametrize("forbidden", [1, 20])
 def test_the_last_uniform_never_picks_a_forbidden_category(forbidden):
-    law = sf.Categorical(logits=jnp.array([0.3, 0.1, *[-jnp.inf] * forbidden]))
+    dist = sf.Categorical(logits=jnp.array([0.3, 0.1, *[-jnp.inf] * forbidden]))
     edge = np.array([0.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
-    np.testing.assert_array_equal(jax.jit(jax.vmap(law.from_uniform))(edge), [0, 1])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(dist.from_uniform))(edge), [0, 1])
     assert jax.jit(sf.Categorical(logits=jnp.zeros(1)).from_uniform)(np.float32(0.9999999)) == 0
 
 
@@ -253,7 +254,7 @@ def log_probs_and_slopes(logit):
     """Of a bit (0 and 1) and of a count (0 and 2)."""
     bit, count = (lambda l: sf.Bernoulli(logits=l)), (lambda l: sf.Binomial(total_count=2, logits=l))
     cases = ((bit, 0.0), (bit, 1.0), (count, 0), (count, 2))
-    return [jax.value_and_grad(lambda l, x=x, law=law: law(l).log_prob(x))(logit) for law, x in cases]
+    return [jax.value_and_grad(lambda l, x=x, dist=dist: dist(l).log_prob(x))(logit) for dist, x in cases]
 
 
 @pytest.mark.parametrize("logit", [40.0, -40.0, 25.0, -25.0, np.inf, -np.inf])
@@ -271,16 +272,16 @@ def test_impossible_values_have_log_probability_minus_infinity():
         (sf.Binomial(total_count=3, probs=0.5), 4), (sf.BetaBinomial(total_count=3, a=0.5, b=1.0), 4), (sf.Geometric(probs=0.5), 0), (sf.Poisson(rate=1.0), -1), (sf.NegativeBinomial(total_count=2.0, probs=0.5), -1),
         (sf.Exponential(rate=1.0), -0.5), (sf.Weibull(concentration=1.5, scale=1.0), -0.5), (sf.Uniform(low=0.0, high=1.0), 2.0), (sf.Poisson(rate=1.0), 1.5),
     )  # fmt: skip
-    log_probs = jax.jit(lambda xs: [law.log_prob(x) for (law, _), x in zip(cases, xs, strict=True)])(
+    log_probs = jax.jit(lambda xs: [dist.log_prob(x) for (dist, _), x in zip(cases, xs, strict=True)])(
         [jnp.asarray(x) for _, x in cases]
     )
-    for (law, _), log_prob in zip(cases, log_probs, strict=True):
-        assert log_prob == -np.inf, type(law).__name__
+    for (dist, _), log_prob in zip(cases, log_probs, strict=True):
+        assert log_prob == -np.inf, type(dist).__name__
 
 
 def test_probabilities_of_zero_and_one_have_finite_derivatives():
-    for law in (lambda p: sf.Bernoulli(probs=p), lambda p: sf.Binomial(total_count=1, probs=p)):
-        run = jax.jit(jax.value_and_grad(lambda q, x, law=law: law(q).log_prob(x)))
+    for dist in (lambda p: sf.Bernoulli(probs=p), lambda p: sf.Binomial(total_count=1, probs=p)):
+        run = jax.jit(jax.value_and_grad(lambda q, x, dist=dist: dist(q).log_prob(x)))
         for p, x in ((0.0, 0), (1.0, 1)):
             value, slope = run(p, np.int32(x))
             assert abs(value) < 1e-6 and np.isfinite(slope)
@@ -289,8 +290,8 @@ def test_probabilities_of_zero_and_one_have_finite_derivatives():
 
 
 def test_infinite_and_missing_categories_are_scored_and_never_nan():
-    law = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(-jnp.inf), jnp.float32(0.0)]))
-    value, slope = jax.jit(jax.value_and_grad(lambda l: law(l).log_prob(jnp.asarray(0))))(np.float32(0.0))
+    dist = lambda l: sf.Categorical(logits=jnp.stack([l, jnp.float32(-jnp.inf), jnp.float32(0.0)]))
+    value, slope = jax.jit(jax.value_and_grad(lambda l: dist(l).log_prob(jnp.asarray(0))))(np.float32(0.0))
     np.testing.assert_allclose([value, slope], [np.log(0.5), 0.5], rtol=1e-6)
 
 
@@ -313,17 +314,17 @@ def test_draws_that_round_to_an_end_keep_a_finite_right_score():
 @given(shape=st.lists(st.integers(1, 3), max_size=3).map(tuple), extra=st.booleans())
 def test_parameters_broadcast_to_one_event(shape, extra):
     loc = jnp.zeros(shape)
-    law = sf.Normal(loc=loc, scale=jnp.ones(shape[-1:]) if extra else 1.0)
-    x, log_prob = jax.jit(lambda k: (lambda x: (x, law.log_prob(x)))(law.sample(k)))(jax.random.key(0))
+    dist = sf.Normal(loc=loc, scale=jnp.ones(shape[-1:]) if extra else 1.0)
+    x, log_prob = jax.jit(lambda k: (lambda x: (x, dist.log_prob(x)))(dist.sample(k)))(jax.random.key(0))
     assert x.shape == shape and log_prob.shape == ()
     np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(np.asarray(x)).sum(), rtol=1e-4)
 
 
-def test_laws_are_pytrees_that_vmap_and_carry_no_validation():
-    laws = jax.vmap(lambda m: sf.Normal(loc=m, scale=1.0))(jnp.arange(3.0))
-    assert laws.loc.shape == (3,)
-    draws = jax.vmap(lambda law, key: law.sample(key), in_axes=(sf.Normal(loc=0, scale=0), 0))(
-        laws, jax.random.split(jax.random.key(0), 3)
+def test_distributions_are_pytrees_that_vmap_and_carry_no_validation():
+    dists = jax.vmap(lambda m: sf.Normal(loc=m, scale=1.0))(jnp.arange(3.0))
+    assert dists.loc.shape == (3,)
+    draws = jax.vmap(lambda dist, key: dist.sample(key), in_axes=(sf.Normal(loc=0, scale=0), 0))(
+        dists, jax.random.split(jax.random.key(0), 3)
     )
     assert draws.shape == (3,)
     odd = jax.tree.map(lambda _: None, sf.Bernoulli(logits=1.0))
@@ -336,9 +337,9 @@ def test_laws_are_pytrees_that_vmap_and_carry_no_validation():
 def test_constructors_are_keyword_only_and_take_one_of_logits_and_probs():
     with pytest.raises(TypeError):
         sf.Normal(0.0, 1.0)
-    for law in (sf.Bernoulli(), sf.Bernoulli(logits=0.0, probs=0.5), sf.Categorical(), sf.Geometric()):
+    for dist in (sf.Bernoulli(), sf.Bernoulli(logits=0.0, probs=0.5), sf.Categorical(), sf.Geometric()):
         with pytest.raises(ValueError, match="takes logits or probs, one of the two and not both"):
-            law.log_prob(jnp.asarray(1))
+            dist.log_prob(jnp.asarray(1))
     with pytest.raises(ValueError, match="scale_tril or covariance"):
         sf.MultivariateNormal(loc=jnp.zeros(2)).log_prob(jnp.zeros(2))
     with pytest.raises(ValueError, match=r"loc of shape \(D,\)"):
@@ -371,10 +372,10 @@ def test_a_joint_may_mix_enumeration_and_quadrature(x64):
 
 
 def test_rows_are_scored_as_rows_and_nothing_else_is():
-    law = sf.OneHotCategorical(logits=np.float32([[0.3, 0.1, -np.inf], [0.0, 1.0, 2.0]]))
-    same, log_prob = sf.Categorical(logits=law.logits), jax.jit(law.log_prob)
+    dist = sf.OneHotCategorical(logits=np.float32([[0.3, 0.1, -np.inf], [0.0, 1.0, 2.0]]))
+    same, log_prob = sf.Categorical(logits=dist.logits), jax.jit(dist.log_prob)
     x, wanted = jax.device_get(
-        jax.jit(lambda *keys: (law.sample(keys[0]), same.sample(keys[1])))(*map(jax.random.key, (0, 0)))
+        jax.jit(lambda *keys: (dist.sample(keys[0]), same.sample(keys[1])))(*map(jax.random.key, (0, 0)))
     )
     np.testing.assert_array_equal(np.argmax(x, axis=-1), wanted)
     np.testing.assert_allclose(log_prob(x), jax.jit(same.log_prob)(wanted))
@@ -390,25 +391,25 @@ def test_rows_are_scored_as_rows_and_nothing_else_is():
 
 @pytest.mark.parametrize("name", [name for name in CASES if Capability.CHOICES in CASES[name].family.at(
     params_of(name, jnp.float32)).capabilities])  # fmt: skip
-def test_a_law_of_choices_is_the_product_of_its_choices(name):
-    """Every combination of options is a draw, with the log-probability of the law; rows with a 1 make the same draw."""
-    law = CASES[name].family.at(params_of(name, jnp.float32))
-    shapes = [block.shape for block in jax.eval_shape(lambda: law.choices().log_probs)]
+def test_a_distribution_of_choices_is_the_product_of_its_choices(name):
+    """Every combination of options is a draw, with the log-probability of the distribution; rows with a 1 make the same draw."""
+    dist = CASES[name].family.at(params_of(name, jnp.float32))
+    shapes = [block.shape for block in jax.eval_shape(lambda: dist.choices().log_probs)]
     sizes = [size for number, size in shapes for _ in range(number)]
     options = np.stack([i.reshape(-1) for i in np.indices(sizes)], axis=1).astype(np.int32)
     ends = np.cumsum([0, *(number for number, _ in shapes)])
 
     def one(row):
-        view = law.choices()
+        view = dist.choices()
         blocks = [row[a:b] for a, b in itertools.pairwise(ends)]
         scores = [
             jnp.sum(jnp.take_along_axis(p, o[:, None], axis=1)) for p, o in zip(view.log_probs, blocks, strict=True)
         ]
         x = view.build(blocks)
         hot = [jax.nn.one_hot(o, p.shape[1], dtype=p.dtype) for p, o in zip(view.log_probs, blocks, strict=True)]
-        return law.log_prob(x), sum(scores), x, x if view.relax is None else view.relax(hot)
+        return dist.log_prob(x), sum(scores), x, x if view.relax is None else view.relax(hot)
 
-    every = jax.jit(lambda rows: (jax.vmap(one)(rows), law.choices().log_probs, law.choices().probs))
+    every = jax.jit(lambda rows: (jax.vmap(one)(rows), dist.choices().log_probs, dist.choices().probs))
     (whole, parts, built, relaxed), log_probs, probs = jax.device_get(every(options))
     np.testing.assert_allclose(whole, parts, rtol=1e-5)
     np.testing.assert_allclose(np.sum(np.exp(whole)), 1.0, rtol=1e-5)

@@ -9,14 +9,14 @@ from cases import CASES, params_of
 
 import jax_scorefn as sf
 
-OF_A_FAMILY = {"GivenDraws", "GivenSupport", "FunctionLaw"}
+OF_A_FAMILY = {"GivenDraws", "GivenSupport", "FunctionDistribution"}
 NO_ENTROPY = OF_A_FAMILY | {
     "TanhNormal", "Binomial", "BetaBinomial", "Multinomial", "NegativeBinomial", "Poisson", "Mixture", "Autoregressive", "Joint",
 }  # fmt: skip
 NO_KL = {"Logistic", "StudentT", "BetaBinomial", "NegativeBinomial", "Mixture", "Autoregressive"} | OF_A_FAMILY
 BY_HAND = {"Cauchy", "StudentT"}
 """Their tails reach beyond the intervals of their cases."""
-# the kink of the second Laplace law is where two panels meet
+# the kink of the second Laplace distribution is where two panels meet
 MOVED = {
     "Uniform": {"w": 0.7},
     "Laplace": {"loc": 0.48, "scale": 0.8},
@@ -70,7 +70,7 @@ def test_a_relative_entropy_the_wrong_way_round_is_found_out(x64):
     assert abs(sf.kl(family.at(q), family.at(p)) - whole((p, q))) > 1e-3
 
 
-def test_of_cauchy_laws(x64):
+def test_of_cauchy_distributions(x64):
     """In the angle of a draw; symmetric in the two."""
     p, q = sf.Cauchy(loc=0.3, scale=0.6), sf.Cauchy(loc=-1.0, scale=2.0)
     ratio = lambda t: float(p.log_prob(0.3 + 0.6 * np.tan(t)) - q.log_prob(0.3 + 0.6 * np.tan(t)))
@@ -100,7 +100,7 @@ def test_near_equality_it_keeps_its_digits(name):
 
 
 def test_large_parameters_keep_their_digits():
-    """Gamma and beta laws of a concentration of 10^5, in float32."""
+    """Gamma and beta distributions of a concentration of 10^5, in float32."""
     with jax.enable_x64(True):
         truth = jax.device_get([
             sf.kl(sf.Gamma(concentration=1e5, rate=2.0), sf.Gamma(concentration=1.01e5, rate=2.01)),
@@ -115,7 +115,8 @@ def test_large_parameters_keep_their_digits():
 
 
 def test_ends_of_ranges():
-    """What cannot be drawn adds nothing; what the other law lacks makes it infinite; the slope at p = 0 is infinite, as it is."""
+    """What cannot be drawn adds nothing; what the other distribution lacks makes it infinite; the slope at p = 0 is infinite, as it
+    is."""
     of_bits = lambda p, q: sf.kl(sf.Bernoulli(probs=p), sf.Bernoulli(probs=q))
     np.testing.assert_allclose(of_bits(0.0, 0.5), np.log(2), rtol=1e-6)
     assert of_bits(0.0, 0.0) == 0 and of_bits(0.5, 0.0) == np.inf

@@ -53,9 +53,9 @@ def test_nan_parameters_and_nan_draws_never_become_numbers():
             jax.value_and_grad(sf.score_function, argnums=2)(f, fam, p, key())
             for (fam, _), p in zip(families, params, strict=True)
         ]
-        return sampled, [sf.exact(f, families[i][0], params[i]) for i in (0, 3)], [law.log_prob(x) for law in laws]
+        return sampled, [sf.exact(f, families[i][0], params[i]) for i in (0, 3)], [dist.log_prob(x) for dist in dists]
 
-    laws = (
+    dists = (
         sf.Uniform(low=0.0, high=1.0), sf.Bernoulli(logits=0.0), sf.Poisson(rate=1.0), sf.Binomial(total_count=2, probs=0.5),
         sf.Geometric(probs=0.5), sf.Normal(loc=0.0, scale=1.0), sf.Categorical(logits=np.zeros(3, np.float32)),
     )  # fmt: skip
@@ -63,8 +63,8 @@ def test_nan_parameters_and_nan_draws_never_become_numbers():
     for value, grads in sampled:
         assert np.isnan(value) and np.any(np.isnan(grads))
     assert np.all(np.isnan(exact)) and len(exact) == 2
-    for law, log_prob in zip(laws, log_probs, strict=True):
-        assert np.isnan(log_prob), type(law).__name__
+    for dist, log_prob in zip(dists, log_probs, strict=True):
+        assert np.isnan(log_prob), type(dist).__name__
 
 
 def test_many_categories_with_forbidden_ones_never_draw_one_of_them():
@@ -74,15 +74,15 @@ def test_many_categories_with_forbidden_ones_never_draw_one_of_them():
     def run():
         logits = 2 * jax.random.normal(key(), (50_000,))
         logits = jnp.where(jax.random.bernoulli(key(100), 0.5, (50_000,)), logits, -jnp.inf)
-        law = sf.Categorical(logits=logits)
+        dist = sf.Categorical(logits=logits)
         uniforms = jnp.concatenate([jnp.float32([0.5263334512710571]), jax.random.uniform(key(), (2000,))])
-        return logits, jax.lax.map(law.from_uniform, uniforms)
+        return logits, jax.lax.map(dist.from_uniform, uniforms)
 
     logits, drawn = jax.device_get(run())
     assert np.all(np.isfinite(logits[drawn]))
 
 
-def test_half_precision_parameters_make_the_law_that_is_scored():
+def test_half_precision_parameters_make_the_distribution_that_is_scored():
     zeros = jnp.zeros(1000, jnp.bfloat16)
     drawn = jax.jit(lambda: jax.vmap(sf.Categorical(logits=zeros).sample)(jax.random.split(key(), 20_000)))()
     assert len(np.unique(drawn)) == 1000
@@ -127,8 +127,8 @@ def test_a_quadrature_says_what_it_does_not_reach():
 
 
 def test_outside_the_support():
-    law = sf.TanhNormal(loc=0.0, scale=1.0)
-    beyond, at_the_end, whole = jax.jit(lambda *xs: [law.log_prob(x) for x in xs])(1.5, 1.0, 0)
+    dist = sf.TanhNormal(loc=0.0, scale=1.0)
+    beyond, at_the_end, whole = jax.jit(lambda *xs: [dist.log_prob(x) for x in xs])(1.5, 1.0, 0)
     assert beyond == -np.inf and np.isfinite(at_the_end) and np.isfinite(whole)
     slopes = jax.jit(jax.grad(lambda a, b, x: sf.Beta(a=a, b=b).log_prob(x), argnums=(0, 1)))
     for x in (1.5, -0.5):
@@ -173,7 +173,7 @@ def test_a_black_box_that_returns_no_real_number_is_told_so(result, named):
         jax.block_until_ready(sf.score_function(sf.black_box(lambda x: result), NORMAL, 0.0, key()))
 
 
-def test_pathwise_with_aux_works_where_the_ends_of_a_uniform_law_move():
+def test_pathwise_with_aux_works_where_the_ends_of_a_uniform_distribution_move():
     moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
     grads, info = jax.jit(lambda h: sf.pathwise_grad(lambda x: x, moving, h, key(), has_aux=True))(2.0)
     plain = jax.jit(lambda h: sf.pathwise_grad(lambda x: x, moving, h, key()))(2.0)
@@ -195,10 +195,10 @@ def test_empty_and_smallest_inputs():
 
 
 @pytest.mark.statistical
-def test_half_precision_logits_of_a_sequence_make_the_law_that_is_scored():
+def test_half_precision_logits_of_a_sequence_make_the_distribution_that_is_scored():
     logits = jnp.log(jnp.array([0.899, 0.1, 0.001])).astype(jnp.bfloat16)
-    law = sf.family(lambda p: sf.Autoregressive(step=lambda p, c, t: (c, p), params=p, carry=(), length=1))
-    rare = jax.jit(lambda p: sf.score_function(lambda x: x[0] == 2, law, p, jax.random.key(1), num_samples=200_000))(
+    dist = sf.family(lambda p: sf.Autoregressive(step=lambda p, c, t: (c, p), params=p, carry=(), length=1))
+    rare = jax.jit(lambda p: sf.score_function(lambda x: x[0] == 2, dist, p, jax.random.key(1), num_samples=200_000))(
         logits
     )
     assert abs(rare - 0.001) < 5 * np.sqrt(0.001 / 200_000)
@@ -231,31 +231,31 @@ def test_more_draws_than_half_precision_counts():
 @pytest.mark.parametrize("make", [sf.Categorical, sf.OneHotCategorical])
 def test_probabilities_that_are_all_zero_are_none(make):
     """NaN in value and gradient, of their row alone."""
-    law = sf.family(lambda p: make(probs=p))
+    dist = sf.family(lambda p: make(probs=p))
     f = lambda x: jnp.sum(x.astype(float))
     for probs in (jnp.zeros(3), jnp.full(3, 1e-42)):
-        value, grads = jax.jit(jax.value_and_grad(lambda p: sf.score_function(f, law, p, key())))(probs)
+        value, grads = jax.jit(jax.value_and_grad(lambda p: sf.score_function(f, dist, p, key())))(probs)
         assert np.isnan(value) and np.all(np.isnan(grads))
         with pytest.raises(ValueError, match="with one above 0 along the last axis"):
-            sf.score_function(f, law, probs, key())
+            sf.score_function(f, dist, probs, key())
     log_prob = jax.jit(jax.grad(lambda p: make(probs=p).log_prob(make(probs=p).mode())))
     np.testing.assert_array_equal(np.isnan(log_prob(jnp.array([[0.5, 0.5, 0], [0, 0, 0]]))), [[False] * 3, [True] * 3])
 
 
 def test_probabilities_whose_sum_is_too_large_for_a_float():
-    law = sf.family(lambda p: sf.Categorical(probs=p))
+    dist = sf.family(lambda p: sf.Categorical(probs=p))
     f = lambda x: jnp.array([1.0, 2.0, 4.0])[x]
     large = np.float32([2e38, 2e38, 0.0])
-    value, mean = jax.jit(lambda p: (sf.exact(f, law, p), sf.OneHotCategorical(probs=p).mean()))(large)
+    value, mean = jax.jit(lambda p: (sf.exact(f, dist, p), sf.OneHotCategorical(probs=p).mean()))(large)
     np.testing.assert_allclose(value, 1.5, rtol=1e-6)
     np.testing.assert_allclose(mean, [0.5, 0.5, 0.0], rtol=1e-6)
-    small, grad = np.float32([0.2, 0.2, 0.0]), jax.jit(lambda p: sf.exact_grad(f, law, p))
+    small, grad = np.float32([0.2, 0.2, 0.0]), jax.jit(lambda p: sf.exact_grad(f, dist, p))
     np.testing.assert_allclose(grad(small), [-1.25, 1.25, 6.25], rtol=1e-5)
     np.testing.assert_allclose(grad(small * np.float32(1e37)) * np.float32(1e37), [-1.25, 1.25, 6.25], rtol=1e-5)
 
 
 class Coin(sf.Distribution):
-    """A law of one's own, made from uniforms of half precision."""
+    """A distribution of one's own, made from uniforms of half precision."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -275,11 +275,11 @@ class Coin(sf.Distribution):
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_uniforms_of_half_precision_are_below_1(dtype):
-    law = sf.family(lambda p: Coin(dtype))
+    dist = sf.family(lambda p: Coin(dtype))
 
     @jax.jit
     def run(one, other):
-        _, info = sf.score_function(lambda x: x, law, 0.5, one, num_samples=50_000, has_aux=True)
+        _, info = sf.score_function(lambda x: x, dist, 0.5, one, num_samples=50_000, has_aux=True)
         sampled = jax.vmap(Coin(dtype).sample)(jax.random.split(other, 50_000))
         assert info.samples.dtype == dtype
         return info.samples.astype(jnp.float32), sampled.astype(jnp.float32)
@@ -292,7 +292,7 @@ def test_uniforms_of_half_precision_are_below_1(dtype):
 
 
 class Parts(sf.Distribution):
-    """A law of one's own that says how uniforms make a draw, and nothing else of sampling."""
+    """A distribution of one's own that says how uniforms make a draw, and nothing else of sampling."""
 
     def uniform_like(self):
         return {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jax.ShapeDtypeStruct((), jnp.float32)}
@@ -304,7 +304,7 @@ class Parts(sf.Distribution):
         return jnp.sum(x["a"]) + x["b"]
 
 
-def test_a_law_that_is_made_from_uniforms_needs_no_sampler():
+def test_a_distribution_that_is_made_from_uniforms_needs_no_sampler():
     """Its leaves have the numbers of one jax.random.uniform, in the order of the leaves, in ``sample`` and in an estimator."""
     one = np.asarray(jax.random.uniform(key(), (7,)))
     draw = jax.device_get(jax.jit(lambda k: Parts().sample(k))(key()))
@@ -314,7 +314,9 @@ def test_a_law_that_is_made_from_uniforms_needs_no_sampler():
     one_draw = {"num_samples": 1, "baseline": None, "has_aux": True}
     _, info = jax.jit(lambda k: sf.score_function(lambda x: x["b"], family, 0.5, k, **one_draw))(key())
     np.testing.assert_array_equal(info.samples["a"][0], draw["a"])
-    other = Parts().sample(jax.random.key(0, impl="rbg"))  # numbers without a counter: of the same shapes and law
+    other = Parts().sample(
+        jax.random.key(0, impl="rbg")
+    )  # numbers without a counter: of the same shapes and distribution
     assert other["a"].shape == (2, 3) and other["b"].shape == () and 0 <= float(other["b"]) < 1
     assert float(other["b"]) not in np.asarray(other["a"])
     with pytest.raises(NotImplementedError):

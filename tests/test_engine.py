@@ -299,7 +299,7 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
 
 @pytest.mark.sharded
 @pytest.mark.parametrize(
-    "law",
+    "distribution",
     [
         lambda p: sf.Categorical(logits=p),
         lambda p: sf.Categorical(logits=jnp.concatenate([p, 2 * p])),  # more than are told apart by selection
@@ -308,11 +308,11 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
     ],
     ids=["categorical", "categories", "bernoulli", "tanh"],
 )
-def test_other_laws_in_an_explicit_mesh(law):
+def test_other_distributions_in_an_explicit_mesh(dist):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Explicit,))
     sharding = NamedSharding(mesh, PartitionSpec("draws"))
     f = lambda x: jnp.sum(x).astype(float)
-    grad = jax.jit(lambda p, k, s=None: sf.score_function_grad(f, sf.family(law), p, k, num_samples=13, sharding=s))
+    grad = jax.jit(lambda p, k, s=None: sf.score_function_grad(f, sf.family(dist), p, k, num_samples=13, sharding=s))
     expected = grad(jnp.array([0.1, 0.2, -0.3]), jax.random.key(0))
-    sharded = jax.jit(lambda p, k: sf.score_function_grad(f, sf.family(law), p, k, num_samples=13, sharding=sharding))
+    sharded = jax.jit(lambda p, k: sf.score_function_grad(f, sf.family(dist), p, k, num_samples=13, sharding=sharding))
     assert_same(_inside(mesh, sharded)(np.array([0.1, 0.2, -0.3], np.float32), jax.random.key(0)), expected)

@@ -1,6 +1,6 @@
-"""The exam: every law x estimator x {eager, jit, vmap, grad, float32, float64}, and lowering for CUDA and TPU.
+"""The exam: every distribution x estimator x {eager, jit, vmap, grad, float32, float64}, and lowering for CUDA and TPU.
 
-A law without a case or an estimator without options here fails, so nothing is added without sitting it.
+A distribution without a case or an estimator without options here fails, so nothing is added without sitting it.
 """
 
 import inspect
@@ -34,7 +34,8 @@ def _works(name, estimator):
 
 FIRST = [name for name, case in CASES.items() if case.first]
 BY_DEFAULT = {"score_function": FIRST, "pathwise": FIRST, "exact": FIRST}
-"""Laws that an estimator meets in the default run; the long run has all. One that shares its engine with another needs few."""
+"""Distributions that an estimator meets in the default run; the long run has all. One that shares its engine with another needs
+few."""
 FEW = {
     "double_control_variate": ("Normal",), "vargrad": ("Joint",), "disarm": ("Bernoulli",), "arms": ("Bernoulli",),
     "rao_blackwell": ("Categorical",), "sum_and_sample": ("Binomial",), "unordered_set": ("Autoregressive",),
@@ -52,12 +53,12 @@ PAIRS = [(name, estimator) for name in CASES for estimator in OPTIONS if _works(
 REFUSED = [(name, estimator) for name in CASES for estimator in OPTIONS if not _works(name, estimator)]
 
 
-def test_every_law_and_every_estimator_sits_the_exam():
-    laws = {
+def test_every_distribution_and_every_estimator_sits_the_exam():
+    dists = {
         name for name, kind in vars(distributions).items()
         if inspect.isclass(kind) and issubclass(kind, sf.Distribution) and kind is not sf.Distribution
-    } | {"FunctionLaw", "GivenSupport"}  # fmt: skip
-    assert laws == set(CASES)
+    } | {"FunctionDistribution", "GivenSupport"}  # fmt: skip
+    assert dists == set(CASES)
     assert set(sf.ESTIMATORS) == set(OPTIONS)
     assert len(PAIRS) + len(REFUSED) == len(CASES) * len(OPTIONS)
 
@@ -127,7 +128,8 @@ def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
 
 
 def _lowered():
-    """By default every law and every estimator in a pair: which law an estimator meets is the matter of other tests."""
+    """By default every distribution and every estimator in a pair: which distribution an estimator meets is the matter of other
+    tests."""
     of_all = {name: [pair for pair in PAIRS if pair[0] == name and pair[1] in BY_DEFAULT] for name in CASES}
     chosen = {of_all[name][i % len(of_all[name])] for i, name in enumerate(FIRST)}
     chosen |= {(name, estimator) for estimator, names in FEW.items() for name in names}
@@ -152,7 +154,7 @@ def test_a_missing_capability_is_named(name, estimator):
         if name == "GivenDraws"
         else "Estimators that work with it"
     )
-    with pytest.raises(TypeError, match=rf"{estimator} needs a law that has \w+.*{name} has .*({instead})"):
+    with pytest.raises(TypeError, match=rf"{estimator} needs a distribution that has \w+.*{name} has .*({instead})"):
         loss(params_of(name, jnp.float32), jax.random.key(0))
 
 
@@ -194,12 +196,12 @@ def test_full_cross_of_transforms(name, estimator, transform):
 )
 def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
     """E[x^2] has a closed form in both parameters; its Hessian through jax.random's implicit rules, against it."""
-    law, second_moment = {
+    dist, second_moment = {
         "gamma": (lambda p: sf.Gamma(concentration=p[0], rate=p[1]), lambda p: p[0] * (p[0] + 1) / p[1] ** 2),
         "beta": (lambda p: sf.Beta(a=p[0], b=p[1]), lambda p: p[0] * (p[0] + 1) / (p[0] + p[1]) / (p[0] + p[1] + 1)),
     }[name]
     params = jnp.array([2.5, 1.5])
-    hessian = jax.hessian(lambda p, key: sf.pathwise(jnp.square, sf.family(law), p, key, num_samples=100))
+    hessian = jax.hessian(lambda p, key: sf.pathwise(jnp.square, sf.family(dist), p, key, num_samples=100))
     runs = sf.testing.replicate(lambda key: hessian(params, key), jax.random.key(0), 2000)
     exact = jax.jit(jax.hessian(second_moment))(params)
     sf.testing.assert_unbiased(runs, exact, precision=0.02)
@@ -227,7 +229,7 @@ def test_orders_are_those_of_the_registry(estimator):
 
 
 def _proposal(name):
-    """The law of the case at other parameters."""
+    """The distribution of the case at other parameters."""
     params = jax.tree.map(lambda leaf: 0.9 * leaf, params_of(name, jnp.float32))
     return CASES[name].family.at(params)
 
@@ -252,7 +254,7 @@ VARIANTS = {
         },
     ),
 }  # fmt: skip
-"""Options of the score function, and what a law needs for them."""
+"""Options of the score function, and what a distribution needs for them."""
 VARIANT_PAIRS = [
     (name, variant)
     for name, case in CASES.items()

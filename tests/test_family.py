@@ -22,21 +22,21 @@ def test_a_family_is_a_logp_and_keeps_the_name_of_its_function():
     np.testing.assert_allclose(static(jnp.square, coin, 100.0, jax.random.key(0)), 1.0)
 
 
-def test_two_plain_functions_agree_with_the_law_they_describe():
+def test_two_plain_functions_agree_with_the_distribution_they_describe():
     """Gamma is drawn with a key for each draw, as two plain functions are: the very same draws."""
     functions = {
         "log_prob": lambda a, x: jax.scipy.stats.gamma.logpdf(x, a),
         "sampler": lambda key, a: jnp.exp(jax.random.loggamma(key, a)),
     }
-    plain, law = sf.family(**functions), sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
+    plain, dist = sf.family(**functions), sf.family(lambda a: sf.Gamma(concentration=a, rate=1.0))
     f = lambda x: x**2
     score = lambda family: jax.jit(lambda a, k: sf.score_function_grad(f, family, a, k))(1.4, jax.random.key(1))
     through = lambda family: jax.jit(lambda a, k: sf.pathwise_grad(f, family, a, k))(1.4, jax.random.key(1))
-    np.testing.assert_allclose(score(plain), score(law), rtol=1e-4)
-    with pytest.raises(TypeError, match="pathwise needs a law that has reparameterized draws"):
+    np.testing.assert_allclose(score(plain), score(dist), rtol=1e-4)
+    with pytest.raises(TypeError, match="pathwise needs a distribution that has reparameterized draws"):
         sf.pathwise(f, plain, 1.4, jax.random.key(1))
     path = sf.family(**functions, reparameterized=True)
-    np.testing.assert_allclose(through(path), through(law), rtol=1e-4)
+    np.testing.assert_allclose(through(path), through(dist), rtol=1e-4)
 
 
 def test_a_support_may_be_unnormalized(x64):
@@ -61,7 +61,7 @@ def test_a_support_may_be_unnormalized(x64):
 
 
 @pytest.mark.statistical
-def test_given_draws_of_another_law_are_weighted():
+def test_given_draws_of_another_distribution_are_weighted():
     """Draws of N(0, 1.5^2) for expectations under N(m, 1): weighted, and self-normalised when constants are missing."""
     log_q = lambda x: jax.scipy.stats.norm.logpdf(x, 0.0, 1.5)
     log_p = lambda m, x: jax.scipy.stats.norm.logpdf(x, m, 1.0)

@@ -69,7 +69,8 @@ NONE_HAS = {
 
 
 def _with(case, field, value):
-    """The law of a case with another number in a field; one that an estimator may not differentiate is stopped, with another in its place."""
+    """The distribution of a case with another number in a field; one that an estimator may not differentiate is stopped, with another
+    in its place."""
     params = jax.tree.map(jnp.asarray, case.params, is_leaf=lambda x: isinstance(x, list)) | {field: value}
     if field in case.shape:
         params = {n: jax.lax.stop_gradient(v) if n == field else v + 0.0 * value for n, v in params.items()}
@@ -88,10 +89,10 @@ def f(x):
 
 def fitting(build, params):
     """The estimators that take a family, and their options."""
-    law = build(params)
+    dist = build(params)
     for name, record in sf.ESTIMATORS.items():
-        if name not in NOT_OF_VALUES and all(need & law.capabilities for need in record.needs):
-            counts = name == "exact" and isinstance(law, sf.Poisson | sf.Geometric | sf.NegativeBinomial)
+        if name not in NOT_OF_VALUES and all(need & dist.capabilities for need in record.needs):
+            counts = name == "exact" and isinstance(dist, sf.Poisson | sf.Geometric | sf.NegativeBinomial)
             options = TOP if counts else {} if name == "exact" else {"num_samples": 8}
             yield name, {**options, **REQUIRED.get(name, {})}
 
@@ -283,46 +284,46 @@ def test_fields_get_one_shape_when_a_distribution_is_made():
     np.testing.assert_array_equal(made.scale, jnp.broadcast_to(scale[:, None], (4, 4)))
     one_by_one = sum(sf.Normal(loc=m, scale=s).log_prob(m + 1) for m, s in zip(loc, scale, strict=True))
     np.testing.assert_allclose(made.log_prob(loc + 1), one_by_one, rtol=1e-6)
-    for law in (
+    for dist in (
         jax.vmap(lambda m: sf.Gamma(concentration=m, rate=2))(x + 1), jax.vmap(lambda m: sf.Uniform(low=m, high=9.0))(x),
         jax.vmap(lambda n: sf.Binomial(total_count=n, probs=0.5))(jnp.array([[3], [4]])),
     ):  # fmt: skip
-        assert len({leaf.shape for leaf in jax.tree.leaves(law)}) == 1
+        assert len({leaf.shape for leaf in jax.tree.leaves(dist)}) == 1
 
 
 def test_fields_of_one_shape_go_round(unchecked_keys):
     """Through tree functions, vmap, scan and an optimizer's state, with whatever leaves; weak types are kept."""
-    law = sf.Normal(loc=jnp.zeros(3), scale=2)
-    assert law.scale.weak_type and law.scale.dtype == law.loc.dtype
+    dist = sf.Normal(loc=jnp.zeros(3), scale=2)
+    assert dist.scale.weak_type and dist.scale.dtype == dist.loc.dtype
     assert sf.Normal(loc=jnp.zeros(3, jnp.bfloat16), scale=2.0).scale.dtype != jnp.bfloat16  # a weak float32
-    treedef = jax.tree.structure(law)
+    treedef = jax.tree.structure(dist)
     for odd in (["a", "b"], [None, None], [object(), 1.0], [jax.ShapeDtypeStruct((3,), float), jnp.zeros(2)]):
         again = jax.tree.unflatten(treedef, odd)
         assert again.loc is odd[0] and again.scale is odd[1]
-    assert jax.tree.map(jnp.shape, law).scale == (3,) and sf.Normal(loc=0, scale=None).scale is None
+    assert jax.tree.map(jnp.shape, dist).scale == (3,) and sf.Normal(loc=0, scale=None).scale is None
     assert isinstance(sf.Normal(loc=0.0, scale=1.0).scale, float)
-    mapped = jax.vmap(lambda law, x: law.log_prob(x))(law, jnp.zeros(3))
-    np.testing.assert_allclose(mapped.sum(), law.log_prob(jnp.zeros(3)), rtol=1e-6)
+    mapped = jax.vmap(lambda dist, x: dist.log_prob(x))(dist, jnp.zeros(3))
+    np.testing.assert_allclose(mapped.sum(), dist.log_prob(jnp.zeros(3)), rtol=1e-6)
     with pytest.raises(ValueError, match=r"Normal have shapes loc \(\), scale \(3,\).*in_axes=0 for the whole"):
-        jax.vmap(lambda law, x: law.log_prob(x), in_axes=(sf.Normal(loc=0, scale=None), 0))(law, jnp.zeros(3))
+        jax.vmap(lambda dist, x: dist.log_prob(x), in_axes=(sf.Normal(loc=0, scale=None), 0))(dist, jnp.zeros(3))
     with pytest.raises(ValueError, match=r"shapes loc \(3,\), scale \(2,\)"):
         sf.Normal(loc=jnp.zeros(3), scale=jnp.ones(2)).log_prob(jnp.zeros(3))
-    carried, _ = jax.lax.scan(lambda law, _: (jax.tree.map(lambda leaf: leaf + 0.5, law), None), law, length=2)
+    carried, _ = jax.lax.scan(lambda dist, _: (jax.tree.map(lambda leaf: leaf + 0.5, dist), None), dist, length=2)
     np.testing.assert_array_equal(carried.scale, [3.0, 3.0, 3.0])
     optimizer = optax.sgd(0.02, momentum=0.5)
-    family = sf.family(lambda law: law)
+    family = sf.family(lambda dist: dist)
 
     def step(state, key):
-        law, moments = state
-        grads = sf.pathwise_grad(lambda x: jnp.sum((x - 1) ** 2), family, law, key, num_samples=16)
+        dist, moments = state
+        grads = sf.pathwise_grad(lambda x: jnp.sum((x - 1) ** 2), family, dist, key, num_samples=16)
         updates, moments = optimizer.update(grads, moments)
-        return (optax.apply_updates(law, updates), moments), None
+        return (optax.apply_updates(dist, updates), moments), None
 
-    law = sf.Normal(loc=jnp.zeros(3), scale=jnp.full(3, 2.0))
-    (law, _), _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), 5)))(
-        (law, optimizer.init(law))
+    dist = sf.Normal(loc=jnp.zeros(3), scale=jnp.full(3, 2.0))
+    (dist, _), _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), 5)))(
+        (dist, optimizer.init(dist))
     )
-    assert np.all(np.asarray(law.scale) < 1.8) and np.all(np.asarray(law.loc) > 0.05)
+    assert np.all(np.asarray(dist.scale) < 1.8) and np.all(np.asarray(dist.loc) > 0.05)
 
 
 def test_a_traced_number_of_trials(unchecked_keys):
@@ -337,11 +338,11 @@ def test_a_traced_number_of_trials(unchecked_keys):
         np.testing.assert_allclose(grads["p"], 8.0, atol=tolerance)
     same = sf.Binomial(total_count=5, probs=0.4)
     x, known = jnp.array([0, 2, 5, 6, -1]), ("mean", "_variance", "mode")
-    facts = lambda law: ([law.log_prob(at) for at in x], [getattr(law, method)() for method in known])
+    facts = lambda dist: ([dist.log_prob(at) for at in x], [getattr(dist, method)() for method in known])
     traced, told = jax.jit(lambda n: (facts(build({"n": n, "p": 0.4})), facts(same)))(5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), traced, told)
     assert jax.jit(lambda n: build({"n": n, "p": 0.4}).sample(key))(5).dtype == jnp.int32
-    with pytest.raises(TypeError, match="exact needs a law that has a finite support"):
+    with pytest.raises(TypeError, match="exact needs a distribution that has a finite support"):
         sf.exact(f, family, {"n": jnp.array(3), "p": 0.4})
     with pytest.raises(TypeError, match="its total_count is a Python int"):
         build({"n": jnp.array(3), "p": 0.4}).grid()

@@ -110,7 +110,7 @@ JOINTS = {
 
 
 @pytest.mark.parametrize("name", sorted(JOINTS))
-def test_a_part_of_a_joint_law_of_theirs_raises(name):
+def test_a_part_of_a_joint_distribution_of_theirs_raises(name):
     with pytest.raises(TypeError, match=RAISES):
         trace(lambda h: score(JOINTS[name], h), H)
 
@@ -126,7 +126,7 @@ MASKED = [
 
 
 @pytest.mark.parametrize("build", MASKED)
-def test_a_law_whose_log_prob_is_not_that_of_its_draws_is_refused_by_name(build):
+def test_a_distribution_whose_log_prob_is_not_that_of_its_draws_is_refused_by_name(build):
     with pytest.raises(TypeError, match=r"The log_prob of \w+\.\w*(Masked|Censored)\w* is not that of its draws"):
         trace(lambda h: score(build, h), H)
 
@@ -147,29 +147,29 @@ def test_a_support_that_depends_on_what_it_does_not_say_is_refused():
 
 
 class Undeclared:
-    """A law of one's own, which declares nothing: the broken twin."""
+    """A distribution of one's own, which declares nothing: the broken twin."""
 
     def __init__(self, h):
-        self.law = nd.Uniform(0.0, h)
+        self.dist = nd.Uniform(0.0, h)
 
     def sample(self, key):
-        return self.law.sample(key)
+        return self.dist.sample(key)
 
     def log_prob(self, x):
-        return self.law.log_prob(x)
+        return self.dist.log_prob(x)
 
 
 class Masked:
-    """Of the name of a law that is refused, and of no library."""
+    """Of the name of a distribution that is refused, and of no library."""
 
     def __init__(self, h):
-        self.law = nd.Normal(h, 1.0)
+        self.dist = nd.Normal(h, 1.0)
 
     def sample(self, key):
-        return self.law.sample(key)
+        return self.dist.sample(key)
 
     def log_prob(self, x):
-        return self.law.log_prob(x)
+        return self.dist.log_prob(x)
 
 
 def test_names_are_those_of_the_libraries():
@@ -214,10 +214,10 @@ def test_where_the_score_is_taken_it_is_the_derivative(name):
     @jax.jit
     def both(h):
         def one(key):
-            law = lambda h: sf.distributions.as_law(build(h))
-            x = jax.lax.stop_gradient(law(h).sample(key))
-            moved = [total(law(h + d).sample(key)) for d in (-0.02, 0.02)]
-            return total(x) * jax.grad(lambda h: law(h).log_prob(x))(h), (moved[1] - moved[0]) / 0.04
+            dist = lambda h: sf.distributions.as_distribution(build(h))
+            x = jax.lax.stop_gradient(dist(h).sample(key))
+            moved = [total(dist(h + d).sample(key)) for d in (-0.02, 0.02)]
+            return total(x) * jax.grad(lambda h: dist(h).log_prob(x))(h), (moved[1] - moved[0]) / 0.04
 
         return jax.vmap(one)(keys)
 

@@ -69,12 +69,12 @@ def test_order_two_allows_a_hessian_and_refuses_the_third():
 
 @pytest.mark.slow
 def test_every_estimator_raises_above_its_declared_order():
-    laws = [sf.family(lambda m: sf.Normal(loc=m, scale=1.0)), sf.family(lambda m: sf.Bernoulli(logits=m))]
+    dists = [sf.family(lambda m: sf.Normal(loc=m, scale=1.0)), sf.family(lambda m: sf.Bernoulli(logits=m))]
     allowed = {}
     for record in sf.ESTIMATORS.values():
         if record.orders == float("inf"):
             continue
-        family = next(law for law in laws if not record.missing(law.at(0.0)))
+        family = next(dist for dist in dists if not record.missing(dist.at(0.0)))
         differentiated = lambda m, r=record, family=family: r.function(
             lambda x: x**4, family, m, jax.random.key(0), num_samples=8, **REQUIRED.get(r.name, {})
         )
@@ -104,7 +104,8 @@ def test_leaves_that_are_not_floats_pass_untouched():
     ],
 )
 def test_mixed_derivatives_are_unbiased(name):
-    """Law and f differentiated once each, in both orders: against differences of the gradient, whose draws do not depend on f's parameter."""
+    """Distribution and f differentiated once each, in both orders: against differences of the gradient, whose draws do not depend on
+    f's parameter."""
     record = sf.ESTIMATORS[name]
     normal = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
     coins = sf.family(lambda m: sf.Bernoulli(logits=m))

@@ -1,4 +1,4 @@
-"""Draws of another law: weights in log space, ratios where a constant is missing, cuts that say that they are biased."""
+"""Draws of another distribution: weights in log space, ratios where a constant is missing, cuts that say that they are biased."""
 
 import functools
 
@@ -189,7 +189,7 @@ def test_28_a_ratio_beyond_all_numbers_is_cut_before_it_is_one(log_ratio):
     assert len(found) == 8 and np.all(np.isfinite(found))
 
 
-def test_a_proposal_equal_to_the_law_weighs_1_whatever_rounds():
+def test_a_proposal_equal_to_the_distribution_weighs_1_whatever_rounds():
     for make, at in ((lambda l: sf.TanhNormal(loc=l, scale=1.0), 8.0), (lambda l: sf.Normal(loc=l, scale=1.0), 1e4)):
         run = jax.jit(lambda at, k, make=make: sf.score_function(
             lambda x: x, sf.family(make), at, k, num_samples=200, proposal=make(at), has_aux=True
@@ -226,7 +226,7 @@ def test_what_is_refused():
     assert np.isfinite(run(density, proposal=q))
     with pytest.raises(
         TypeError,
-        match="score_function needs a law that has a sampler or given draws; Density has a log-prob.*proposal=",
+        match="score_function needs a distribution that has a sampler or given draws; Density has a log-prob.*proposal=",
     ):
         run(density)
     with pytest.raises(ValueError, match="so proposal= has nothing to draw"):
@@ -236,13 +236,15 @@ def test_what_is_refused():
     for wrong in (0.0, -1.0, "big", jnp.ones(2)):
         with pytest.raises(ValueError, match="max_weight is a positive number"):
             run(density, proposal=q, max_weight=wrong)
-    with pytest.raises(ValueError, match="max_weight cuts the weights of draws from another law"):
+    with pytest.raises(ValueError, match="max_weight cuts the weights of draws from another distribution"):
         run(NORMAL, max_weight=3.0)
     with pytest.raises(TypeError, match="needs a key, not None"):
         sf.score_function(jnp.sin, density, 0.0, None, proposal=q)
     with pytest.raises(TypeError, match=r"proposal is a distribution to draw from.*it got Family.*family.at\(params\)"):
         run(NORMAL, proposal=NORMAL)
-    with pytest.raises(TypeError, match="proposal= needs a law that can be drawn from; Density has a log-probability"):
+    with pytest.raises(
+        TypeError, match="proposal= needs a distribution that can be drawn from; Density has a log-probability"
+    ):
         run(NORMAL, proposal=density.at(0.0))
     with pytest.raises(ValueError, match=r"proposal Normal has shape \(\), and one of Normal has \(3,\)"):
         sf.score_function(jnp.sum, NORMAL, jnp.zeros(3), jax.random.key(0), proposal=q)

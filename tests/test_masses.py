@@ -96,7 +96,7 @@ def beta_binomial(n, b):
     return (lambda a: sf.BetaBinomial(total_count=n, a=a, b=b)), exact, where
 
 
-# law of one parameter; value, slope and curvature; mean, deviation and the end of its range
+# distribution of one parameter; value, slope and curvature; mean, deviation and the end of its range
 KINDS = {
     "Binomial 50": (*binomial(50), [0.02, 0.3, 0.99]),
     "Binomial 50,000": (*binomial(50_000), [1e-4, 0.3, 0.9999]),

@@ -80,7 +80,7 @@ def test_a_chain_serves_parameters_nearby(draws):
     near = {"depth": jnp.array(0.9), "tilt": jnp.array(0.5)}
     runs = of_pairs_of_chains(draws, near, drawn_at=PARAMS)
     sf.testing.assert_unbiased(runs, truth(near), precision=0.15)
-    stale = of_pairs_of_chains(draws, near)  # without the weights it is the gradient of another law
+    stale = of_pairs_of_chains(draws, near)  # without the weights it is the gradient of another distribution
     with pytest.raises(AssertionError, match="is biased"):
         sf.testing.assert_unbiased(stale, truth(near), precision=0.15)
 

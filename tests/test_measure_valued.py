@@ -1,4 +1,4 @@
-"""Measure-valued derivatives: every law against closed forms, interacting choices against sums, and the known variances."""
+"""Measure-valued derivatives: every distribution against closed forms, interacting choices against sums, and the known variances."""
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,13 @@ BITS = sf.family(lambda l: sf.Bernoulli(logits=l))
 CATEGORIES = sf.family(lambda l: sf.Categorical(logits=l))
 
 
-# Every law
+# Every distribution
 
 
 T = -0.6
-"""E[exp(T x)] is known for most laws."""
+"""E[exp(T x)] is known for most distributions."""
 SHAPE = 1.8  # of Gamma and Weibull
-LAWS = {  # law, parameters, E[f(x)] in closed form, f (None: exp(T x))
+DISTRIBUTIONS = {  # distribution, parameters, E[f(x)] in closed form, f (None: exp(T x))
     "bernoulli": (lambda p: sf.Bernoulli(logits=p[0]), [0.4], lambda p: 1 + jax.nn.sigmoid(p[0]) * jnp.expm1(T), None),
     "bernoulli in p": (lambda p: sf.Bernoulli(probs=p[0]), [0.3], lambda p: 1 + p[0] * jnp.expm1(T), None),
     "categorical": (
@@ -71,8 +71,8 @@ LAWS = {  # law, parameters, E[f(x)] in closed form, f (None: exp(T x))
 EVERY = sf.family(
     lambda params: sf.Joint(
         [
-            {name: LAWS[name][0](params[name]) for name in LAWS if name > "c"},
-            sf.Joint([LAWS[name][0](params[name]) for name in LAWS if name < "c"]),
+            {name: DISTRIBUTIONS[name][0](params[name]) for name in DISTRIBUTIONS if name > "c"},
+            sf.Joint([DISTRIBUTIONS[name][0](params[name]) for name in DISTRIBUTIONS if name < "c"]),
         ]
     )
 )
@@ -80,37 +80,39 @@ EVERY = sf.family(
 
 
 def every_value(x):
-    x = {**x[0], **dict(zip((name for name in LAWS if name < "c"), x[1], strict=True))}
+    x = {**x[0], **dict(zip((name for name in DISTRIBUTIONS if name < "c"), x[1], strict=True))}
     dtype = x["normal"].dtype
-    terms = {name: (LAWS[name][3] or (lambda v: jnp.exp(T * v)))(x[name].astype(dtype)) for name in LAWS}
+    terms = {
+        name: (DISTRIBUTIONS[name][3] or (lambda v: jnp.exp(T * v)))(x[name].astype(dtype)) for name in DISTRIBUTIONS
+    }
     return sum(terms.values()) + terms["poisson"] * terms["laplace"]  # and two that interact
 
 
 def every_exact(params):
-    terms = {name: LAWS[name][2](params[name]) for name in LAWS}
+    terms = {name: DISTRIBUTIONS[name][2](params[name]) for name in DISTRIBUTIONS}
     return sum(terms.values()) + terms["poisson"] * terms["laplace"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_law_at_once(dtype):
+def test_every_distribution_at_once(dtype):
     with jax.enable_x64(dtype == "float64"):
-        params = {name: jnp.asarray(law[1], dtype) for name, law in LAWS.items()}
+        params = {name: jnp.asarray(dist[1], dtype) for name, dist in DISTRIBUTIONS.items()}
         exact = jax.device_get(jax.jit(jax.value_and_grad(every_exact))(params))
         run = jax.value_and_grad(lambda p, key: sf.measure_valued(every_value, EVERY, p, key, num_samples=4))
         runs = replicate(lambda key: run(params, key), jax.random.key(1), 10_000, batch=10_000)
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(runs))
     assert_unbiased(runs, exact, precision=0.03, rounding=1e-5)
-    for name in LAWS:
+    for name in DISTRIBUTIONS:
         with pytest.raises(AssertionError, match="is biased"):
             assert_unbiased(1.2 * runs[1][name], exact[1][name], precision=0.04)
 
 
-def test_each_law_says_where_its_parameters_are():
-    law = sf.Joint(
+def test_each_distribution_says_where_its_parameters_are():
+    dist = sf.Joint(
         [sf.Normal(loc=jnp.zeros((2, 2)), scale=1.0), sf.Joint({"a": sf.Categorical(logits=jnp.zeros((2, 3)))})]
     )
-    weak = law.weak_derivative()
+    weak = dist.weak_derivative()
     assert weak.num_leaves == 2 and weak.parameter.shape == weak.constant.shape == (14,)
     np.testing.assert_array_equal(weak.leaf, [0] * 8 + [1] * 6)
     np.testing.assert_array_equal(weak.place, [0, 1, 2, 3, 0, 1, 2, 3, 0, 0, 0, 1, 1, 1])
@@ -335,15 +337,16 @@ def test_values_keep_their_precision():
 
 def test_what_is_refused():
     key = lambda: jax.random.key(0)
-    for law, other in (
+    for dist, other in (
         (lambda a, b: sf.Gamma(concentration=a, rate=b), "rate"),
         (lambda a, b: sf.Weibull(concentration=a, scale=b), "scale"),
     ):
-        family = sf.family(lambda p, law=law: law(p[0], p[1]))
-        held = sf.family(lambda p, law=law: law(jax.lax.stop_gradient(p[0]), p[1]))
+        family = sf.family(lambda p, dist=dist: dist(p[0], p[1]))
+        held = sf.family(lambda p, dist=dist: dist(jax.lax.stop_gradient(p[0]), p[1]))
         estimate = lambda p, family: sf.measure_valued(jnp.square, family, p, key())
         with pytest.raises(
-            TypeError, match=rf"The concentration of a \w+ law carries a derivative.*known in the {other} alone"
+            TypeError,
+            match=rf"The concentration of a \w+ distribution carries a derivative.*known in the {other} alone",
         ):
             jax.eval_shape(jax.grad(lambda p: estimate(p, family)), (2.0, 3.0))
         jax.eval_shape(jax.grad(lambda p: estimate(p, held)), (2.0, 3.0))
@@ -352,7 +355,7 @@ def test_what_is_refused():
         sf.measure_valued(jnp.square, NORMAL, 0.0, key(), coordinates=3)
     with pytest.raises(ValueError, match="coordinates is a positive Python int"):
         sf.measure_valued(jnp.square, NORMAL, 0.0, key(), coordinates=0)
-    with pytest.raises(TypeError, match="measure_valued needs a law that has a weak derivative; Uniform has"):
+    with pytest.raises(TypeError, match="measure_valued needs a distribution that has a weak derivative; Uniform has"):
         sf.measure_valued(jnp.square, sf.family(lambda h: sf.Uniform(low=0.0, high=h)), 1.0, key())
     with pytest.raises(TypeError, match="measure_valued estimates derivatives up to order 1"):
         jax.eval_shape(jax.hessian(lambda m: sf.measure_valued(jnp.square, NORMAL, m, key())), 0.5)

@@ -209,14 +209,14 @@ def test_moments_are_those_of_the_whole(unchecked_keys):
         lambda m: sf.Joint({"n": sf.Poisson(rate=jnp.exp(m)), "x": sf.Normal(loc=jnp.stack([m, -m]), scale=1.0)})
     )
     joint = sf.Mixture(probs=jnp.array([0.3, 0.7]), components=pairs(jnp.array([-1.0, 1.0])))
-    for law in (planes, joint):
+    for dist in (planes, joint):
         flat = lambda x: jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(x)])
         draws = np.asarray(
-            jax.jit(jax.vmap(lambda k, law=law: flat(law.sample(k))))(jax.random.split(jax.random.key(0), 40_000))
+            jax.jit(jax.vmap(lambda k, dist=dist: flat(dist.sample(k))))(jax.random.split(jax.random.key(0), 40_000))
         )
-        mean, units = law.mean(), np.eye(draws.shape[1], dtype=np.float32)
+        mean, units = dist.mean(), np.eye(draws.shape[1], dtype=np.float32)
         _, unflatten = jax.flatten_util.ravel_pytree(mean)
-        covariance = np.stack([flat(law.covariance_times(unflatten(unit))) for unit in units])
+        covariance = np.stack([flat(dist.covariance_times(unflatten(unit))) for unit in units])
         apart = draws - np.asarray(flat(mean))
         assert np.all(np.abs(apart.mean(axis=0)) < 5 * draws.std(axis=0) / 200)
         products = apart[:, :, None] * apart[:, None]
@@ -326,13 +326,13 @@ def test_a_list_is_the_batch_of_its_components(unchecked_keys):
         x = batch.sample(key)
         np.testing.assert_allclose(listed.sample(key), x, rtol=1e-6)
         np.testing.assert_allclose(listed.log_prob(x), batch.log_prob(x), rtol=1e-5)
-    both = jax.jit(lambda: [sf.exact(lambda x: x**2, sf.family(lambda _: law), 1.0) for law in (batch, listed)])()
+    both = jax.jit(lambda: [sf.exact(lambda x: x**2, sf.family(lambda _: dist), 1.0) for dist in (batch, listed)])()
     np.testing.assert_allclose(*both, rtol=1e-5)
     grads = [
-        jax.grad(lambda w, law=law: sf.Mixture(logits=w, components=law.components).sample(jax.random.key(3)))(
+        jax.grad(lambda w, dist=dist: sf.Mixture(logits=w, components=dist.components).sample(jax.random.key(3)))(
             batch.logits
         )
-        for law in (batch, listed)
+        for dist in (batch, listed)
     ]
     np.testing.assert_allclose(*grads, rtol=1e-4)
 
@@ -368,8 +368,8 @@ def test_components_of_several_kinds_are_summed_and_scored():
     p = PROBS(params["w"])
     np.testing.assert_allclose(value, 0.09 + p[0] + 32 * p[1], rtol=1e-4)
     np.testing.assert_allclose(grads["w"], np.float32([-1, 1]) * p[0] * p[1] * 31, rtol=1e-4)
-    law = build(params)
-    assert sf.Capability.REPARAMETERIZED not in law.capabilities and sf.Capability.FROM_UNIFORM in law.capabilities
+    dist = build(params)
+    assert sf.Capability.REPARAMETERIZED not in dist.capabilities and sf.Capability.FROM_UNIFORM in dist.capabilities
     with pytest.raises(TypeError, match="Mixture of Laplace and Normal was differentiated"):
         jax.grad(lambda m: build({"w": params["w"], "m": m}).sample(jax.random.key(0)))(0.3)
 
@@ -382,7 +382,9 @@ def test_what_is_refused():
     plane = lambda m: sf.Mixture(logits=two, components=sf.Normal(loc=m, scale=jnp.ones((2, 3))))
     beta = lambda a: sf.Mixture(logits=two, components=sf.Beta(a=a, b=1.0))
     for build, at, kind in ((plane, jnp.zeros((2, 3)), "Normal"), (beta, jnp.ones(2), "Beta")):
-        with pytest.raises(TypeError, match="pathwise needs a law that has reparameterized draws; Mixture has"):
+        with pytest.raises(
+            TypeError, match="pathwise needs a distribution that has reparameterized draws; Mixture has"
+        ):
             sf.pathwise_grad(jnp.sum, sf.family(build), at, key)
         with pytest.raises(TypeError, match=f"A draw of a Mixture of {kind} was differentiated in its parameters"):
             jax.grad(lambda p, build=build: jnp.sum(build(p).sample(jax.random.key(0))))(at)
@@ -395,9 +397,9 @@ def test_what_is_refused():
         (ValueError, r"Normal got scale=an array \[2\] with -1.0; scale must be above 0", lambda: sf.Normal(loc=two, scale=jnp.array([1.0, -1.0]))),
     )  # fmt: skip
     for error, message, components in refused:
-        law = sf.Mixture(logits=two, components=components())
+        dist = sf.Mixture(logits=two, components=components())
         with pytest.raises(error, match=message):
-            law.sample(jax.random.key(0))
+            dist.sample(jax.random.key(0))
     for weights in (jnp.zeros((2, 2)), jnp.zeros((3, 2))):
         with pytest.raises(ValueError, match=r"Mixture wants logits of shape \(K,\)"):
             sf.Mixture(logits=weights, components=sf.Normal(loc=two, scale=1.0)).log_prob(0.0)
@@ -470,10 +472,10 @@ def test_every_path_has_tails_to_be_held_against():
 @pytest.mark.parametrize("name", list(SCIPY))
 def test_tails_have_their_own_digits(name):
     """From 1e-6 below to 1e-6 above, in float32 against scipy in float64."""
-    law, exact = SCIPY[name]
+    dist, exact = SCIPY[name]
     x = exact.ppf([1e-6, 1e-4, 0.01, 0.2, 0.5, 0.8, 0.99]).tolist() + exact.isf([1e-4, 1e-6]).tolist()
     x = np.float32(x)
-    below, above = jax.jit(jax.vmap(lambda x: tails(x, law)))(x)
+    below, above = jax.jit(jax.vmap(lambda x: tails(x, dist)))(x)
     np.testing.assert_allclose(below, exact.cdf(np.float64(x)), rtol=2e-5)
     np.testing.assert_allclose(above, exact.sf(np.float64(x)), rtol=2e-5)
 

@@ -33,8 +33,8 @@ def test_masses_and_scores_in_float32(n):
 def test_draws_have_their_distribution_in_every_category(n):
     """Each count and each sum of two is binomial; a twin with probabilities that are off by 2 % must fail."""
     p = np.array([0.2, 0.05, 0.6, 0.15])
-    law = sf.Multinomial(total_count=n, probs=jnp.asarray(p, jnp.float32))
-    draws = np.asarray(jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(3), 100_000)))
+    dist = sf.Multinomial(total_count=n, probs=jnp.asarray(p, jnp.float32))
+    draws = np.asarray(jax.jit(jax.vmap(dist.sample))(jax.random.split(jax.random.key(3), 100_000)))
     assert draws.dtype == np.int32 and np.all(draws.sum(axis=1) == n) and draws.min() >= 0
 
     def worst(p):
@@ -55,20 +55,20 @@ def test_draws_have_their_distribution_in_every_category(n):
 def test_rows_and_their_support(unchecked_keys):
     """Two rows of three categories: every pair of values, with the sum and the second moments of the distribution."""
     logits = jnp.array([[0.3, -0.5, 0.0], [1.0, 0.0, -jnp.inf]])
-    law = sf.Multinomial(total_count=3, logits=logits)
-    grid = jax.jit(law.grid)()
+    dist = sf.Multinomial(total_count=3, logits=logits)
+    grid = jax.jit(dist.grid)()
     assert grid.points.shape == (100, 2, 3) and len(np.unique(grid.points.reshape(100, -1), axis=0)) == 100
     assert np.all(grid.points.sum(axis=-1) == 3)
     np.testing.assert_allclose(jnp.sum(grid.weights), 1, rtol=1e-5)
     x = grid.points.astype(jnp.float32)
-    np.testing.assert_allclose(jnp.tensordot(grid.weights, x, axes=1), law.mean(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jnp.tensordot(grid.weights, x, axes=1), dist.mean(), rtol=1e-5, atol=1e-6)
     v = jnp.arange(6.0).reshape(2, 3)
-    along = jnp.sum((x - law.mean()[None]) * v[None], axis=(1, 2))
-    by_sum = jnp.tensordot(grid.weights * along, x - law.mean()[None], axes=1)
-    np.testing.assert_allclose(by_sum, law.covariance_times(v), rtol=1e-4, atol=1e-5)
-    sample, log_probs = law.sample_and_log_probs(jax.random.key(0))
+    along = jnp.sum((x - dist.mean()[None]) * v[None], axis=(1, 2))
+    by_sum = jnp.tensordot(grid.weights * along, x - dist.mean()[None], axes=1)
+    np.testing.assert_allclose(by_sum, dist.covariance_times(v), rtol=1e-4, atol=1e-5)
+    sample, log_probs = dist.sample_and_log_probs(jax.random.key(0))
     assert log_probs.shape == (2,) and sample[1, 2] == 0
-    np.testing.assert_allclose(jnp.sum(log_probs), law.log_prob(sample), rtol=1e-6)
+    np.testing.assert_allclose(jnp.sum(log_probs), dist.log_prob(sample), rtol=1e-6)
     with pytest.raises(
         ValueError, match=r"The grid of Multinomial has 1.769e\+05 points \(the ways to write 100 as a sum of 4"
     ):
@@ -80,10 +80,10 @@ def test_rows_and_their_support(unchecked_keys):
 )
 @pytest.mark.parametrize("n", [0, 1, 4, 7])
 def test_the_likeliest_counts(probs, n):
-    law = sf.Multinomial(total_count=n, probs=jnp.array(probs))
-    grid = jax.jit(law.grid)()
-    mode = jax.jit(law.mode)()
-    assert int(mode.sum()) == n and law.log_prob(mode) >= np.max(grid.log_probs) - 1e-5
+    dist = sf.Multinomial(total_count=n, probs=jnp.array(probs))
+    grid = jax.jit(dist.grid)()
+    mode = jax.jit(dist.mode)()
+    assert int(mode.sum()) == n and dist.log_prob(mode) >= np.max(grid.log_probs) - 1e-5
 
 
 def test_derivatives_in_probabilities_of_zero():
@@ -98,11 +98,11 @@ def test_derivatives_in_probabilities_of_zero():
 
 
 def test_impossible_counts():
-    law = sf.Multinomial(total_count=3, logits=jnp.zeros(3))
+    dist = sf.Multinomial(total_count=3, logits=jnp.zeros(3))
     for x in ([1, 1, 2], [4, -1, 0], [3, 1, -1], [1.5, 1.5, 0.0], [2**31 - 1, 2**31 - 1, 5]):
-        assert law.log_prob(jnp.array(x)) == -np.inf, x
+        assert dist.log_prob(jnp.array(x)) == -np.inf, x
     for x in (jnp.array([jnp.nan, 1.0, 2.0]), jnp.array([-(2**31), 1, 2], jnp.int32)):
-        assert np.isnan(law.log_prob(x))
+        assert np.isnan(dist.log_prob(x))
 
 
 def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
@@ -113,11 +113,11 @@ def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
     at = jnp.array([[2, 1, 2], [1, 1, 1]])
     both = jax.jit(lambda n: [build({"n": n, "l": l}).log_prob(at), build({"n": n, "l": l}).mean()])(jnp.array([5, 3]))
     alone = [sf.Multinomial(total_count=n, logits=row) for n, row in zip((5, 3), l, strict=True)]
-    np.testing.assert_allclose(both[0], sum(law.log_prob(k) for law, k in zip(alone, at, strict=True)), rtol=1e-5)
-    np.testing.assert_allclose(both[1], jnp.stack([law.mean() for law in alone]), rtol=1e-6)
+    np.testing.assert_allclose(both[0], sum(dist.log_prob(k) for dist, k in zip(alone, at, strict=True)), rtol=1e-5)
+    np.testing.assert_allclose(both[1], jnp.stack([dist.mean() for dist in alone]), rtol=1e-6)
     made = jax.vmap(lambda l: build({"n": jnp.array(4), "l": l}))(l)
     assert made.total_count.shape == (2,) and made.sample(key).shape == (2, 3)
-    with pytest.raises(TypeError, match="exact needs a law that has a finite support"):
+    with pytest.raises(TypeError, match="exact needs a distribution that has a finite support"):
         sf.exact(lambda k: 0.0, sf.family(build), {"n": jnp.array(3), "l": l})
     with pytest.raises(TypeError, match="total_count of a Multinomial was differentiated"):
         jax.grad(lambda n: build({"n": n, "l": l}).log_prob(at))(jnp.array([5.0, 3.0]))

@@ -1,4 +1,5 @@
-"""A function that is computed in one place: the same numbers, once in the compiled program, under every transform; bits of jax.random."""
+"""A function that is computed in one place: the same numbers, once in the compiled program, under every transform; bits of
+jax.random."""
 
 import re
 
@@ -62,12 +63,12 @@ def test_it_is_the_function_on_devices(kind):
         np.testing.assert_allclose(jax.jit(run(ROOT))(x, x), jax.jit(run(root))(x, x), rtol=1e-6)
 
 
-@pytest.mark.parametrize("law", ["Bernoulli", "Normal", "Categorical"])
-def test_draws_within_a_shard_map(law):
+@pytest.mark.parametrize("distribution", ["Bernoulli", "Normal", "Categorical"])
+def test_draws_within_a_shard_map(dist):
     """Each shard has keys of its own; value and gradient are those without shards."""
     mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
     makes = {"Normal": lambda p: sf.Normal(loc=p, scale=1.0)}
-    family = sf.family(makes.get(law, lambda p: getattr(sf, law)(logits=p)))
+    family = sf.family(makes.get(dist, lambda p: getattr(sf, dist)(logits=p)))
     f = lambda x: jnp.sum(x.astype(float) ** 2)
     run = jax.vmap(jax.value_and_grad(lambda p, key: sf.score_function(f, family, p, key, num_samples=5)))
     spec, keys = PartitionSpec("d"), lambda: jax.random.split(jax.random.key(0), 4)
@@ -148,7 +149,7 @@ def test_other_processors_have_the_stock_generator():
     assert {name: "threefry2x32" in text[name] for name in text} == {"cpu": False, "cuda": True, "tpu": True}
 
 
-LAWS = {
+DISTRIBUTIONS = {
     "Normal": (lambda p: sf.Normal(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.normal(*a)),
     "TanhNormal": (lambda p: sf.TanhNormal(loc=p, scale=0.5), lambda p, *a: jnp.tanh(p + 0.5 * jax.random.normal(*a))),
     "Laplace": (lambda p: sf.Laplace(loc=p, scale=0.5), lambda p, *a: p + 0.5 * jax.random.laplace(*a)),
@@ -178,32 +179,33 @@ LAWS = {
     ],
 )  # fmt: skip
 def test_draws_are_one_batch_of_jax_random(dtype, shape):
-    """Of every law whose docstring says so: whole, in chunks, and mapped over keys. Discrete ones to the bit, floats to 4 ulp."""
+    """Of every distribution whose docstring says so: whole, in chunks, and mapped over keys. Discrete ones to the bit, floats to 4
+    ulp."""
     with jax.enable_x64(dtype == "float64"), jax.debug_key_reuse(False):
         params, keys = jnp.full(shape, 1.5, dtype), jax.random.split(jax.random.key(5), 2)
 
-        def drawn(law, key, chunk_size):
+        def drawn(dist, key, chunk_size):
             options = {"num_samples": 7, "chunk_size": chunk_size, "has_aux": True}
-            return sf.score_function(lambda x: jnp.sum(x, dtype=dtype), sf.family(law), params, key, **options)[
+            return sf.score_function(lambda x: jnp.sum(x, dtype=dtype), sf.family(dist), params, key, **options)[
                 1
             ].samples
 
         @jax.jit
         def everything(keys):
             ours = {
-                name: [jax.vmap(lambda key: drawn(law, key, size))(keys) for size in (None, 3)]
-                for name, (law, _) in LAWS.items()
+                name: [jax.vmap(lambda key: drawn(dist, key, size))(keys) for size in (None, 3)]
+                for name, (dist, _) in DISTRIBUTIONS.items()
             }
             theirs = {
                 name: jax.vmap(lambda key: make(params[None] if shape else params, key, (7, *shape), params.dtype))(
                     keys
                 )
-                for name, (_, make) in LAWS.items()
+                for name, (_, make) in DISTRIBUTIONS.items()
             }
             return ours, theirs
 
         ours, theirs = everything(keys)
-    for name in LAWS:
+    for name in DISTRIBUTIONS:
         for draws in ours[name]:
             if draws.dtype.kind == "f":
                 np.testing.assert_allclose(draws, theirs[name], rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)

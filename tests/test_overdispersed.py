@@ -1,4 +1,5 @@
-"""Counts that are more spread than their plain kin: NegativeBinomial and BetaBinomial, against SciPy, NumPyro and what they come from."""
+"""Counts that are more spread than their plain kin: NegativeBinomial and BetaBinomial, against SciPy, NumPyro and what they come
+from."""
 
 import jax
 import jax.numpy as jnp
@@ -75,9 +76,9 @@ def test_a_count_of_trials_with_a_drawn_probability():
     [(10, 3.0, 2.0), (10, 0.5, 0.5), (10, 0.5, 2.0), (10, 2.0, 0.5), (0, 1.0, 1.0), (11, 1.5, 0.5), (9, 4.0, 4.0)],
 )
 def test_the_likeliest_count(n, a, b):
-    law = sf.BetaBinomial(total_count=n, a=a, b=b)
+    dist = sf.BetaBinomial(total_count=n, a=a, b=b)
     log_probs = scipy.stats.betabinom(n, a, b).logpmf(np.arange(n + 1))
-    assert log_probs[int(law.mode())] >= log_probs.max() - 1e-6
+    assert log_probs[int(dist.mode())] >= log_probs.max() - 1e-6
 
 
 def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
@@ -89,7 +90,7 @@ def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
     )(q)
     np.testing.assert_allclose(grads["a"], 8 * 2 / 3.5**2, atol=0.2)
     same = sf.BetaBinomial(total_count=5, a=1.5, b=2.0)
-    facts = lambda law: ([law.log_prob(x) for x in (0, 2, 5, 6, -1)], law.mean(), law.mode())
+    facts = lambda dist: ([dist.log_prob(x) for x in (0, 2, 5, 6, -1)], dist.mean(), dist.mode())
     for got, expected in zip(
         *map(jax.tree.leaves, jax.jit(lambda n: (facts(build({"n": n, "a": 1.5})), facts(same)))(5)), strict=True
     ):

@@ -22,7 +22,7 @@ def words_below(p):
 
 
 @pytest.mark.parametrize("p", [1e-9, 1e-8, 1e-7, 1e-6, 1e-4, 3e-3, 0.3])
-def test_the_law_of_a_comparison_with_a_fine_uniform(p):
+def test_the_distribution_of_a_comparison_with_a_fine_uniform(p):
     """Exact, over all words: off by a part of 2^-32 / p at most, and 2^-15. By 2^-23 it was 12 times too much at 1e-8."""
     drawn = words_below(p) / ALL_WORDS
     assert abs(drawn / float(np.float32(p)) - 1) <= max(2.0**-32 / p, 2.0**-15)
@@ -46,10 +46,10 @@ def test_a_rare_one_is_decided_by_all_32_bits(how):
 
     @jax.jit
     def ones(p):
-        law = sf.Bernoulli(probs=jnp.full((num, size) if how == "sample" else size, p))
+        dist = sf.Bernoulli(probs=jnp.full((num, size) if how == "sample" else size, p))
         if how == "sample":
-            return jnp.sum(law.sample(key))
-        return num * sf.score_function(jnp.sum, sf.family(lambda _: law), 0.0, key, num_samples=num, baseline=None)
+            return jnp.sum(dist.sample(key))
+        return num * sf.score_function(jnp.sum, sf.family(lambda _: dist), 0.0, key, num_samples=num, baseline=None)
 
     with jax.debug_key_reuse(False):
         counts = [float(ones(np.float32((word + half) / ALL_WORDS))) for half in (-0.5, 0.5)]

@@ -1,4 +1,4 @@
-"""Laws whose parameters are as small or as large as floats are: in units of its scale, each is the law of scale 1.
+"""Distributions whose parameters are as small or as large as floats are: in units of its scale, each is the distribution of scale 1.
 
     log p(c x; c s)  =  log p(x; s) - log c          c d/ds (at c s)  =  d/ds (at s)
 
@@ -27,7 +27,7 @@ class Squares(sf.Normal):
         return jax.scipy.stats.norm.logpdf(x, *self._fields())
 
 
-LAWS = {  # law, parameters in units of c, parameters in units of 1 / c, a draw
+DISTRIBUTIONS = {  # distribution, parameters in units of c, parameters in units of 1 / c, a draw
     "Normal": (sf.Normal, {"loc": 0.4, "scale": 0.7}, {}, 1.9),
     "MultivariateNormal": (
         sf.MultivariateNormal,
@@ -55,21 +55,21 @@ LAWS = {  # law, parameters in units of c, parameters in units of 1 / c, a draw
 
 
 def _rest_of(case, params):
-    """The law of a case, with some of its parameters given and the others as they are."""
+    """The distribution of a case, with some of its parameters given and the others as they are."""
     return case.family.at(
         {n: jnp.asarray(v, jax.tree.leaves(params)[0].dtype) for n, v in case.params.items()} | params
     )
 
 
-LAWS |= {
+DISTRIBUTIONS |= {
     name: (functools.partial(lambda case, **p: _rest_of(case, p), case), {n: case.params[n] for n in case.units}, {}, case.reference({k: np.asarray(v) for k, v in case.params.items()}).ppf(0.8))
     for name, case in CASES.items() if case.units
 }  # fmt: skip
 
 
 def problem(name, dtype):
-    """``c -> (law, parameters, draw)`` where all have the unit c, and what takes the unit out of a gradient."""
-    make, scales, rates, x = (Squares, *LAWS["Normal"][1:]) if name == "twin" else LAWS[name]
+    """``c -> (dist, parameters, draw)`` where all have the unit c, and what takes the unit out of a gradient."""
+    make, scales, rates, x = (Squares, *DISTRIBUTIONS["Normal"][1:]) if name == "twin" else DISTRIBUTIONS[name]
     number = lambda value: np.asarray(value, dtype)
 
     def at(c):
@@ -154,12 +154,12 @@ def same_in_units(run, dtype, powers, rtol):
         jax.tree.map(check, run(two**power), expected)
 
 
-AXES = (LAWS, (densities, moments), POWERS)
+AXES = (DISTRIBUTIONS, (densities, moments), POWERS)
 EACH = [row for row in itertools.product(*AXES) if row[:2] != ("Cauchy", moments)]
 IN_TURN = [
     row for row in EACH if row[0] == "Cauchy" or sum(list(kind).index(x) for kind, x in zip(AXES, row, strict=True)) % 2
 ]
-"""Every two of a law, what is looked at and a dtype meet; the long run has all three at once."""
+"""Every two of a distribution, what is looked at and a dtype meet; the long run has all three at once."""
 
 
 @pytest.mark.parametrize(("name", "what", "dtype"), by_default(EACH, IN_TURN))
@@ -179,7 +179,7 @@ def test_a_density_that_squares_its_scale_is_found_out():
     [
         pytest.param(n, d, marks=[] if (n, d) in (("Normal", "float32"), ("Gamma", "float64")) else [pytest.mark.slow])
         for d in POWERS
-        for n in LAWS
+        for n in DISTRIBUTIONS
     ],
 )
 def test_gradients_of_estimators_have_no_unit(name, dtype, unchecked_keys):

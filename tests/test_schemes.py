@@ -24,8 +24,8 @@ def points(scheme, key, dtype=jnp.float32, impl="threefry2x32", num=S, **how):
 
     @jax.jit
     def run(key):
-        law = sf.Uniform(low=jnp.zeros(D, dtype), high=jnp.ones(D, dtype))
-        noise = engine.noise_of(law, jax.random.key(key, impl=impl), num, scheme, how.get("sharding"))
+        dist = sf.Uniform(low=jnp.zeros(D, dtype), high=jnp.ones(D, dtype))
+        noise = engine.noise_of(dist, jax.random.key(key, impl=impl), num, scheme, how.get("sharding"))
         return engine.map_draws(lambda noise, _: noise.uniforms, noise, num, **how)
 
     return run(key)
@@ -75,13 +75,13 @@ def test_what_the_draws_of_a_group_are(dtype):
         assert len({tuple(one[0]) for one in words}) == 4
 
 
-def test_laws_of_several_parts_share_one_net():
+def test_distributions_of_several_parts_share_one_net():
     """The coordinates of a Joint are coordinates of one net: no two parts repeat each other."""
-    law = sf.Joint({"a": sf.Uniform(low=jnp.zeros(2), high=jnp.ones(2)), "b": sf.Uniform(low=0.0, high=1.0)})
+    dist = sf.Joint({"a": sf.Uniform(low=jnp.zeros(2), high=jnp.ones(2)), "b": sf.Uniform(low=0.0, high=1.0)})
 
     @jax.jit
     def run(key):
-        noise = engine.noise_of(law, key, 32, schemes.sobol(2))
+        noise = engine.noise_of(dist, key, 32, schemes.sobol(2))
         return engine.map_draws(lambda noise, _: noise.uniforms, noise, 32)
 
     u = run(jax.random.key(0))
@@ -147,7 +147,7 @@ def test_what_is_refused():
     for estimator in (sf.score_function, sf.pathwise):
         with pytest.raises(
             TypeError,
-            match="scheme antithetic needs a law whose draws are made from uniforms; Gamma is drawn otherwise",
+            match="scheme antithetic needs a distribution whose draws are made from uniforms; Gamma is drawn otherwise",
         ):
             run(4, schemes.antithetic, gamma, estimator)
         with pytest.raises(ValueError, match="groups of 2: num_samples has to be a multiple of that, not 5"):
@@ -167,5 +167,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="The family holds given draws, so scheme= has nothing to draw"):
         run(None, schemes.antithetic, given)
     wide = sf.family(lambda mean: sf.Normal(loc=mean, scale=jnp.ones(MAX_DIMENSIONS + 1)))
-    with pytest.raises(ValueError, match="has direction numbers for 21201 coordinates, and this law has 21202"):
+    with pytest.raises(
+        ValueError, match="has direction numbers for 21201 coordinates, and this distribution has 21202"
+    ):
         sf.score_function(jnp.sum, wide, 0.0, jax.random.key(0), num_samples=8, scheme=schemes.sobol(2))

@@ -11,7 +11,7 @@ from jax_scorefn._surrogate import gradient_path, score_surrogate, self_normaliz
 BITS = np.array([0.0, 1.0])
 
 
-def law(p, x):
+def dist(p, x):
     """Two coupled parameters and a bit."""
     return sf.Bernoulli(logits=p[0] + jnp.sin(p[1])).log_prob(x)
 
@@ -33,14 +33,14 @@ def mean_over_outcomes(p, order, num_draws, baseline="auto", estimate=None):
     """Mean of the order-th derivative of score_function over all outcomes of its draws."""
 
     def of_draws(xs):
-        fam = sf.family(log_prob=law, samples=xs, independent=True)
+        fam = sf.family(log_prob=dist, samples=xs, independent=True)
 
         def value(q):
             return sf.score_function(lambda x: f(x, q), fam, q, None, baseline=baseline)
 
         return derivative(order)(estimate(xs) if estimate else value)(p)
 
-    return jax.jit(lambda: sf.testing.enumerate_draws(of_draws, law, p, BITS, num_draws))()
+    return jax.jit(lambda: sf.testing.enumerate_draws(of_draws, dist, p, BITS, num_draws))()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def mean_over_outcomes(p, order, num_draws, baseline="auto", estimate=None):
 )
 def test_every_order_is_unbiased_with_leave_one_out_and_f_of_the_parameters(x64, order, num_draws):
     p = jnp.array([0.7, -0.4])
-    exact = jax.jit(derivative(order)(sf.testing.enumerate_expectation(f, law, BITS)))(p)
+    exact = jax.jit(derivative(order)(sf.testing.enumerate_expectation(f, dist, BITS)))(p)
     np.testing.assert_allclose(mean_over_outcomes(p, order, num_draws), exact, rtol=1e-11, atol=1e-12)
 
 
@@ -63,20 +63,20 @@ def test_every_order_is_unbiased_with_leave_one_out_and_f_of_the_parameters(x64,
 @pytest.mark.parametrize("order", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_order_is_unbiased_with_other_baselines(x64, order, baseline):
     p = jnp.array([0.7, -0.4])
-    exact = jax.jit(derivative(order)(sf.testing.enumerate_expectation(f, law, BITS)))(p)
+    exact = jax.jit(derivative(order)(sf.testing.enumerate_expectation(f, dist, BITS)))(p)
     np.testing.assert_allclose(mean_over_outcomes(p, order, 2, baseline), exact, rtol=1e-11, atol=1e-12)
 
 
 def test_broken_twins_of_the_surrogate_fail_the_same_comparison(x64):
     """A plain f log p, a dropped df/dtheta, a mean with the draw itself, a flipped sign: each misses where it must."""
     p = jnp.array([0.7, -0.4])
-    truth = sf.testing.enumerate_expectation(f, law, BITS)
+    truth = sf.testing.enumerate_expectation(f, dist, BITS)
 
     def twin(surrogate):
         def estimate(xs):
             def value(q):
                 values = jax.vmap(lambda x: f(x, q))(xs)
-                log_probs = jax.vmap(lambda x: law(q, x))(xs)
+                log_probs = jax.vmap(lambda x: dist(q, x))(xs)
                 return surrogate(values, log_probs)
 
             return value
@@ -120,8 +120,8 @@ def test_forward_over_grad_is_the_exact_hessian():
 
     with jax.enable_x64(True):
         q = jnp.array([0.7, -0.4])
-        exact = jax.jit(jax.hessian(sf.testing.enumerate_expectation(f, law, BITS)))(q)
-        exact_plain = jax.jit(jax.hessian(sf.testing.enumerate_expectation(lambda x: 1 + 2 * x, law, BITS)))(q)
+        exact = jax.jit(jax.hessian(sf.testing.enumerate_expectation(f, dist, BITS)))(q)
+        exact_plain = jax.jit(jax.hessian(sf.testing.enumerate_expectation(lambda x: 1 + 2 * x, dist, BITS)))(q)
     runs = sf.testing.replicate(hessian, jax.random.key(1), 20_000, batch=20_000)
     sf.testing.assert_unbiased(runs, exact, precision=0.02)
     runs = sf.testing.replicate(of_grad_form, jax.random.key(2), 20_000, batch=20_000)

@@ -40,9 +40,9 @@ def swing(policy: str, estimator: str, num_steps: int = LENGTH, batch: int = BAT
 
     env, env_params = gymnax.make("Pendulum-v1")
     environment = pg.from_gymnax(env.with_transition_gradients(), env_params)
-    law, size = TORQUES[policy]
+    dist, size = TORQUES[policy]
     step = lambda key, state, action: environment.step(key, state, size * action)
-    run = lambda params, key: pg.rollout(law, step, environment.reset, params, key, num_steps, estimator=estimator)
+    run = lambda params, key: pg.rollout(dist, step, environment.reset, params, key, num_steps, estimator=estimator)
     return sf.expectation(lambda params, key: run(params, key).r_t.sum(), num_samples=batch)
 
 

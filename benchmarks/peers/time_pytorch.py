@@ -49,9 +49,9 @@ def gaussian(dim, num_samples):
     mean, log_scale = parameters(torch.linspace(-1.0, 1.0, dim).numpy(), torch.zeros(dim).numpy())
 
     def loss():
-        law = Normal(mean, log_scale.exp(), validate_args=False)
-        x = law.sample((num_samples,))
-        return leave_one_out_loss((x**2).sum(-1), law.log_prob(x).sum(-1))
+        dist = Normal(mean, log_scale.exp(), validate_args=False)
+        x = dist.sample((num_samples,))
+        return leave_one_out_loss((x**2).sum(-1), dist.log_prob(x).sum(-1))
 
     return gradient(loss, [mean, log_scale])
 
@@ -61,9 +61,9 @@ def bernoulli(dim, num_samples):
     (logits,) = parameters(torch.linspace(-0.5, 0.5, dim).numpy())
 
     def loss():
-        law = Bernoulli(logits=logits, validate_args=False)
-        x = law.sample((num_samples,))
-        return leave_one_out_loss(((x - w.TARGET) ** 2).mean(-1), law.log_prob(x).sum(-1))
+        dist = Bernoulli(logits=logits, validate_args=False)
+        x = dist.sample((num_samples,))
+        return leave_one_out_loss(((x - w.TARGET) ** 2).mean(-1), dist.log_prob(x).sum(-1))
 
     return gradient(loss, [logits])
 
@@ -74,10 +74,10 @@ def policy():
     observations = torch.tensor(w.OBSERVATIONS)
 
     def loss():
-        law = Categorical(logits=apply(layers, observations), validate_args=False)
-        actions = law.sample((w.POLICY_DRAWS,))
+        dist = Categorical(logits=apply(layers, observations), validate_args=False)
+        actions = dist.sample((w.POLICY_DRAWS,))
         rewards = torch.where(actions == (observations[:, 0] > 0), 1.0, -observations[:, 1])
-        return leave_one_out_loss(rewards, law.log_prob(actions))
+        return leave_one_out_loss(rewards, dist.log_prob(actions))
 
     return gradient(loss, layers)
 
@@ -88,10 +88,10 @@ def latents(num_samples):
     data, table, places = torch.tensor(w.DATA), torch.tensor(w.TABLE), torch.arange(w.LATENTS)
 
     def loss():
-        law = Categorical(logits=apply(layers, data).reshape(-1, w.LATENTS, w.CATEGORIES), validate_args=False)
-        codes = law.sample((num_samples,))
+        dist = Categorical(logits=apply(layers, data).reshape(-1, w.LATENTS, w.CATEGORIES), validate_args=False)
+        codes = dist.sample((num_samples,))
         costs = (table[places, codes].sum(-1) - data[:, 0]) ** 2
-        return leave_one_out_loss(costs, law.log_prob(codes).sum(-1))
+        return leave_one_out_loss(costs, dist.log_prob(codes).sum(-1))
 
     return gradient(loss, layers)
 

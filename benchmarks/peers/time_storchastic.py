@@ -20,14 +20,14 @@ from time_pytorch import apply, parameters
 from torch.distributions import Bernoulli, Categorical, Normal
 
 
-def gradient(law, cost, params, num_samples):
-    """The leaves of the gradient of E[cost(x)], x from the law that is built anew for each gradient."""
+def gradient(dist, cost, params, num_samples):
+    """The leaves of the gradient of E[cost(x)], x from the distribution that is built anew for each gradient."""
 
     def call():
         for leaf in params:
             leaf.grad = None
         draw = storch.method.ScoreFunction("draws", n_samples=num_samples, baseline_factory="batch_average")
-        storch.add_cost(storch.deterministic(cost)(draw(law())), "cost")
+        storch.add_cost(storch.deterministic(cost)(draw(dist())), "cost")
         storch.backward()
         return [leaf.grad for leaf in params]
 
@@ -37,15 +37,15 @@ def gradient(law, cost, params, num_samples):
 def gaussian(dim, num_samples):
     """W1."""
     mean, log_scale = parameters(torch.linspace(-1.0, 1.0, dim).numpy(), torch.zeros(dim).numpy())
-    law = lambda: Normal(mean, log_scale.exp(), validate_args=False)
-    return gradient(law, lambda x: (x**2).sum(-1), [mean, log_scale], num_samples)
+    dist = lambda: Normal(mean, log_scale.exp(), validate_args=False)
+    return gradient(dist, lambda x: (x**2).sum(-1), [mean, log_scale], num_samples)
 
 
 def bernoulli(dim, num_samples):
     """W2."""
     (logits,) = parameters(torch.linspace(-0.5, 0.5, dim).numpy())
-    law = lambda: Bernoulli(logits=logits, validate_args=False)
-    return gradient(law, lambda x: ((x - w.TARGET) ** 2).mean(-1), [logits], num_samples)
+    dist = lambda: Bernoulli(logits=logits, validate_args=False)
+    return gradient(dist, lambda x: ((x - w.TARGET) ** 2).mean(-1), [logits], num_samples)
 
 
 def policy():
@@ -53,7 +53,7 @@ def policy():
     layers = parameters(*(layer[name] for layer in w.POLICY for name in "wb"))
     observations = torch.tensor(w.OBSERVATIONS)
 
-    def law():
+    def dist():
         return Categorical(
             logits=storch.denote_independent(apply(layers, observations), 0, "data"), validate_args=False
         )
@@ -61,7 +61,7 @@ def policy():
     def cost(actions):
         return torch.where(actions == (observations[:, 0] > 0), 1.0, -observations[:, 1])
 
-    return gradient(law, cost, layers, w.POLICY_DRAWS)
+    return gradient(dist, cost, layers, w.POLICY_DRAWS)
 
 
 def latents(num_samples):
@@ -69,11 +69,11 @@ def latents(num_samples):
     layers = parameters(*(layer[name] for layer in w.ENCODER for name in "wb"))
     data, table, places = torch.tensor(w.DATA), torch.tensor(w.TABLE), torch.arange(w.LATENTS)
 
-    def law():
+    def dist():
         logits = apply(layers, data).reshape(-1, w.LATENTS, w.CATEGORIES)
         return Categorical(logits=storch.denote_independent(logits, 0, "data"), validate_args=False)
 
-    return gradient(law, lambda codes: (table[places, codes].sum(-1) - data[:, 0]) ** 2, layers, num_samples)
+    return gradient(dist, lambda codes: (table[places, codes].sum(-1) - data[:, 0]) ** 2, layers, num_samples)
 
 
 CALLS = {

@@ -44,18 +44,18 @@ class Setup:
     Attributes:
       params: where the gradient is taken.
       objective: ``(estimate, params, key) -> scalar``.
-      law: a family and parameters for it: what decides which methods apply.
+      distribution: a family and parameters for it: what decides which methods apply.
       coordinates: the gradient as one vector ``(C,)``, out of the pytree that ``jax.grad`` returns.
       reference: see :class:`Reference`.
       known: method -> exact variance of one call times the number of draws, averaged over the coordinates.
-      num_points: points that enumeration or quadrature of one law takes.
+      num_points: points that enumeration or quadrature of one distribution takes.
       contexts: expectations in one gradient.
       facts: measured facts about the problem itself, for the report.
     """
 
     params: Any
     objective: Callable[[Estimate, Any, jax.Array], jax.Array]
-    law: tuple[sf.Family, Any]
+    dist: tuple[sf.Family, Any]
     coordinates: Callable[[Any], jax.Array]
     reference: Reference
     known: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -88,7 +88,7 @@ class Problem:
       replicates: independent calls, in quick and in full mode.
       batch: replicates under one vmap; 1 where the compilation of that vmap costs more than it saves.
       setup: loads and prepares.
-      refuses: methods that do not apply for a reason that the law alone does not tell -> the reason.
+      refuses: methods that do not apply for a reason that the distribution alone does not tell -> the reason.
       full_only: methods that are measured in full mode only, to keep the quick run quick.
       curve: a training run to plot.
     """

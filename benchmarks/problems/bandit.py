@@ -54,7 +54,7 @@ def logits(params: Any, image: jax.Array) -> jax.Array:
 
 
 def policy_for(image: jax.Array) -> sf.Family:
-    """The law of the action, given an image."""
+    """The distribution of the action, given an image."""
     return sf.family(lambda params: sf.Categorical(logits=logits(params, image)))
 
 
@@ -96,11 +96,11 @@ def _setup(settings: Settings) -> Setup:
     def objective(estimate: Estimate, p: Any, key: jax.Array) -> jax.Array:
         return reward(estimate, p, key, images, labels)
 
-    law = (policy_for(images[0]), params)
+    dist = (policy_for(images[0]), params)
     return Setup(
         params,
         objective,
-        law,
+        dist,
         flatten,
         reference,
         num_points=ACTIONS,

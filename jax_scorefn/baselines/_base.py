@@ -18,7 +18,7 @@ class Draws(NamedTuple):
     Attributes:
       values: f at each draw, shape ``(S, ...)``.
       group_size: how many draws in a row depend on each other: 1, except under a scheme.
-      at_mode: f at the law's mode, where the baseline asked for it.
+      at_mode: f at the distribution's mode, where the baseline asked for it.
     """
 
     values: Array
@@ -39,7 +39,7 @@ class Baseline:
       linear: whether the baseline of a difference is the difference of the baselines. A control variate's own draws are then
         centred with it too.
       per_parameter: whether an estimator is to fit, beside it, one more constant for each parameter.
-      uses_mode: whether it wants f at the law's mode.
+      uses_mode: whether it wants f at the distribution's mode.
     """
 
     name: str

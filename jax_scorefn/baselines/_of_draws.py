@@ -64,6 +64,6 @@ self_critical = Baseline(
     _self_critical,
     Bias.NONE,
     1,
-    "b is f at the mode of the law: what the greedy choice would have cost (rennie2017).",
+    "b is f at the mode of the distribution: what the greedy choice would have cost (rennie2017).",
     uses_mode=True,
 )

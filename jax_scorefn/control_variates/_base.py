@@ -22,7 +22,7 @@ NOT_A_CONTROL = (
 )
 BAD_COEFFICIENT = "The coefficient of a control variate is a number, 'fitted' or 'fitted_per_parameter', not {given}."
 NEEDS = (
-    "The control variate {name} needs a law that has {wanted}; {law} has {given}. Use control_variates.known with an "
+    "The control variate {name} needs a distribution that has {wanted}; {dist} has {given}. Use control_variates.known with an "
     "expectation of your own."
 )
 CONSTANT_H = (
@@ -40,9 +40,9 @@ class ControlVariate:
 
     Attributes:
       name: its name in messages.
-      bind: ``(f, law) -> (h, expectation)``, with ``h(x)`` and ``expectation(params, law)``.
+      bind: ``(f, dist) -> (h, expectation)``, with ``h(x)`` and ``expectation(params, dist)``.
       coefficient: a number, "fitted" or "fitted_per_parameter".
-      needs: what the law must be able to do.
+      needs: what the distribution must be able to do.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ControlVariate:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bound:
-    """A control variate of one call: ``h(x)``, ``expectation(params, law)`` and its coefficient, of the shape and dtype of ``f``."""
+    """A control variate of one call: ``h(x)``, ``expectation(params, dist)`` and its coefficient, of the shape and dtype of ``f``."""
 
     control: ControlVariate
     h: Objective
@@ -84,9 +84,9 @@ class Bound:
         """The coefficient that was given."""
         return jnp.asarray(self.control.coefficient, float)
 
-    def expected(self, params: Params, law: Distribution, like: Any) -> Array:
+    def expected(self, params: Params, dist: Distribution, like: Any) -> Array:
         """E h, in the shape and dtype of what stands for f."""
-        return self._shaped(self.expectation(params, law), like, "its expectation")
+        return self._shaped(self.expectation(params, dist), like, "its expectation")
 
     def at(self, x: PyTree, like: Any) -> Array:
         """h(x), in the shape and dtype of what stands for f."""
@@ -108,7 +108,7 @@ def is_per_parameter(controls: Any) -> bool:
     return any(isinstance(c, str) and c == FITTED_PER_PARAMETER for c in coefficients)
 
 
-def bind(controls: Any, f: Any, law: Distribution) -> list[Bound]:
+def bind(controls: Any, f: Any, dist: Distribution) -> list[Bound]:
     """The control variates of a call, for an f that stands for ``f.native``; none for None."""
     if controls is None:
         return []
@@ -116,7 +116,7 @@ def bind(controls: Any, f: Any, law: Distribution) -> list[Bound]:
     if not all(isinstance(control, ControlVariate) for control in controls):
         raise TypeError(NOT_A_CONTROL.format(given=_checks.describe(controls if len(controls) != 1 else controls[0])))
     for control in controls:
-        if control.needs is not None and control.needs not in law.capabilities:
-            wanted, given = _checks.name_of(control.needs), _checks.name_of(law.capabilities)
-            raise TypeError(NEEDS.format(name=control.name, wanted=wanted, law=law.name, given=given))
-    return [Bound(control, *control.bind(f.native, law), f=f) for control in controls]
+        if control.needs is not None and control.needs not in dist.capabilities:
+            wanted, given = _checks.name_of(control.needs), _checks.name_of(dist.capabilities)
+            raise TypeError(NEEDS.format(name=control.name, wanted=wanted, dist=dist.name, given=given))
+    return [Bound(control, *control.bind(f.native, dist), f=f) for control in controls]

@@ -1,4 +1,4 @@
-"""The delta method: h is the Taylor polynomial of f at the mean m of the law     (MuProp, Gu et al. 2016, to first order).
+"""The delta method: h is the Taylor polynomial of f at the mean m of the distribution     (MuProp, Gu et al. 2016, to first order).
 
 h(x) = f(m) + f'(m)(x - m) + f''(m)[x - m, x - m] / 2
 E h  = f(m) + f'(m)(E x - m) + ( f''(m)[E x - m, E x - m] + tr f''(m) Cov x ) / 2,      m held fixed
@@ -22,18 +22,18 @@ BAD_ORDER = "delta expands to order 1 or 2, not {given!r}."
 
 
 def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
-    """The Taylor polynomial of f at the mean of the law: the delta method.
+    """The Taylor polynomial of f at the mean of the distribution: the delta method.
 
-    h(x) = f(m) + f'(m)(x - m) + f''(m)[x - m, x - m] / 2 at m = E x, with E h from the law's mean and covariance. With ``order=1``
-    and Bernoulli draws this is MuProp. With a baseline it removes the variance of a quadratic f altogether: the score multiplies
-    f - (h - E h), which is the constant E h there, and a baseline takes a constant away. With ``baseline=None``, and with a single
-    draw, that constant stays on the score, and is noise.
+    h(x) = f(m) + f'(m)(x - m) + f''(m)[x - m, x - m] / 2 at m = E x, with E h from the distribution's mean and covariance. With
+    ``order=1`` and Bernoulli draws this is MuProp. With a baseline it removes the variance of a quadratic f altogether: the score
+    multiplies f - (h - E h), which is the constant E h there, and a baseline takes a constant away. With ``baseline=None``, and with
+    a single draw, that constant stays on the score, and is noise.
 
     Args:
       order: 1 or 2.
       coefficient: as for :func:`known`.
 
-    Needs: a law with a known mean and covariance, and an f that can be evaluated and differentiated at the mean (for whole
+    Needs: a distribution with a known mean and covariance, and an f that can be evaluated and differentiated at the mean (for whole
     numbers: between them). The expansion point is held fixed, and so is whatever f closes over.
 
     Bias: none, at every order. Cost: one gradient of f, and a product for each draw; order 2: a second derivative of f along each
@@ -41,7 +41,7 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
 
     Raises:
       ValueError: for another order or coefficient.
-      TypeError: when used, for a law that does not know its moments.
+      TypeError: when used, for a distribution that does not know its moments.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -56,8 +56,8 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
     if order not in (1, 2):
         raise ValueError(BAD_ORDER.format(given=order))
 
-    def bind(f: Objective, law: Distribution) -> Any:
-        mean, unravel = ravel_pytree(stop(law).mean())
+    def bind(f: Objective, dist: Distribution) -> Any:
+        mean, unravel = ravel_pytree(stop(dist).mean())
 
         def as_vector(x: PyTree) -> Array:
             like = unravel(mean)
@@ -81,14 +81,14 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
             linear = value + slope(v)
             return linear if order == 1 else linear + curvature(v, v) / 2
 
-        def expectation(params: Params, law: Distribution) -> Array:
+        def expectation(params: Params, dist: Distribution) -> Array:
             del params
-            expected = polynomial(as_vector(law.mean()) - mean)
+            expected = polynomial(as_vector(dist.mean()) - mean)
             if order == 1:
                 return expected
 
             def along(unit: Array) -> Array:
-                return curvature(unit, as_vector(law.covariance_times(unravel(unit))))
+                return curvature(unit, as_vector(dist.covariance_times(unravel(unit))))
 
             return expected + jnp.sum(jax.vmap(along)(jnp.eye(mean.size, dtype=mean.dtype)), axis=0) / 2
 

@@ -42,8 +42,8 @@ def known(h: Objective, expectation: Any, *, coefficient: Any = 1.0) -> ControlV
     References: mohamed2020 (section 7).
     """
 
-    def bind(f: Objective, law: Distribution) -> Any:
-        del f, law
-        return noted(h), lambda params, law: expectation(params) if callable(expectation) else expectation
+    def bind(f: Objective, dist: Distribution) -> Any:
+        del f, dist
+        return noted(h), lambda params, dist: expectation(params) if callable(expectation) else expectation
 
     return ControlVariate(getattr(h, "__name__", "known"), bind, coefficient)

@@ -25,7 +25,7 @@ from jax_scorefn.distributions import Family
 from jax_scorefn.typing import Capability, Key, Params, PyTree
 
 NOT_DRAWN = (
-    "An audit runs estimators again and again on fresh draws, and the law of this family has {given}. Audit a family with a "
+    "An audit runs estimators again and again on fresh draws, and the distribution of this family has {given}. Audit a family with a "
     "sampler; for given draws look at Info.value_standard_error."
 )
 NEEDS_RICH_BAR = "The progress bar of an audit needs rich: pip install 'jax_scorefn[audit]'."
@@ -91,14 +91,14 @@ def audit(
     _checks.params(params)
     if not isinstance(logp, Family):
         raise TypeError(_checks.NOT_A_FAMILY.format(name="audit", given=_checks.describe(logp)))
-    law = logp.at(params)
-    if Capability.SAMPLE not in law.capabilities:
-        raise ValueError(NOT_DRAWN.format(given=_checks.name_of(law.capabilities)))
+    dist = logp.at(params)
+    if Capability.SAMPLE not in dist.capabilities:
+        raise ValueError(NOT_DRAWN.format(given=_checks.name_of(dist.capabilities)))
     num_samples = _checks.positive_int("num_samples", num_samples)
     budget = _checks.positive_int("budget", budget)
     floats, whole = partition(params, is_inexact)
-    problem = Problem(_checks.of_params("audit", f), logp, law, floats, whole)
-    chosen, missing = candidates(estimators, law, problem.is_black_box())
+    problem = Problem(_checks.of_params("audit", f), logp, dist, floats, whole)
+    chosen, missing = candidates(estimators, dist, problem.is_black_box())
     reference_key, draws_key, key = jax.random.split(key, 3)
 
     share = budget // (len(chosen) + 1)

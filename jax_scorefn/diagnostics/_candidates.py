@@ -32,14 +32,14 @@ LIKELY = (
 
 
 def candidates(
-    estimators: Any, law: Distribution, black_box: bool
+    estimators: Any, dist: Distribution, black_box: bool
 ) -> tuple[dict[str, Callable[..., Any]], dict[str, str]]:
     """What is measured, and what is not with the reason."""
     chosen: dict[str, Callable[..., Any]] = {}
     missing: dict[str, str] = {}
     for label, function in _asked(estimators).items():
         record = record_of(function)
-        reason = None if record is None else _reason(record, function, law, black_box, isinstance(estimators, Mapping))
+        reason = None if record is None else _reason(record, function, dist, black_box, isinstance(estimators, Mapping))
         if reason is None:
             chosen[label] = function
         else:
@@ -63,15 +63,15 @@ def _asked(estimators: Any) -> dict[str, Callable[..., Any]]:
     return {**unbiased, PLAIN: _plain, **{name: ESTIMATORS[name].function for name in every}}
 
 
-def _reason(record: Record, function: Any, law: Distribution, black_box: bool, given: bool) -> str | None:
+def _reason(record: Record, function: Any, dist: Distribution, black_box: bool, given: bool) -> str | None:
     """Why an estimator is not measured; None if it is. What was given by hand is tried, unless it estimates something else."""
     if record.estimates != "E[f]":
         return A_BOUND
     if given:
         return None
-    if lacks := record.missing(law):
+    if lacks := record.missing(dist):
         wanted = [_checks.name_of(need).replace(", ", " or ") for need in lacks]
-        return "needs a law that has " + " and ".join(wanted)
+        return "needs a distribution that has " + " and ".join(wanted)
     parameters = inspect.signature(function).parameters.values()
     if required := [
         p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name != "num_samples"

@@ -59,7 +59,7 @@ def check_unbiased(
     """Whether ``grad_fn(params, key)`` is an unbiased estimate of the reference, by measurement.
 
     An alarm is raised only if it is raised twice, by replicates of other keys: so an unbiased estimate is called biased less than
-    once in a thousand checks, whatever its law; see :class:`Verdict` for what else may be said.
+    once in a thousand checks, whatever its distribution; see :class:`Verdict` for what else may be said.
 
     Args:
       grad_fn: ``(params, key) -> grads``, any gradient estimate: a hand-written one, another library's.

@@ -32,14 +32,14 @@ class Problem:
     Attributes:
       of_params: ``whole parameters -> f``.
       logp: the family.
-      law: the family's law at the parameters.
+      distribution: the family's distribution at the parameters.
       params: their floats and complex numbers, None in place of other leaves.
       whole: the way from such a tree to whole parameters.
     """
 
     of_params: Callable[[PyTree], Any]
     logp: Family
-    law: Distribution
+    dist: Distribution
     params: PyTree
     whole: Callable[[PyTree], PyTree]
 
@@ -59,7 +59,7 @@ class Problem:
 
     def is_black_box(self) -> bool:
         """Whether f says that it cannot be differentiated in a draw."""
-        x = jax.eval_shape(self.law.sample, jax.random.key(0))
+        x = jax.eval_shape(self.dist.sample, jax.random.key(0))
         x = jax.tree.map(
             lambda leaf: leaf if is_inexact(leaf) else jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(float)), x
         )
@@ -71,7 +71,7 @@ class Problem:
 
     def varies(self, key: Key, clock: Clock) -> bool:
         """Whether f takes more than one value on a thousand draws, or on as many as there is time for. Sets the clock by f."""
-        run = jax.jit(jax.vmap(lambda k: _checks.value(self.f(self.law.sample(k)))))
+        run = jax.jit(jax.vmap(lambda k: _checks.value(self.f(self.dist.sample(k)))))
         keys = jax.random.split(key, 1000)
         if clock.max_seconds is not None:
             few = jax.random.clone(keys)[:PROBED]

@@ -53,11 +53,15 @@ def floats(tree: PyTree) -> PyTree:
 
 def find(problem: Problem, key: Key, evaluations: int, clock: Clock) -> Reference:
     """The best reference for a problem, in a share of the time; a sampled one takes this many evaluations of f."""
-    law = problem.law
-    if Capability.FINITE in law.capabilities and (points := _points(law)) is not None and clock.affords(points, SHARE):
+    dist = problem.dist
+    if (
+        Capability.FINITE in dist.capabilities
+        and (points := _points(dist)) is not None
+        and clock.affords(points, SHARE)
+    ):
         return Reference(_exact(problem, points), None, f"the sum over all {points} outcomes", points)
-    if law.capabilities & (Capability.QUADRATURE | Capability.SUPPORT):
-        found = _series(problem, clock) if Capability.SUPPORT in law.capabilities else None
+    if dist.capabilities & (Capability.QUADRATURE | Capability.SUPPORT):
+        found = _series(problem, clock) if Capability.SUPPORT in dist.capabilities else None
         found = found or _quadrature(problem, clock)
         if found is not None:
             return found
@@ -76,10 +80,10 @@ def _exact(problem: Problem, points: int, **options: Any) -> PyTree:
     return floats(jax.jit(grad)(problem.params))
 
 
-def _points(law: Distribution, **options: Any) -> int | None:
-    """Number of points of the law's grid; None where there are too many."""
+def _points(dist: Distribution, **options: Any) -> int | None:
+    """Number of points of the distribution's grid; None where there are too many."""
     try:
-        grid = jax.eval_shape(lambda: law.grid(max_points=MOST_POINTS, **options))
+        grid = jax.eval_shape(lambda: dist.grid(max_points=MOST_POINTS, **options))
     except ValueError:
         return None
     return grid.log_probs.shape[0]
@@ -87,15 +91,15 @@ def _points(law: Distribution, **options: Any) -> int | None:
 
 def _series(problem: Problem, clock: Clock) -> Reference | None:
     """A support without an end, cut where next to nothing is left."""
-    law = problem.law
-    if Capability.MOMENTS not in law.capabilities or Capability.QUADRATURE in law.capabilities:
+    dist = problem.dist
+    if Capability.MOMENTS not in dist.capabilities or Capability.QUADRATURE in dist.capabilities:
         return None
-    mean, spread = law.mean(), law.covariance_times(jax.tree.map(jnp.ones_like, law.mean()))
+    mean, spread = dist.mean(), dist.covariance_times(jax.tree.map(jnp.ones_like, dist.mean()))
     reach = max(
         float(jnp.max(m + 30 * jnp.sqrt(v)) + 30)
         for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(spread), strict=True)
     )
-    if not np.isfinite(reach) or (points := _points(law, max_value=int(reach))) is None:
+    if not np.isfinite(reach) or (points := _points(dist, max_value=int(reach))) is None:
         return None
     if not clock.affords(points, SHARE):
         return None
@@ -105,8 +109,8 @@ def _series(problem: Problem, clock: Clock) -> Reference | None:
 
 def _quadrature(problem: Problem, clock: Clock) -> Reference | None:
     """Both quadratures, where they agree; the distance between them is the error."""
-    law = problem.law
-    points = [_points(law, num_nodes=n) for n in NODES]
+    dist = problem.dist
+    points = [_points(dist, num_nodes=n) for n in NODES]
     if None in points or not clock.affords(sum(n or 0 for n in points), SHARE):
         return None
     try:

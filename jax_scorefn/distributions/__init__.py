@@ -1,5 +1,6 @@
-"""What is random: laws of one draw, and families of them."""
+"""What is random: distributions of one draw, and families of them."""
 
+from jax_scorefn.distributions._adapters import as_distribution as as_distribution
 from jax_scorefn.distributions._adapters import as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution

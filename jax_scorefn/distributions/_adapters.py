@@ -1,4 +1,4 @@
-"""Laws of other libraries, recognised by what they can do and never imported.
+"""Distributions of other libraries, recognised by what they can do and never imported.
 
 | library | draws with | says that a draw is reparameterized by |
 |---|---|---|
@@ -23,17 +23,17 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import CORNER, SHOWN, Distribution, is_law
+from jax_scorefn.distributions._base import CORNER, SHOWN, Distribution, is_distribution
 from jax_scorefn.distributions._ends import has_corner, hold_ends, name_of
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
-NOT_A_LAW = (
+NOT_A_DISTRIBUTION = (
     "The function of a family must return a distribution of one draw: one of sf.distributions, or an object with "
     "sample(key) (or sample(seed=key)) and log_prob(x), as those of distrax, TFP-on-JAX and NumPyro; it returned {given}."
 )
 NOT_ITS_BATCH = (
-    "The log-probabilities of a batch have its shape, and so have the first axes of a draw: {law} has batch_shape={batch}, "
+    "The log-probabilities of a batch have its shape, and so have the first axes of a draw: {dist} has batch_shape={batch}, "
     "log-probabilities of shape {shape} and draws of shape {draw}. Give each element one log-probability, or leave batch_shape out "
     "and add them up."
 )
@@ -57,13 +57,14 @@ _DISTRAX_REPARAMETERIZED = frozenset(
 )
 
 
-def as_law(x: Any, *, batches: bool = False) -> Distribution:
-    """One of our laws, or another library's wrapped as one; with ``batches``, what has a ``batch_shape`` as independent elements."""
+def as_distribution(x: Any, *, batches: bool = False) -> Distribution:
+    """One of our distributions, or another library's wrapped as one; with ``batches``, what has a ``batch_shape`` as independent
+    elements."""
     if isinstance(x, Distribution):
-        return as_law(x.dist, batches=batches) if batches and type(x) is ForeignLaw else x
-    if not is_law(x):
-        raise TypeError(NOT_A_LAW.format(given=_checks.describe(x)))
-    return ForeignBatch(x) if batches and batch_shape(x) else ForeignLaw(x)
+        return as_distribution(x.dist, batches=batches) if batches and type(x) is ForeignDistribution else x
+    if not is_distribution(x):
+        raise TypeError(NOT_A_DISTRIBUTION.format(given=_checks.describe(x)))
+    return ForeignBatch(x) if batches and batch_shape(x) else ForeignDistribution(x)
 
 
 def batch_shape(dist: Any) -> tuple[int, ...]:
@@ -73,19 +74,19 @@ def batch_shape(dist: Any) -> tuple[int, ...]:
 
 
 @jax.tree_util.register_pytree_node_class
-class ForeignLaw(Distribution):
-    """A law of another library, with our names."""
+class ForeignDistribution(Distribution):
+    """A distribution of another library, with our names."""
 
     def __init__(self, dist: Any):
         self.dist = dist
 
     def tree_flatten(self):
-        """The wrapped law is the one child: a pytree if its library made it one, else a leaf."""
+        """The wrapped distribution is the one child: a pytree if its library made it one, else a leaf."""
         return (self.dist,), None
 
     @classmethod
-    def tree_unflatten(cls, aux: None, children: tuple[Any]) -> ForeignLaw:
-        """Rebuild from the wrapped law."""
+    def tree_unflatten(cls, aux: None, children: tuple[Any]) -> ForeignDistribution:
+        """Rebuild from the wrapped distribution."""
         del aux
         return cls(children[0])
 
@@ -108,7 +109,7 @@ class ForeignLaw(Distribution):
 
     @property
     def normalized(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the wrapped law says."""
+        """What the wrapped distribution says."""
         return getattr(self.dist, "normalized", True)
 
     def mode(self) -> PyTree:
@@ -123,8 +124,8 @@ class ForeignLaw(Distribution):
         return hold_ends(self.dist, _checks.log_prob(self, self._guarded().log_prob(x)))
 
     def _guarded(self) -> Any:
-        """The wrapped law, as it may be scored."""
-        return guard(self.dist, order=1, message=CORNER.format(law=self.name)) if has_corner(self.dist) else self.dist
+        """The wrapped distribution, as it may be scored."""
+        return guard(self.dist, order=1, message=CORNER.format(dist=self.name)) if has_corner(self.dist) else self.dist
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         if hasattr(self.dist, "grid"):
@@ -135,25 +136,25 @@ class ForeignLaw(Distribution):
         points = self.dist.enumerate_support(expand=False)
         if (number := points.shape[0]) > max_points:
             detail = "the support that it enumerates"
-            raise ValueError(TOO_MANY_POINTS.format(law=self.name, points=number, detail=detail, limit=max_points))
+            raise ValueError(TOO_MANY_POINTS.format(dist=self.name, points=number, detail=detail, limit=max_points))
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, jnp.exp(log_probs))
 
 
 def _forward(name: str) -> Callable[..., Any]:
-    def method(self: ForeignLaw, *args: Any) -> Any:
+    def method(self: ForeignDistribution, *args: Any) -> Any:
         return getattr(self.dist, name)(*args)
 
     return method
 
 
 for _name in itertools.chain(*SHOWN.values()):
-    if _name not in vars(ForeignLaw):  # what speaks of these capabilities has their methods
-        setattr(ForeignLaw, _name, _forward(_name))
+    if _name not in vars(ForeignDistribution):  # what speaks of these capabilities has their methods
+        setattr(ForeignDistribution, _name, _forward(_name))
 
 
 @jax.tree_util.register_pytree_node_class
-class ForeignBatch(ForeignLaw):
+class ForeignBatch(ForeignDistribution):
     """A batch of another library as one distribution of independent elements, as ours of several parameters are."""
 
     def log_prob(self, x: PyTree) -> Array:
@@ -169,7 +170,7 @@ class ForeignBatch(ForeignLaw):
         for leaf in jax.tree.leaves(x):
             if log_probs.shape != batch or jnp.shape(leaf)[: len(batch)] != batch:
                 how = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}
-                raise ValueError(NOT_ITS_BATCH.format(law=self.name, **how))
+                raise ValueError(NOT_ITS_BATCH.format(dist=self.name, **how))
         return hold_ends(self.dist, _checks.real_log_prob(self, log_probs))
 
     def _listed(self, max_points: int) -> Grid:
@@ -186,3 +187,7 @@ def _is_reparameterized(dist: Any) -> bool:
         inner = getattr(dist, "distribution", dist) if type(dist).__name__ == "Independent" else dist
         return type(inner).__name__ in _DISTRAX_REPARAMETERIZED
     return False
+
+
+as_law = as_distribution
+"""Its older name."""

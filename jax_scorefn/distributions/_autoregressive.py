@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jax_scorefn._trees import is_float
 from jax_scorefn._uniforms import uniform
-from jax_scorefn.distributions._base import Distribution, law
+from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, combinations
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -21,7 +21,7 @@ BAD_STEP = (
 )
 
 
-@law(static=("step", "length", "end_token"))
+@distribution(static=("step", "length", "end_token"))
 class Autoregressive(Distribution):
     """A sequence of ``length`` tokens, each drawn from logits that a step function computes from what came before.
 
@@ -39,8 +39,8 @@ class Autoregressive(Distribution):
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bigram = lambda table, carry, token: (carry, table[token])
-      >>> law = sf.Autoregressive(step=bigram, params=jnp.zeros((3, 3)), carry=(), length=4)
-      >>> print(law.sample(jax.random.key(0)).shape, f"{law.log_prob(jnp.array([0, 1, 2, 0])):.4f}")
+      >>> dist = sf.Autoregressive(step=bigram, params=jnp.zeros((3, 3)), carry=(), length=4)
+      >>> print(dist.sample(jax.random.key(0)).shape, f"{dist.log_prob(jnp.array([0, 1, 2, 0])):.4f}")
       (4,) -4.3944
     """
 

@@ -1,13 +1,13 @@
-"""The law of one whole draw.
+"""The distribution of one whole draw.
 
-A law knows ``sample(key)``, ``log_prob(x)`` (a scalar, whatever the shape of a draw) and what else it can do
+A distribution knows ``sample(key)``, ``log_prob(x)`` (a scalar, whatever the shape of a draw) and what else it can do
 (``capabilities``). Parameters of shape ``(D,)`` make one draw of D independent coordinates, whose log-probabilities are
-summed; a batch of problems is ``jax.vmap`` over a function that builds the law of one.
+summed; a batch of problems is ``jax.vmap`` over a function that builds the distribution of one.
 
-Where a draw is a function of a fixed number of uniforms the law says so: ``uniform_like()`` gives their shape and
+Where a draw is a function of a fixed number of uniforms the distribution says so: ``uniform_like()`` gives their shape and
 ``from_uniform(u)`` makes the draw. That is all there is to sampling: ``sample(key)`` is ``from_uniform`` of the numbers of
-``jax.random.uniform(key, ...)``, and with them makes the draw of ``jax.random``'s own sampler. (A law of rare events asks for more
-digits of the small ones: see ``_uniforms.Fine``.)
+``jax.random.uniform(key, ...)``, and with them makes the draw of ``jax.random``'s own sampler. (A distribution of rare events asks
+for more digits of the small ones: see ``_uniforms.Fine``.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")
 NO_ENTROPY = (
-    "No closed form is known for the entropy of {law}. Estimate it by sf.expectation of the log-ratio, -dist.log_prob(x) at "
+    "No closed form is known for the entropy of {dist}. Estimate it by sf.expectation of the log-ratio, -dist.log_prob(x) at "
     "x = sf.sample(key, dist)."
 )
 NO_KL = (
@@ -39,17 +39,17 @@ NO_KL = (
     "p.log_prob(x) - q.log_prob(x) at x = sf.sample(key, p)."
 )
 KL_SHAPES = (
-    "kl of two {law} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
+    "kl of two {dist} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
 )
 CORNER = (
-    "A parameter of {law} was differentiated twice through its log-probability. The density has a corner, which moves with loc, and a "
-    "second derivative of the log-density lacks what is in it. Use pathwise, where f is smooth, or derivatives of first order."
+    "A parameter of {dist} was differentiated twice through its log-probability. The density has a corner, which moves with loc, "
+    "and a second derivative of the log-density lacks what is in it. Use pathwise, where f is smooth, or derivatives of first order."
 )
 TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+def distribution(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
     """Class decorator: a frozen keyword-only dataclass, registered as a pytree whose ``static`` fields are metadata.
 
     A static field that holds an array is a leaf all the same. Made again of its leaves, whatever they are, a distribution is not
@@ -86,11 +86,11 @@ def law(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
 
 
 class Distribution:
-    """Base of the laws: what is common to all of them. Subclasses are frozen dataclasses and pytrees.
+    """Base of the distributions: what is common to all of them. Subclasses are frozen dataclasses and pytrees.
 
-    A law of one's own needs ``log_prob``, and ``sample`` or else ``uniform_like`` and ``from_uniform``. What it can do is read off
-    the methods that it defines; what no method tells (that draws are reparameterized, that a grid is a whole support, and finite, or
-    a quadrature, that choices can be relaxed) it says in ``also``.
+    A distribution of one's own needs ``log_prob``, and ``sample`` or else ``uniform_like`` and ``from_uniform``. What it can do is
+    read off the methods that it defines; what no method tells (that draws are reparameterized, that a grid is a whole support, and
+    finite, or a quadrature, that choices can be relaxed) it says in ``also``.
     """
 
     also: ClassVar[Capability] = Capability(0)
@@ -113,17 +113,17 @@ class Distribution:
 
     @property
     def name(self) -> str:
-        """The law's name in messages."""
+        """The distribution's name in messages."""
         return type(self).__name__
 
     def sample(self, key: Key) -> PyTree:
-        """One draw. Differentiable in the parameters where the law is reparameterized."""
+        """One draw. Differentiable in the parameters where the distribution is reparameterized."""
         if Capability.FROM_UNIFORM not in self.capabilities:
             raise NotImplementedError
         return self.from_uniform(uniform(key, self.uniform_like()))
 
     def log_prob(self, x: PyTree) -> Array:
-        """Log-density (log-mass for discrete laws) of one whole draw: a float scalar."""
+        """Log-density (log-mass for discrete distributions) of one whole draw: a float scalar."""
         raise NotImplementedError
 
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
@@ -152,7 +152,7 @@ class Distribution:
         return x, self.log_prob(x)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
-        """Points that stand for the law: its whole support, or quadrature nodes."""
+        """Points that stand for the distribution: its whole support, or quadrature nodes."""
         raise NotImplementedError
 
     def limited(self, *, order: float, message: str) -> Distribution:
@@ -162,7 +162,7 @@ class Distribution:
         if order == EVERY_ORDER:
             return self
         limit = functools.partial(guard, order=order, message=message)
-        is_opaque = any(is_law(leaf) for leaf in jax.tree.leaves(self))
+        is_opaque = any(is_distribution(leaf) for leaf in jax.tree.leaves(self))
         return cast(Distribution, Limited(self, limit)) if is_opaque else limit(self)
 
     def mean(self) -> PyTree:
@@ -179,22 +179,22 @@ class Distribution:
 
     def entropy(self) -> Array:
         """E[-log p(x)], a float scalar, in nats: differentiable in the parameters, where a closed form is known."""
-        raise NotImplementedError(NO_ENTROPY.format(law=self.name))
+        raise NotImplementedError(NO_ENTROPY.format(dist=self.name))
 
     def _kl_to(self, other: Any) -> Array:
         """Relative entropy to another distribution of the class."""
         raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
 
     def bits(self) -> Bits:
-        """The law as independent coins: its choices, where each is between two."""
+        """The distribution as independent coins: its choices, where each is between two."""
         return as_bits(self.choices())
 
     def choices(self) -> Choices:
-        """The law as independent choices among finitely many options."""
+        """The distribution as independent choices among finitely many options."""
         raise NotImplementedError
 
     def weak_derivative(self) -> WeakDerivative:
-        """The law as scalar parameters, each with two laws whose difference is the derivative in it."""
+        """The distribution as scalar parameters, each with two distributions whose difference is the derivative in it."""
         raise NotImplementedError
 
 
@@ -224,7 +224,7 @@ def declared(cls: type[Distribution]) -> Capability:
     return found | Capability.SAMPLE if Capability.FROM_UNIFORM in found else found
 
 
-def is_law(x: Any) -> bool:
+def is_distribution(x: Any) -> bool:
     """Whether an object can be drawn from and scored."""
     return not isinstance(x, type) and callable(getattr(x, "sample", None)) and callable(getattr(x, "log_prob", None))
 
@@ -243,7 +243,7 @@ class Limited:
 
 
 class Elementwise(Distribution):
-    """A law of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw.
+    """A distribution of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw.
 
     They are broadcast when it is made, so a distribution made under ``jax.vmap`` is one of all the coordinates when it comes out.
     """
@@ -269,7 +269,7 @@ class Elementwise(Distribution):
 
     def _entropy(self) -> Array:
         """Entropy of each coordinate."""
-        raise NotImplementedError(NO_ENTROPY.format(law=self.name))
+        raise NotImplementedError(NO_ENTROPY.format(dist=self.name))
 
     def _kl(self, other: Any) -> Array:
         """Relative entropy of each coordinate to that of another distribution of the class."""
@@ -281,7 +281,7 @@ class Elementwise(Distribution):
     def _kl_to(self, other: Any) -> Array:
         mine, others = self.uniform_like().shape, other.uniform_like().shape
         if mine != others:
-            raise ValueError(KL_SHAPES.format(law=self.name, mine=mine, others=others))
+            raise ValueError(KL_SHAPES.format(dist=self.name, mine=mine, others=others))
         return jnp.sum(self._kl(other))
 
     def covariance_times(self, v: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import Elementwise, column, law
+from jax_scorefn.distributions._base import Elementwise, column, distribution
 from jax_scorefn.distributions._continuous import Beta
 from jax_scorefn.distributions._discrete import held, impossible, is_whole
 from jax_scorefn.distributions._fields import Count, Positive, float_fields
@@ -26,7 +26,7 @@ from jax_scorefn.distributions._views import Choices, numbered
 from jax_scorefn.typing import Array, Key
 
 
-@law(static=("total_count",))
+@distribution(static=("total_count",))
 class BetaBinomial(Trials, Elementwise):
     """Independent counts of successes in ``total_count`` trials, each count with a probability of its own, drawn of Beta(a, b).
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import NO_KL, column, law
+from jax_scorefn.distributions._base import NO_KL, column, distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
     held,
@@ -24,7 +24,7 @@ from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Key
 
 
-@law(static=("total_count",))
+@distribution(static=("total_count",))
 class Binomial(Trials, Odds):
     """Independent counts of successes in ``total_count`` trials.
 

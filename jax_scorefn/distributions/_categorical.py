@@ -11,7 +11,7 @@ import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import KL_SHAPES, Distribution, law
+from jax_scorefn.distributions._base import KL_SHAPES, Distribution, distribution
 from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
@@ -24,7 +24,7 @@ FEW, SUMMED_IN_TURN = 4, 16
 cumulative probabilities are added in turn (a quarter of the time of a cumulative sum, but longer to compile)."""
 
 
-@law()
+@distribution()
 class Categorical(Distribution):
     """Independent choices among K categories, numbered from 0.
 
@@ -33,8 +33,8 @@ class Categorical(Distribution):
       probs: unnormalised probabilities; one of the two is given, not both.
 
     A draw is int32 of shape ``(...)``, by inversion: one uniform for each choice finds its place among the cumulative
-    probabilities (``jax.random.categorical`` takes K for the same law, so its draws are others). The law is that of the
-    probabilities to within the resolution of a uniform, 2^-23 in float32, while the score is that of the probabilities: a category
+    probabilities (``jax.random.categorical`` takes K for the same distribution, so its draws are others). The distribution is that of
+    the probabilities to within the resolution of a uniform, 2^-23 in float32, while the score is that of the probabilities: a category
     rarer than that may never be drawn, or too often.
     """
 
@@ -57,7 +57,7 @@ class Categorical(Distribution):
     def _kl_to(self, other: Categorical) -> Array:
         p, q = _probs_of(self), _probs_of(other)
         if p.shape != q.shape:
-            raise ValueError(KL_SHAPES.format(law=self.name, mine=p.shape, others=q.shape))
+            raise ValueError(KL_SHAPES.format(dist=self.name, mine=p.shape, others=q.shape))
         return jnp.sum(divergence(p, q, by_logits=self.probs is None))
 
     def weak_derivative(self) -> WeakDerivative:
@@ -130,7 +130,7 @@ class Categorical(Distribution):
         return product_grid(self.name, nodes, log_probs, max_points, probs=probs)
 
 
-@law()
+@distribution()
 class OneHotCategorical(Distribution):
     """Independent choices among K categories, each drawn as a row of K numbers with a single 1.
 
@@ -206,29 +206,29 @@ def _below(total: Array, u: Array) -> Array:
     return jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
 
 
-def _logits_of(law: Any) -> Array:
+def _logits_of(dist: Any) -> Array:
     """The logits of independent choices, categories on the last axis."""
-    name, field = one_of(law, "logits", "probs")
+    name, field = one_of(dist, "logits", "probs")
     shape = jnp.shape(field)
     if shape == ():
-        raise ValueError(f"{law.name} wants {name} with a last axis of K categories; it got a scalar.")
+        raise ValueError(f"{dist.name} wants {name} with a last axis of K categories; it got a scalar.")
     if shape[-1] == 0:
-        raise ValueError(f"{law.name} wants at least one category; its {name} have shape {shape}.")
-    (field,) = float_fields(law, **{name: field})
+        raise ValueError(f"{dist.name} wants at least one category; its {name} have shape {shape}.")
+    (field,) = float_fields(dist, **{name: field})
     return field if name == "logits" else safe_log(field)
 
 
-def _probs_of(law: Any) -> Array:
+def _probs_of(dist: Any) -> Array:
     """Normalised probabilities."""
-    given = _given_probs(law)
-    return jax.nn.softmax(_logits_of(law), axis=-1) if given is None else given
+    given = _given_probs(dist)
+    return jax.nn.softmax(_logits_of(dist), axis=-1) if given is None else given
 
 
-def _given_probs(law: Any) -> Array | None:
+def _given_probs(dist: Any) -> Array | None:
     """Probabilities as they were given, normalised: exp(log p) has no derivative at p = 0. None for logits."""
-    if law.probs is None:
+    if dist.probs is None:
         return None
-    (given,) = float_fields(law, probs=law.probs)
+    (given,) = float_fields(dist, probs=dist.probs)
     # In units of the largest: large numbers have no sum, and the square of a sum may be out of range. 1 / unit is a float too.
     largest = 2.0 ** (jnp.finfo(given.dtype).maxexp - 4)
     given = given / stop(jnp.minimum(jnp.max(given, axis=-1, keepdims=True), largest))

@@ -1,4 +1,4 @@
-"""Independent parts: the law of a pytree is the pytree of the laws."""
+"""Independent parts: the distribution of a pytree is the pytree of the distributions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from jax_scorefn.distributions._adapters import as_law
-from jax_scorefn.distributions._base import Distribution, is_law
+from jax_scorefn.distributions._adapters import as_distribution
+from jax_scorefn.distributions._base import Distribution, is_distribution
 from jax_scorefn.distributions._divergences import kl
 from jax_scorefn.distributions._grids import Grid, joint_grid
 from jax_scorefn.distributions._views import (
@@ -25,19 +25,19 @@ KL_STRUCTURES = "kl of two Joint distributions wants the same structure; the fir
 
 @jax.tree_util.register_pytree_node_class
 class Joint(Distribution):
-    """A pytree of independent laws; a draw is a pytree of that structure.
+    """A pytree of independent distributions; a draw is a pytree of that structure.
 
     Args:
-      parts: any pytree whose leaves are laws (ours, or those of distrax, TFP-on-JAX and NumPyro).
+      parts: any pytree whose leaves are distributions (ours, or those of distrax, TFP-on-JAX and NumPyro).
 
     Part j is drawn with key j of ``jax.random.split(key, number of parts)``. The joint can do what all its parts can do;
     a grid may mix parts with a finite support and parts with a quadrature.
 
     Example:
       >>> import jax, jax_scorefn as sf
-      >>> law = sf.Joint({"go": sf.Bernoulli(logits=0.0), "how_far": sf.Exponential(rate=2.0)})
-      >>> x = law.sample(jax.random.key(0))
-      >>> sorted(x), law.log_prob(x).shape
+      >>> dist = sf.Joint({"go": sf.Bernoulli(logits=0.0), "how_far": sf.Exponential(rate=2.0)})
+      >>> x = dist.sample(jax.random.key(0))
+      >>> sorted(x), dist.log_prob(x).shape
       (['go', 'how_far'], ())
     """
 
@@ -54,45 +54,45 @@ class Joint(Distribution):
         del aux
         return cls(children[0])
 
-    def _laws(self) -> tuple[list[Any], Any]:
-        leaves, treedef = jax.tree.flatten(self.parts, is_leaf=is_law)
+    def _dists(self) -> tuple[list[Any], Any]:
+        leaves, treedef = jax.tree.flatten(self.parts, is_leaf=is_distribution)
         if not leaves:
-            raise ValueError("Joint wants at least one law in its pytree; it got none.")
-        return [as_law(leaf) for leaf in leaves], treedef
+            raise ValueError("Joint wants at least one distribution in its pytree; it got none.")
+        return [as_distribution(leaf) for leaf in leaves], treedef
 
     @property
     def capabilities(self) -> Capability:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What every part can do (a grid may mix enumeration and quadrature)."""
-        laws, _ = self._laws()
-        shared = functools.reduce(operator.and_, (part.capabilities for part in laws))
+        dists, _ = self._dists()
+        shared = functools.reduce(operator.and_, (part.capabilities for part in dists))
         grids = Capability.SUPPORT | Capability.QUADRATURE
-        if grids not in shared and all(part.capabilities & grids for part in laws) and not shared & grids:
+        if grids not in shared and all(part.capabilities & grids for part in dists) and not shared & grids:
             shared |= Capability.QUADRATURE
         return shared
 
     @property
     def normalized(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether every part has its constant."""
-        return all(part.normalized for part in self._laws()[0])
+        return all(part.normalized for part in self._dists()[0])
 
     def _each(self, method: str, *trees: PyTree) -> list[Any]:
         """What a method of each part returns, of that part of the arguments."""
-        laws, treedef = self._laws()
+        dists, treedef = self._dists()
         arguments = [treedef.flatten_up_to(tree) for tree in trees]
-        return [getattr(part, method)(*its) for part, *its in zip(laws, *arguments, strict=True)]
+        return [getattr(part, method)(*its) for part, *its in zip(dists, *arguments, strict=True)]
 
     def _tree(self, method: str, *trees: PyTree) -> PyTree:
-        return self._laws()[1].unflatten(self._each(method, *trees))
+        return self._dists()[1].unflatten(self._each(method, *trees))
 
     def _pair(self, method: str, *trees: PyTree) -> tuple[PyTree, Array]:
         """Draws of the parts, and the sum of their log-probabilities."""
         pairs = self._each(method, *trees)
-        return self._laws()[1].unflatten([x for x, _ in pairs]), _sum([log_prob for _, log_prob in pairs])
+        return self._dists()[1].unflatten([x for x, _ in pairs]), _sum([log_prob for _, log_prob in pairs])
 
     def _keys(self, key: Key) -> PyTree:
-        laws, treedef = self._laws()
-        keys = jax.random.split(key, len(laws))
-        return treedef.unflatten([keys[j] for j in range(len(laws))])
+        dists, treedef = self._dists()
+        keys = jax.random.split(key, len(dists))
+        return treedef.unflatten([keys[j] for j in range(len(dists))])
 
     def sample(self, key: Key) -> PyTree:
         return self._tree("sample", self._keys(key))
@@ -126,22 +126,22 @@ class Joint(Distribution):
         return _sum(self._each("entropy"))
 
     def _kl_to(self, other: Joint) -> Array:
-        (laws, treedef), (others, structure) = self._laws(), other._laws()
+        (dists, treedef), (others, structure) = self._dists(), other._dists()
         if treedef != structure:
             raise ValueError(KL_STRUCTURES.format(mine=treedef, others=structure))
-        return _sum([kl(p, q) for p, q in zip(laws, others, strict=True)])
+        return _sum([kl(p, q) for p, q in zip(dists, others, strict=True)])
 
     def choices(self) -> Choices:
-        return joint_choices(self._each("choices"), self._laws()[1].unflatten)
+        return joint_choices(self._each("choices"), self._dists()[1].unflatten)
 
     def weak_derivative(self) -> WeakDerivative:
         return joint_weak_derivative(self._each("weak_derivative"))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""
-        laws, treedef = self._laws()
+        dists, treedef = self._dists()
         how = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
-        grid = joint_grid(self.name, [part.grid(**how) for part in laws], max_points)
+        grid = joint_grid(self.name, [part.grid(**how) for part in dists], max_points)
         return grid._replace(points=treedef.unflatten(grid.points))
 
 

@@ -1,4 +1,4 @@
-"""Laws on the half-line and an interval: Exponential, Weibull, Gamma, Uniform, Beta.
+"""Distributions on the half-line and an interval: Exponential, Weibull, Gamma, Uniform, Beta.
 
 Weibull, Gamma and Beta are scored through the logarithm of the draw, which is exact where the draw itself would round to
 0 or 1; the derivative of Gamma and Beta along the path is the implicit one that ``jax.random.loggamma`` brings.
@@ -18,7 +18,7 @@ from jax_scorefn._surrogate import departure
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, law
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import laguerre, legendre, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
@@ -35,15 +35,15 @@ from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Key
 
 UNIFORM_ENDS = (
-    "The ends of a Uniform law carry a derivative through its log-probability. Moving the ends moves the support, and the "
-    "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the "
+    "The ends of a Uniform distribution carry a derivative through its log-probability. Moving the ends moves the support, and the "
+    "score function leaves that boundary term out. Use pathwise, or write the distribution with fixed ends and put the "
     "parameters into f."
 )
 
 
-@law()
+@distribution()
 class Exponential(Elementwise):
-    """Independent exponential laws, density rate exp(-rate x).
+    """Independent exponential distributions, density rate exp(-rate x).
 
     Args:
       rate: positive, any shape.
@@ -103,12 +103,12 @@ def _exponential_cdf(z: Array) -> tuple[Array, Array]:
     return -jnp.expm1(-z), jnp.exp(-z)
 
 
-@law()
+@distribution()
 class Weibull(Elementwise):
-    """Independent Weibull laws, density proportional to x^(concentration - 1) exp(-(x / scale)^concentration).
+    """Independent Weibull distributions, density proportional to x^(concentration - 1) exp(-(x / scale)^concentration).
 
     Args:
-      concentration: positive, any shape; 1 makes an exponential law of rate 1 / scale, 2 a Rayleigh law.
+      concentration: positive, any shape; 1 makes an exponential distribution of rate 1 / scale, 2 a Rayleigh distribution.
       scale: positive; broadcasts with ``concentration``.
 
     A draw is ``scale * E ** (1 / concentration)`` of an exponential E, that of ``jax.random.weibull_min(key, scale, concentration)``.
@@ -192,9 +192,9 @@ class Weibull(Elementwise):
         return over(x, scale) * dscale - over(x * log(over(x, scale)) * da, a)
 
 
-@law()
+@distribution()
 class Gamma(Elementwise):
-    """Independent gamma laws, density proportional to x^(concentration - 1) exp(-rate x).
+    """Independent gamma distributions, density proportional to x^(concentration - 1) exp(-rate x).
 
     Args:
       concentration: positive, any shape.
@@ -279,16 +279,16 @@ def _between(u: Array, low: Array, high: Array) -> Array:
     return jnp.maximum(low, u * (high - low) + low)
 
 
-@law()
+@distribution()
 class Uniform(Elementwise):
-    """Independent uniform laws on [low, high).
+    """Independent uniform distributions on [low, high).
 
     Args:
       low: lower end, any shape.
       high: upper end, above ``low``; broadcasts with it.
 
     A draw is ``jax.random.uniform(key, shape, minval=low, maxval=high)``. The ends may be differentiated along the path;
-    through the log-probability they raise, since the score of a law with a moving support misses the boundary.
+    through the log-probability they raise, since the score of a distribution with a moving support misses the boundary.
     """
 
     low: Finite
@@ -336,9 +336,9 @@ class Uniform(Elementwise):
         return low[None] + (high - low)[None] * t, {"rule": weights}
 
 
-@law()
+@distribution()
 class Beta(Elementwise):
-    """Independent beta laws, density proportional to x^(a - 1) (1 - x)^(b - 1).
+    """Independent beta distributions, density proportional to x^(a - 1) (1 - x)^(b - 1).
 
     Args:
       a: positive, any shape.
@@ -364,7 +364,7 @@ class Beta(Elementwise):
         return 1.0, over(a, a + b) * over(b, a + b) / (a + b + 1)
 
     def _entropy(self):
-        """Less the relative entropy to the uniform law, which is Beta(1, 1)."""
+        """Less the relative entropy to the uniform distribution, which is Beta(1, 1)."""
         a, b = self._fields()
         return -self._kl(Beta(a=jnp.ones_like(a), b=jnp.ones_like(b)))
 

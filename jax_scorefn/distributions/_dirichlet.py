@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import KL_SHAPES, SMOOTH, Distribution, law
+from jax_scorefn.distributions._base import KL_SHAPES, SMOOTH, Distribution, distribution
 from jax_scorefn.distributions._fields import Positive, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import legendre
@@ -25,7 +25,7 @@ from jax_scorefn.distributions._special import log_beta, log_dirichlet, tangent_
 from jax_scorefn.typing import Array, Key
 
 
-@law()
+@distribution()
 class Dirichlet(Distribution):
     """Independent points on the simplex, density proportional to the product of x_k^(concentration_k - 1).
 
@@ -71,7 +71,7 @@ class Dirichlet(Distribution):
     def _kl_to(self, other: Dirichlet) -> Array:
         a, b = self._rows(), other._rows()
         if a.shape != b.shape:
-            raise ValueError(KL_SHAPES.format(law=self.name, mine=a.shape, others=b.shape))
+            raise ValueError(KL_SHAPES.format(dist=self.name, mine=a.shape, others=b.shape))
         return jnp.sum(tangent_gap(b, a)) - jnp.sum(tangent_gap(jnp.sum(b, axis=-1), jnp.sum(a, axis=-1)))
 
     def _noise(self, key: Key) -> Array:

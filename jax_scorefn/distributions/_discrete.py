@@ -1,4 +1,4 @@
-"""Laws on whole numbers: Bernoulli, Geometric, Poisson. (Binomial has a file of its own.)
+"""Distributions on whole numbers: Bernoulli, Geometric, Poisson. (Binomial has a file of its own.)
 
 Log-probabilities are computed in log space from logits, so that a logit of -25 keeps its derivative and infinite logits
 give log-probabilities of 0 and -inf instead of NaN.
@@ -15,7 +15,7 @@ from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import Fine
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import Distribution, Elementwise, column, law
+from jax_scorefn.distributions._base import Distribution, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import (
     Logit,
     NonNegative,
@@ -33,19 +33,19 @@ from jax_scorefn.distributions._views import Choices, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
-    "A draw of {law} was differentiated in the law's parameters. It is discrete, so its derivative along the path would be 0 "
-    "without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
+    "A draw of {dist} was differentiated in the distribution's parameters. It is discrete, so its derivative along the path would "
+    "be 0 without a word. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw "
     "with jax.lax.stop_gradient."
 )
 
 
-def held(law: Distribution, parameter: Array) -> Array:
+def held(dist: Distribution, parameter: Array) -> Array:
     """The parameter of a draw, which raises when it is differentiated."""
-    return guard(parameter, order=0, message=DISCRETE_DRAW.format(law=law.name))
+    return guard(parameter, order=0, message=DISCRETE_DRAW.format(dist=dist.name))
 
 
 class Odds(Elementwise):
-    """Laws of a success probability, given as ``logits`` or as ``probs``."""
+    """Distributions of a success probability, given as ``logits`` or as ``probs``."""
 
     logits: Logit
     probs: Probability
@@ -116,9 +116,10 @@ def safe_log_of_rest(p: Array) -> Array:
 
 
 def impossible(x: Array, parameter: Array) -> Array:
-    """Minus infinity for a value that the law does not have.
+    """Minus infinity for a value that the distribution does not have.
 
-    NaN, with derivatives of NaN in the parameter, for a value that is NaN, for a count that is none, and of a law that is none.
+    NaN, with derivatives of NaN in the parameter, for a value that is NaN, for a count that is none, and of a distribution that is
+    none.
     """
     none = jnp.isnan(parameter)
     if jnp.issubdtype(x.dtype, jnp.floating):
@@ -137,7 +138,7 @@ def _times(count: Array, log_p: Array) -> Array:
     return jnp.where(count == 0, jnp.zeros((), log_p.dtype), count * log_p)
 
 
-@law()
+@distribution()
 class Bernoulli(Odds):
     """Independent bits: 1 with probability p, else 0.
 
@@ -208,7 +209,7 @@ class Bernoulli(Odds):
         return column(np.array([0, 1]), field), known
 
 
-@law()
+@distribution()
 class Geometric(Odds):
     """Independent numbers of trials up to the first success: P(k) = p (1 - p)^(k - 1), k = 1, 2, ...
 
@@ -261,12 +262,12 @@ class Geometric(Odds):
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
+            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
         nodes = column(np.arange(1, max_value + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
 
 
-@law()
+@distribution()
 class Poisson(Elementwise):
     """Independent Poisson counts.
 
@@ -313,7 +314,7 @@ class Poisson(Elementwise):
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
+            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
         (rate,) = self._fields()
         nodes = column(np.arange(max_value + 1), rate)
         probs = poisson_mass(

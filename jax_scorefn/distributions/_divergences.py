@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jax_scorefn.distributions._adapters import as_law
+from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import NO_KL
 from jax_scorefn.typing import Array
 
@@ -37,7 +37,7 @@ def kl(p: Any, q: Any) -> Array:
 
     References: kullback1951.
     """
-    p, q = as_law(p), as_law(q)
+    p, q = as_distribution(p), as_distribution(q)
     if type(p) is not type(q):
         raise NotImplementedError(NO_KL.format(p=p.name, q=q.name))
     return p._kl_to(q)

@@ -1,17 +1,17 @@
-"""Ends that move: which parameters the support of another library's law depends on, and why these must not be scored.
+"""Ends that move: which parameters the support of another library's distribution depends on, and why these must not be scored.
 
     d/dt int_a^b f p dx  =  E[f d log p / dt]  +  f(b) p(b) db/dt  -  f(a) p(a) da/dt
 
 The score has the first term alone. So what an end depends on goes through a guard of order 0 on its way into the log-probability.
 
-| law | declares its ends by |
+| distribution | declares its ends by |
 |---|---|
 | of NumPyro | ``support``: a constraint with bounds |
 | of TFP on JAX | ``experimental_default_event_space_bijector()``: its values at -inf and inf |
 | of distrax | the fields of the class |
-| transformed | the ends of the law inside, sent through the transform |
+| transformed | the ends of the distribution inside, sent through the transform |
 | points with a mass of their own | the field that says where they are |
-| made of laws | each of these |
+| made of distributions | each of these |
 
 An end is a formula (``low + (high - low) * sigmoid(-inf)``, ``loc + scale * 0``), so what it depends on is found by asking twice: a
 parameter moves an end if at two values of it the end is finite, and at two places.
@@ -30,16 +30,17 @@ from jax.core import Tracer
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import is_float
-from jax_scorefn.distributions._base import is_law
+from jax_scorefn.distributions._base import is_distribution
 from jax_scorefn.typing import Array, PyTree
 
 MOVING_ENDS = (
-    "A parameter that the support of {law} depends on carries a derivative through the log-probability. As the ends move the "
-    "score function leaves that boundary term out. Use pathwise, or write the law with fixed ends and put the parameters into f."
+    "A parameter that the support of {dist} depends on carries a derivative through the log-probability. As the ends move the "
+    "score function leaves that boundary term out. Use pathwise, or write the distribution with fixed ends and put the parameters "
+    "into f."
 )
 NOT_ITS_OWN = (
-    "The log_prob of {law} is not that of its draws: what it masks or censors is drawn and not scored, and the gradient would lack "
-    "it without a word. Take the law inside, and put the mask into f."
+    "The log_prob of {dist} is not that of its draws: what it masks or censors is drawn and not scored, and the gradient would lack "
+    "it without a word. Take the distribution inside, and put the mask into f."
 )
 
 CORNERS = ("Laplace", "AsymmetricLaplace", "AsymmetricLaplaceQuantile")
@@ -71,12 +72,12 @@ Formula = Callable[[Any], list[Any]]
 
 
 def hold_ends(dist: Any, log_prob: Array) -> Array:
-    """The log-probability of a draw, which raises when it is differentiated in what moves the ends of the law's support."""
+    """The log-probability of a draw, which raises when it is differentiated in what moves the ends of the distribution's support."""
     for part in _with_parts(dist):
         refused = _libraries(part) and type(part).__name__ in _NOT_ITS_OWN
         if refused and getattr(part, "_mask", None) is not True:  # NumPyro's mask(True) is no mask
-            raise TypeError(NOT_ITS_OWN.format(law=name_of(part)))
-        for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(law=name_of(part))):
+            raise TypeError(NOT_ITS_OWN.format(dist=name_of(part)))
+        for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(dist=name_of(part))):
             log_prob = nan_where(jnp.any(jnp.isnan(leaf)), log_prob)  # a use, so that nobody drops the guard
     return log_prob
 
@@ -96,10 +97,10 @@ def _libraries(dist: Any) -> set[str]:
 
 
 def _with_parts(dist: Any) -> Iterator[Any]:
-    """A law, and the laws that it is made of."""
+    """A distribution, and the distributions that it is made of."""
     yield dist
-    fields = jax.tree.leaves(list(vars(dist).values()), is_leaf=is_law) if _libraries(dist) else []
-    for part in {id(field): field for field in fields if is_law(field)}.values():
+    fields = jax.tree.leaves(list(vars(dist).values()), is_leaf=is_distribution) if _libraries(dist) else []
+    for part in {id(field): field for field in fields if is_distribution(field)}.values():
         yield from _with_parts(part)
 
 
@@ -117,9 +118,7 @@ def _moving(tree: PyTree, ends: Formula) -> list[Array]:
         with jax.ensure_compile_time_eval():
             try:
                 made_up = treedef.unflatten(values)
-            except (
-                Exception
-            ):  # theirs is not made to be rebuilt, as what TFP wraps around a law in a batch: its parts declare theirs
+            except Exception:  # theirs is not made to be rebuilt, as TFP's wrapper of a batch: its parts declare theirs
                 return []
             return [np.asarray(end) for end in ends(made_up)]
 
@@ -133,7 +132,7 @@ def _differ(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _declared(dist: Any) -> tuple[PyTree, Formula]:
-    """What a law of one of the libraries says of its ends: a pytree, and the formula that makes them of it."""
+    """What a distribution of one of the libraries says of its ends: a pytree, and the formula that makes them of it."""
     name, libraries = type(dist).__name__, _libraries(dist)
     if libraries and name in _POINTS:
         return [getattr(dist, field) for field in _POINTS[name]], list
@@ -160,13 +159,13 @@ def _of_bijector(dist: Any) -> tuple[PyTree, Formula]:
         NotImplementedError,
         AttributeError,
         TypeError,
-    ):  # a discrete law has none, one of several parts no one shape
+    ):  # a discrete distribution has none, one of several parts no one shape
         return [], list
     return bijector, lambda bijector: [_sent(bijector.forward, jnp.full(shape, end)) for end in (-jnp.inf, jnp.inf)]
 
 
 def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any], Any]]]) -> tuple[PyTree, Formula]:
-    """The ends of the law inside, sent through the steps of a transform."""
+    """The ends of the distribution inside, sent through the steps of a transform."""
     tree, ends = _declared(inside)
     shape = (*inside.batch_shape, *inside.event_shape)
 

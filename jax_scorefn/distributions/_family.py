@@ -1,7 +1,7 @@
 """A family: everything there is to know about p(x; params), in the one argument that estimators call ``logp``.
 
 family(params, x)      log-probability of x, so a family *is* a logp
-family.at(params)      the law of one draw at these parameters
+family.at(params)      the distribution of one draw at these parameters
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import num_leading, stop, take_rows
-from jax_scorefn.distributions._adapters import as_law
+from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
 from jax_scorefn.distributions._views import Choices, numbered
@@ -38,7 +38,7 @@ class Family:
         """What the way the draws were made adds to an estimator's own bias."""
 
     def at(self, params: Params) -> Distribution:
-        """The law of one draw at these parameters."""
+        """The distribution of one draw at these parameters."""
         self._may_be_asked(params)
         return self._build(params)
 
@@ -100,7 +100,7 @@ def family(
     independent: bool = False,
     support: PyTree = None,
 ) -> Family:
-    """The law p(x; params) of one draw, for every params, in one of five forms.
+    """The distribution p(x; params) of one draw, for every params, in one of five forms.
 
     ========================  ==========================================================================
     how p is given            call
@@ -119,7 +119,7 @@ def family(
       sampler: ``(key, params) -> x``, one draw.
       reparameterized: whether the sampler's derivative in params is that of the draw's path.
       samples: draws made elsewhere, a pytree with the draws on the leading axis: an MCMC chain, a replay buffer.
-      log_proposal: log-density of each given draw under the law that made it, shape ``(S,)``; None if that law is
+      log_proposal: log-density of each given draw under the distribution that made it, shape ``(S,)``; None if that distribution is
         p(.; params) itself. Never differentiated.
       normalized: False where ``log_prob`` (or ``log_proposal``) lacks its constant. Estimators then self-normalise.
       independent: whether the given draws are independent of each other. A chain's are not, and its leave-one-out
@@ -150,10 +150,10 @@ def family(
         if not callable(dist_fn) or given != ["dist_fn"]:
             raise TypeError(refusal)
 
-        def build_law(params: Params) -> Distribution:
-            return as_law(dist_fn(params))
+        def build_distribution(params: Params) -> Distribution:
+            return as_distribution(dist_fn(params))
 
-        made = Family(build_law, lambda params, x: build_law(params).log_prob(x))
+        made = Family(build_distribution, lambda params, x: build_distribution(params).log_prob(x))
         return functools.update_wrapper(made, dist_fn, updated=())  # pyright: ignore[reportReturnType]
 
     sources = [name for name in ("sampler", "samples", "support") if name in given]
@@ -164,7 +164,7 @@ def family(
         return Family(lambda params: Density(log_prob, params, normalized), log_prob, bias)
     if sampler is not None:
         return Family(
-            lambda params: FunctionLaw(log_prob, sampler, reparameterized, normalized, params), log_prob, bias
+            lambda params: FunctionDistribution(log_prob, sampler, reparameterized, normalized, params), log_prob, bias
         )
     if samples is not None:
         bias = bias if independent else Bias.VANISHING
@@ -182,8 +182,8 @@ class Density(Distribution):
         return _checks.log_prob(self, self._log_prob(self._params, x))
 
 
-class FunctionLaw(Distribution):
-    """The law of two plain functions."""
+class FunctionDistribution(Distribution):
+    """The distribution of two plain functions."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class FunctionLaw(Distribution):
 
 
 class GivenDraws(Distribution):
-    """The empirical law of draws made elsewhere."""
+    """The empirical distribution of draws made elsewhere."""
 
     also = Capability.GIVEN_DRAWS
 
@@ -231,7 +231,7 @@ class GivenDraws(Distribution):
 
 
 class GivenSupport(Distribution):
-    """A law on a finite set, normalised by summing over it."""
+    """A distribution on a finite set, normalised by summing over it."""
 
     also = Capability.SUPPORT | Capability.FINITE
 
@@ -271,6 +271,6 @@ class GivenSupport(Distribution):
         if log_probs.shape[0] > max_points:
             detail = "the given support"
             raise ValueError(
-                TOO_MANY_POINTS.format(law=self.name, points=log_probs.shape[0], detail=detail, limit=max_points)
+                TOO_MANY_POINTS.format(dist=self.name, points=log_probs.shape[0], detail=detail, limit=max_points)
             )
         return Grid(self.support, log_probs, jnp.exp(log_probs))

@@ -1,9 +1,9 @@
 """What the fields of a distribution may hold: a number that no distribution has makes no numbers.
 
     scale: Positive              a field's domain is its annotation
-    broadcast_fields(law)        when it is made: arrays and numbers of one shape
-    float_fields(law, ...)       when it is used: float arrays, confined to their domains
-    confine(law, name, x, ...)   an error that names the field, where the number is known; under jit NaN, with derivatives of NaN
+    broadcast_fields(dist)       when it is made: arrays and numbers of one shape
+    float_fields(dist, ...)      when it is used: float arrays, confined to their domains
+    confine(dist, name, x, ...)  an error that names the field, where the number is known; under jit NaN, in derivatives too
 
 The ends of a range belong to it where there is a distribution: a rate of 0 makes a Poisson count of 0, a scale of 0 makes no density.
 """
@@ -24,9 +24,9 @@ from jax_scorefn import _checks
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn.typing import Array
 
-OUTSIDE = "{law} got {field}={given}; {field} must be {wanted}.{hint}"
+OUTSIDE = "{dist} got {field}={given}; {field} must be {wanted}.{hint}"
 FIELD_SHAPES = (
-    "The fields of {law} have shapes {shapes}. They are broadcast to one shape when it is made, so an in_axes or a function over its "
+    "The fields of {dist} have shapes {shapes}. They are broadcast to one shape when it is made, so an in_axes or a function over its "
     "leaves has changed some of them alone (map all of them: in_axes=0 for the whole of it), or they do not broadcast."
 )
 
@@ -130,13 +130,13 @@ def is_array(x: Any) -> bool:
     return isinstance(x, jax.Array | np.ndarray | np.generic)
 
 
-def broadcast_fields(law: Any) -> None:
+def broadcast_fields(dist: Any) -> None:
     """Give the fields one shape, where one is an array with axes and the others are arrays or numbers.
 
     Later it would be too late: a distribution that is made under ``vmap`` comes out with a new first axis in each field, and a number
     that had none would then run along another axis than it should.
     """
-    fields = {name: getattr(law, name) for name in law.domains}
+    fields = {name: getattr(dist, name) for name in dist.domains}
     fields = {name: field for name, field in fields.items() if field is not None}
     if not all(is_array(field) or isinstance(field, int | float) for field in fields.values()):
         return  # what in_axes, or a function over leaves, puts there
@@ -145,12 +145,12 @@ def broadcast_fields(law: Any) -> None:
     except ValueError:  # said where they are used
         return
     for name, field in fields.items():
-        if np.shape(field) != shape and not (isinstance(field, int) and name in law.static):
+        if np.shape(field) != shape and not (isinstance(field, int) and name in dist.static):
             array = jnp.broadcast_to(field if is_array(field) else float(field), shape)
-            object.__setattr__(law, name, array)
+            object.__setattr__(dist, name, array)
 
 
-def float_fields(law: Any, **fields: Any) -> tuple[Array, ...]:
+def float_fields(dist: Any, **fields: Any) -> tuple[Array, ...]:
     """Fields of a distribution as float arrays of one shape (explicitly, so rank promotion may be an error), each in its domain.
 
     Half precision is widened to float32: a uniform of 8 bits makes another distribution than the one that is scored.
@@ -158,20 +158,20 @@ def float_fields(law: Any, **fields: Any) -> tuple[Array, ...]:
     shapes = {np.shape(field) for field in fields.values() if is_array(field)}
     if len(shapes) > 1:
         given = ", ".join(f"{name} {np.shape(field)}" for name, field in fields.items())
-        raise ValueError(FIELD_SHAPES.format(law=law.name, shapes=given))
+        raise ValueError(FIELD_SHAPES.format(dist=dist.name, shapes=given))
     arrays = []
     for name, field in fields.items():
         array = jnp.asarray(float(field) if isinstance(field, int) else field)  # a plain Python int, as in loc=0
         if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(_checks.FLOAT_PARAMETER.format(law=law.name, field=name, dtype=array.dtype))
+            raise TypeError(_checks.FLOAT_PARAMETER.format(dist=dist.name, field=name, dtype=array.dtype))
         array = array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
-        arrays.append(confine(law, name, array, law.domains[name], given=field))
+        arrays.append(confine(dist, name, array, dist.domains[name], given=field))
     dtype = jnp.result_type(*arrays)
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays)
 
 
-def confine(law: Any, name: str, array: Array, domain: Domain, given: Any = None) -> Array:
+def confine(dist: Any, name: str, array: Array, domain: Domain, given: Any = None) -> Array:
     """The array, but NaN with derivatives of NaN wherever it is not in its domain; an error where its numbers are known.
 
     ``given`` is the field that the array was made from, since under ``jit`` a Python number is known and its array is not.
@@ -189,7 +189,7 @@ def confine(law: Any, name: str, array: Array, domain: Domain, given: Any = None
         return array
     outside = numbers[wrong][0]
     found = str(outside) if numbers.ndim == 0 else f"an array {list(numbers.shape)} with {outside}"
-    raise ValueError(OUTSIDE.format(law=law.name, field=name, given=found, wanted=domain.words, hint=domain.hint))
+    raise ValueError(OUTSIDE.format(dist=dist.name, field=name, given=found, wanted=domain.words, hint=domain.hint))
 
 
 def known(array: Array, given: Any = None) -> Any:
@@ -204,9 +204,9 @@ def known(array: Array, given: Any = None) -> Any:
     return np.where(abs(numbers) < jnp.finfo(array.dtype).tiny, np.zeros((), array.dtype), numbers)  # as XLA sees them
 
 
-def one_of(law: Any, first: str, second: str) -> tuple[str, Any]:
+def one_of(dist: Any, first: str, second: str) -> tuple[str, Any]:
     """The name and value of the one of two fields that was given."""
-    given = [(name, getattr(law, name)) for name in (first, second) if getattr(law, name) is not None]
+    given = [(name, getattr(dist, name)) for name in (first, second) if getattr(dist, name) is not None]
     if len(given) != 1:
-        raise ValueError(_checks.ONE_OF_TWO.format(law=law.name, first=first, second=second))
+        raise ValueError(_checks.ONE_OF_TWO.format(dist=dist.name, first=first, second=second))
     return given[0]

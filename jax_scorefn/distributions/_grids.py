@@ -1,4 +1,4 @@
-"""Grids: a law stood for by weighted points, sum_i w_i f(x_i) = E[f(x)].
+"""Grids: a distribution stood for by weighted points, sum_i w_i f(x_i) = E[f(x)].
 
 A finite support is the case in which w_i is the probability of x_i; a quadrature is the case in which the value of w_i is fixed
 by the rule and its derivative is that of the density, w_i grad log p(x_i), at a point that stays where it is. So one
@@ -21,10 +21,10 @@ from jax_scorefn._surrogate import magic_box
 from jax_scorefn.typing import Array, PyTree
 
 TOO_MANY_POINTS = (
-    "The grid of {law} has {points} points ({detail}), above max_points={limit}. Use score_function, which samples, or "
+    "The grid of {dist} has {points} points ({detail}), above max_points={limit}. Use score_function, which samples, or "
     "raise max_points=."
 )
-NEEDS_MAX_VALUE = "{law} has an infinite support: pass max_value= (the largest value to sum) to exact."
+NEEDS_MAX_VALUE = "{dist} has an infinite support: pass max_value= (the largest value to sum) to exact."
 
 
 class Grid(NamedTuple):
@@ -41,7 +41,7 @@ class Grid(NamedTuple):
     weights: Array
 
 
-def combinations(law: str, sizes: Sequence[int], max_points: int) -> list[np.ndarray]:
+def combinations(dist: str, sizes: Sequence[int], max_points: int) -> list[np.ndarray]:
     """For each part, the index of its value in each row of the product; refused above ``max_points`` rows."""
     total = math.prod(sizes)
     if total > max_points:
@@ -51,12 +51,12 @@ def combinations(law: str, sizes: Sequence[int], max_points: int) -> list[np.nda
             if len(distinct) == 1
             else f"parts of {list(sizes)}"
         )
-        raise ValueError(TOO_MANY_POINTS.format(law=law, points=f"{total:.4g}", detail=detail, limit=max_points))
+        raise ValueError(TOO_MANY_POINTS.format(dist=dist, points=f"{total:.4g}", detail=detail, limit=max_points))
     return [index.reshape(-1) for index in np.indices(tuple(sizes), dtype=np.int32)] if sizes else []
 
 
 def product_grid(
-    law: str,
+    dist: str,
     nodes: Array,
     log_probs: Array,
     max_points: int,
@@ -70,7 +70,7 @@ def product_grid(
     """
     num_nodes, event = nodes.shape[0], nodes.shape[1:]
     size = math.prod(event)
-    index = combinations(law, [num_nodes] * size, max_points)
+    index = combinations(dist, [num_nodes] * size, max_points)
     rows = np.stack(index, axis=1) if index else np.zeros((1, 0), np.int32)
     columns = np.broadcast_to(np.arange(size), rows.shape)
 
@@ -85,9 +85,9 @@ def product_grid(
     return Grid(pick(nodes).reshape((rows.shape[0], *event)), total, weights)
 
 
-def joint_grid(law: str, grids: Sequence[Grid], max_points: int) -> Grid:
+def joint_grid(dist: str, grids: Sequence[Grid], max_points: int) -> Grid:
     """Grid of independent parts of any kind; ``points`` is a list with one entry for each part."""
-    index = combinations(law, [grid.log_probs.shape[0] for grid in grids], max_points)
+    index = combinations(dist, [grid.log_probs.shape[0] for grid in grids], max_points)
     points = [jax.tree.map(lambda x, i=i: x[i], grid.points) for grid, i in zip(grids, index, strict=True)]
     log_probs = functools.reduce(operator.add, (grid.log_probs[i] for grid, i in zip(grids, index, strict=True)))
     weights = [grid.weights[i] for grid, i in zip(grids, index, strict=True)]

@@ -24,7 +24,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, law, spread
+from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, distribution, spread
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
 from jax_scorefn.distributions._quadratures import half_normal, laguerre, logistic, trapezoid_of_asinh, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
@@ -118,9 +118,9 @@ def gaps(p: LocationScale, q: LocationScale) -> tuple[Array, Array]:
     return over(loc - other, unit), over(scale, unit)
 
 
-@law()
+@distribution()
 class Laplace(WithMoments):
-    """Independent Laplace laws, density exp(-|x - loc| / scale) / (2 scale).
+    """Independent Laplace distributions, density exp(-|x - loc| / scale) / (2 scale).
 
     Args:
       loc: centre, any shape.
@@ -137,7 +137,7 @@ class Laplace(WithMoments):
 
     def _scored_fields(self):
         loc, scale = self._fields()
-        return guard(loc, order=1, message=CORNER.format(law=self.name)), scale
+        return guard(loc, order=1, message=CORNER.format(dist=self.name)), scale
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.laplace(*self._fields())
@@ -164,9 +164,9 @@ class Laplace(WithMoments):
         return jnp.concatenate([t, -t]), jnp.exp(jnp.concatenate([log_weights, log_weights])) / 2
 
 
-@law()
+@distribution()
 class Logistic(WithMoments):
-    """Independent logistic laws: the noise behind a bit, P(x > 0) = sigmoid(loc / scale).
+    """Independent logistic distributions: the noise behind a bit, P(x > 0) = sigmoid(loc / scale).
 
     Args:
       loc: centre, any shape.
@@ -201,9 +201,9 @@ class Logistic(WithMoments):
         return logistic(num_nodes, like)
 
 
-@law()
+@distribution()
 class Gumbel(WithMoments):
-    """Independent Gumbel laws of maxima, density exp(-z - exp(-z)) / scale, z = (x - loc) / scale.
+    """Independent Gumbel distributions of maxima, density exp(-z - exp(-z)) / scale, z = (x - loc) / scale.
 
     Args:
       loc: mode, any shape; the mean is 0.577 scales above.
@@ -252,9 +252,9 @@ class Gumbel(WithMoments):
         return -log_t, jnp.exp(log_weights)
 
 
-@law()
+@distribution()
 class Cauchy(LocationScale):
-    """Independent Cauchy laws, density 1 / (pi scale (1 + z^2)), z = (x - loc) / scale: they have no mean.
+    """Independent Cauchy distributions, density 1 / (pi scale (1 + z^2)), z = (x - loc) / scale: they have no mean.
 
     Args:
       loc: centre, any shape.
@@ -302,7 +302,7 @@ def log1p_of_square(t: Array) -> Array:
     return jnp.where(far, tail, jnp.log1p(near * near))
 
 
-@law()
+@distribution()
 class HalfNormal(WithMoments):
     """Independent absolute values of normals, density 2 N(x; 0, scale^2) for x >= 0.
 

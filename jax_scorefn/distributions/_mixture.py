@@ -25,7 +25,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import is_float, stop, take_rows
 from jax_scorefn._uniforms import uniform
-from jax_scorefn.distributions._base import Distribution, law
+from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical, _given_probs, _logits_of
 from jax_scorefn.distributions._discrete import safe_log
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
@@ -54,7 +54,7 @@ PER_COMPONENT = Capability.LOG_PROB | Capability.SAMPLE | Capability.MOMENTS | C
 """What a mixture can do where all its components can."""
 
 
-@law()
+@distribution()
 class Mixture(Distribution):
     """One of K components is chosen by weight, and makes the whole draw.
 
@@ -247,7 +247,7 @@ class Mixture(Distribution):
             whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
         if (number := sum(sizes)) > max_points:
             detail = f"{len(sizes)} components"
-            raise ValueError(TOO_MANY_POINTS.format(law=self.name, points=number, detail=detail, limit=max_points))
+            raise ValueError(TOO_MANY_POINTS.format(dist=self.name, points=number, detail=detail, limit=max_points))
         owner = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         return Grid(
             whole.points, jax.vmap(self.log_prob)(whole.points), take_rows(w, jnp.asarray(owner)) * whole.weights

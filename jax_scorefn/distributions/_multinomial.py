@@ -18,7 +18,7 @@ import numpy as np
 
 from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import KL_SHAPES, law
+from jax_scorefn.distributions._base import KL_SHAPES, distribution
 from jax_scorefn.distributions._categorical import _given_probs, _logits_of
 from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
 from jax_scorefn.distributions._fields import Count, LogWeights, Weights, is_array
@@ -30,7 +30,7 @@ from jax_scorefn.distributions._views import Choices, numbered
 from jax_scorefn.typing import Array, Key
 
 
-@law(static=("total_count",))
+@distribution(static=("total_count",))
 class Multinomial(Trials):
     """Independent rows of counts: how often each of K categories comes in ``total_count`` trials.
 
@@ -81,7 +81,7 @@ class Multinomial(Trials):
         n, of_other = self._trials(), other._trials()
         p, q = self._probs_and_logs()[0], other._probs_and_logs()[0]
         if p.shape != q.shape:
-            raise ValueError(KL_SHAPES.format(law=self.name, mine=p.shape, others=q.shape))
+            raise ValueError(KL_SHAPES.format(dist=self.name, mine=p.shape, others=q.shape))
         rows = jnp.sum(divergence(p, q, by_logits=self.probs is None), axis=-1)
         return jnp.sum(jnp.where(jnp.asarray(n == of_other), n * rows, jnp.nan))
 
@@ -148,7 +148,7 @@ class Multinomial(Trials):
         if (number := math.comb(n + shape[-1] - 1, shape[-1] - 1)) > max_points:
             detail = f"the ways to write {n} as a sum of {shape[-1]} counts"
             raise ValueError(
-                TOO_MANY_POINTS.format(law=self.name, points=f"{number:.4g}", detail=detail, limit=max_points)
+                TOO_MANY_POINTS.format(dist=self.name, points=f"{number:.4g}", detail=detail, limit=max_points)
             )
         values = _sums_to(n, shape[-1])
         rows = jnp.broadcast_to(values.reshape((-1,) + (1,) * (len(shape) - 1) + (shape[-1],)), (number, *shape))

@@ -15,7 +15,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import column, law
+from jax_scorefn.distributions._base import column, distribution
 from jax_scorefn.distributions._discrete import Odds, held, impossible, is_whole, safe_log, safe_log_of_rest
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
@@ -31,7 +31,7 @@ NO_WEAK_COUNT = (
 )
 
 
-@law()
+@distribution()
 class NegativeBinomial(Odds):
     """Independent counts of successes before failure number ``total_count``: counts more spread than those of a Poisson.
 
@@ -114,7 +114,7 @@ class NegativeBinomial(Odds):
     def _nodes(self, num_nodes, max_value):
         del num_nodes
         if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(law=self.name))
+            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
         nodes = column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
 

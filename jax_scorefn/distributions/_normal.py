@@ -1,4 +1,4 @@
-"""Normal laws: x = loc + scale z, z ~ N(0, I)."""
+"""Normal distributions: x = loc + scale z, z ~ N(0, I)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
     SMOOTH,
     Distribution,
-    law,
+    distribution,
     spread,
 )
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
@@ -37,7 +37,7 @@ def _standard_log_density(z: Array) -> Array:
     return -(z * z + np.asarray(np.log(2 * np.pi), z.dtype)) / 2
 
 
-@law()
+@distribution()
 class Normal(WithMoments):
     """Independent normals, N(loc, scale^2) in each coordinate.
 
@@ -79,7 +79,7 @@ class Normal(WithMoments):
         return hermite(num_nodes, like)
 
 
-@law()
+@distribution()
 class MultivariateNormal(Distribution):
     """Normal with a full covariance: x = loc + L z, covariance L L^T.
 
@@ -103,7 +103,7 @@ class MultivariateNormal(Distribution):
         if loc.ndim != 1 or matrix.shape != (loc.size, loc.size):
             raise ValueError(
                 f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
-                f"{matrix.shape}. A batch of laws is jax.vmap over a function that makes one."
+                f"{matrix.shape}. A batch of distributions is jax.vmap over a function that makes one."
             )
         return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
 

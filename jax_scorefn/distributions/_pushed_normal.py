@@ -14,7 +14,7 @@ import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, law
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._normal import Normal
@@ -71,7 +71,7 @@ class PushedNormal(Elementwise):
         return grid._replace(points=self._forward(grid.points))
 
 
-@law()
+@distribution()
 class TanhNormal(PushedNormal):
     """tanh of independent normals: the squashed Gaussian policy on (-1, 1).
 
@@ -100,7 +100,7 @@ class TanhNormal(PushedNormal):
         return jnp.where(jnp.abs(x) > 1, -jnp.inf, log_prob)
 
 
-@law()
+@distribution()
 class LogNormal(PushedNormal):
     """Exponentials of independent normals, on the half-line.
 

@@ -8,10 +8,11 @@
     S(k)     =  log k! - k log k + k                 close to log(2 pi k) / 2
 
 The textbook forms take numbers of the size of m log m from each other: at n = 50,000 their sum over k is 0.97 in float32. Here
-each term is of the size of the result. k need not be whole: the densities of gamma and beta laws are such masses times a factor.
+each term is of the size of the result. k need not be whole: the densities of gamma and beta distributions are such masses times a
+factor.
 
-The same two are in relative entropies: that of two Poisson laws is D itself, and that of two gamma laws has the logarithms of two
-gamma functions, whose difference is D, another D and one of R(k) = S(k) - log(2 pi k) / 2, which is small.
+The same two are in relative entropies: that of two Poisson distributions is D itself, and that of two gamma distributions has the
+logarithms of two gamma functions, whose difference is D, another D and one of R(k) = S(k) - log(2 pi k) / 2, which is small.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def excess(x: Array, mean: Array) -> Array:
 
 
 def log_poisson(k: Array, mean: Array, log_mean: Array, excess: Array | None = None) -> Array:
-    """Log-mass of a Poisson law at k >= 0. Arguments of one shape; ``log_mean`` may be minus infinity.
+    """Log-mass of a Poisson distribution at k >= 0. Arguments of one shape; ``log_mean`` may be minus infinity.
 
     ``excess`` is k - mean, where that is known with more digits than k.
     """
@@ -71,12 +72,12 @@ def log_multinomial(k: Array, p: Array, log_p: Array, excess: Array | None = Non
 
 
 def log_gamma(a: Array, y: Array, log_y: Array) -> Array:
-    """Log-density of a gamma law of rate 1 at y > 0, given as itself and as its logarithm."""
+    """Log-density of a gamma distribution of rate 1 at y > 0, given as itself and as its logarithm."""
     return log_poisson(a, y, log_y) + log(a) - log_y
 
 
 def log_beta(a: Array, b: Array, log_x: Array, log_1mx: Array) -> Array:
-    """Log-density of a beta law at 0 < x < 1, given as log x and log(1 - x)."""
+    """Log-density of a beta distribution at 0 < x < 1, given as log x and log(1 - x)."""
     mass = log_binomial(a, b, jnp.exp(log_x), jnp.exp(log_1mx), log_x, log_1mx)
     return mass + log(a) + log(b) - log(a + b) - log_x - log_1mx
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Distribution, law
+from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
 from jax_scorefn.distributions._location_scale import LocationScale, log1p_of_square
 from jax_scorefn.distributions._quadratures import trapezoid_of_asinh
@@ -27,12 +27,12 @@ from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Key
 
 
-@law()
+@distribution()
 class StudentT(LocationScale):
-    """Independent Student t laws, density proportional to (1 + z^2 / df)^(-(df + 1) / 2), z = (x - loc) / scale.
+    """Independent Student t distributions, density proportional to (1 + z^2 / df)^(-(df + 1) / 2), z = (x - loc) / scale.
 
     Args:
-      df: degrees of freedom, positive, any shape; 1 makes a Cauchy law, and a large one a normal law.
+      df: degrees of freedom, positive, any shape; 1 makes a Cauchy distribution, and a large one a normal distribution.
       loc: centre; broadcasts with ``df``. It is the mean where df is above 1; below there is none, and ``mean()`` is NaN.
       scale: positive; broadcasts with them. The variance is scale^2 df / (df - 2) where df is above 2.
 
@@ -63,7 +63,7 @@ class StudentT(LocationScale):
 
     def weak_derivative(self) -> WeakDerivative:
         df = guard(
-            self._all()[0], order=0, message=_weak.SHAPE.format(field="df", law="StudentT", other="loc and scale")
+            self._all()[0], order=0, message=_weak.SHAPE.format(field="df", dist="StudentT", other="loc and scale")
         )
         return _weak.unimodal(StudentT(df=df, loc=self.loc, scale=self.scale))
 

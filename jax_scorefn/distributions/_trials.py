@@ -15,15 +15,17 @@ from jax_scorefn.distributions._fields import Count, confine, is_array
 from jax_scorefn.typing import Array, Capability
 
 COUNT_DERIVATIVE = (
-    "The total_count of a {law} was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
+    "The total_count of a {dist} was differentiated. A number of trials is whole, so there is no such derivative: stop it with "
     "jax.lax.stop_gradient, or draw it as an int32 (a draw of sf.sample is one)."
 )
-COUNT_DTYPE = "{law} got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
+COUNT_DTYPE = (
+    "{dist} got total_count of dtype {dtype}; it is a Python int or an array of whole numbers, ints or floats."
+)
 COUNT_SUPPORT = (
-    "The support of a {law} is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
+    "The support of a {dist} is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
     "not known when the function is traced. Use an estimator that samples, as score_function."
 )
-TOO_MANY_TRIALS = "{law} got total_count={given}; its draws are int32, so it is at most {most}."
+TOO_MANY_TRIALS = "{dist} got total_count={given}; its draws are int32, so it is at most {most}."
 
 
 class Trials(Distribution):
@@ -44,18 +46,18 @@ class Trials(Distribution):
         if not is_array(self.total_count):
             trials = _checks.positive_int("total_count", self.total_count, least=0)
             if trials > _counts.MOST_TRIALS:
-                raise ValueError(TOO_MANY_TRIALS.format(law=self.name, given=trials, most=_counts.MOST_TRIALS))
+                raise ValueError(TOO_MANY_TRIALS.format(dist=self.name, given=trials, most=_counts.MOST_TRIALS))
             return trials
         count = jnp.asarray(self.total_count)
         if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
-            raise TypeError(COUNT_DTYPE.format(law=self.name, dtype=count.dtype))
-        count = guard(count, order=0, message=COUNT_DERIVATIVE.format(law=self.name)).astype(dtype)
+            raise TypeError(COUNT_DTYPE.format(dist=self.name, dtype=count.dtype))
+        count = guard(count, order=0, message=COUNT_DERIVATIVE.format(dist=self.name)).astype(dtype)
         return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
 
     def _known_trials(self) -> int:
         """The number of trials, where it is known, as a support needs it."""
         if is_array(self.total_count):
-            raise TypeError(COUNT_SUPPORT.format(law=self.name, given=_checks.describe(self.total_count)))
+            raise TypeError(COUNT_SUPPORT.format(dist=self.name, given=_checks.describe(self.total_count)))
         trials = self._trials_of(None)
         assert isinstance(trials, int)
         return trials

@@ -1,4 +1,4 @@
-"""A normal law cut off at two ends, measured from its mode c, the point of [low, high] next to loc:
+"""A normal distribution cut off at two ends, measured from its mode c, the point of [low, high] next to loc:
 
     p(x)  =  exp(-y^2 / 2 - m y) / (s M)          y = (x - c) / s,   m = (c - loc) / s,   M its integral over [a, b]
 
@@ -22,7 +22,7 @@ from jax.scipy.special import erf, erfcx, erfinv
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, law
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Domain, End, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log, over
@@ -51,7 +51,7 @@ class _Shape(NamedTuple):
         return _Shape(*(p[None] for p in self))
 
 
-@law()
+@distribution()
 class TruncatedNormal(Elementwise):
     """Independent normals N(loc, scale^2), given that they are in [low, high].
 
@@ -63,7 +63,7 @@ class TruncatedNormal(Elementwise):
 
     A draw is that of ``jax.random.truncated_normal`` (to rounding) where ``loc`` is between the ends; elsewhere, where that loses its
     digits, it is drawn otherwise. Along the path it is differentiable to every order, in the ends too; through
-    the log-probability the ends raise, since the score of a law with a moving support misses the boundary.
+    the log-probability the ends raise, since the score of a distribution with a moving support misses the boundary.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -168,7 +168,7 @@ def _log_density(x: Array, loc: Array, scale: Array, low: Array, high: Array) ->
 
 @jax.custom_jvp
 def _inverse(u: Array, m: Array, a: Array, b: Array) -> Array:
-    """The y below which a part u of the law is."""
+    """The y below which a part u of the distribution is."""
     mirrored = m < 0
     v, slope = jnp.where(mirrored, 1 - u, u), jnp.abs(m)
     width = b - a

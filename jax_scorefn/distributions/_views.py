@@ -1,4 +1,4 @@
-"""A law seen in another way, whatever the shape of its draws: as coins, as choices, or as a list of scalar parameters.
+"""A distribution seen in another way, whatever the shape of its draws: as coins, as choices, or as a list of scalar parameters.
 
 What is seen carries the derivative, so an estimator made for such a view serves any network that computes it.
 """
@@ -21,11 +21,11 @@ Pairs: TypeAlias = list[tuple[Array, Array]]
 
 
 class Bits(NamedTuple):
-    """A law as D independent coins.
+    """A distribution as D independent coins.
 
     Attributes:
       logits: shape ``(D,)``, differentiable.
-      build: ``bits (D,) -> draw``, floats in [0, 1], 0 and 1 for the law itself; differentiable in them.
+      build: ``bits (D,) -> draw``, floats in [0, 1], 0 and 1 for the distribution itself; differentiable in them.
     """
 
     logits: Array
@@ -33,17 +33,18 @@ class Bits(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """A law as independent choices, in blocks: block j holds n_j choices among K_j options.
+    """A distribution as independent choices, in blocks: block j holds n_j choices among K_j options.
 
     Attributes:
       log_probs: a list of arrays ``(n_j, K_j)``, normalised and differentiable.
-      probs: their exponentials, with a derivative that is right at 0 and 1 too where the law was given by probabilities.
+      probs: their exponentials, with a derivative that is right at 0 and 1 too where the distribution was given by probabilities.
       build: ``[options (n_j,)] -> draw``.
       logits: ``[numbers (n_j, K_j)] -> `` those numbers in the structure of a draw, as a function of one's own wants to see them:
         differences for coins, a last axis of K for choices.
       relax: ``[rows (n_j, K_j)] -> `` what lies between the draws; one-hot rows give the draw itself. None where a draw is the number
         of an option, and nothing lies between.
-      log_odds: of choices between two, ``log_probs[..., 1] - log_probs[..., 0]`` with all the digits of a law that was given by its
+      log_odds: of choices between two, ``log_probs[..., 1] - log_probs[..., 0]`` with all the digits of a distribution that was given
+        by its
         logits: a list of arrays ``(n_j,)``. None where there are other choices.
     """
 
@@ -110,7 +111,7 @@ class Row(NamedTuple):
 
 
 class WeakDerivative(NamedTuple):
-    """A law of P scalar parameters, each of which moves one coordinate of the draw.
+    """A distribution of P scalar parameters, each of which moves one coordinate of the draw.
 
     The derivative of E[f(x)] in parameter c is ``constant[c]`` times the difference of two expectations of f: of a draw whose
     coordinate c is replaced by a positive part, and by a negative part.
@@ -159,7 +160,7 @@ def of_coordinates(
     pairs: Callable[[Key], Pairs],
     place: np.ndarray | None = None,
 ) -> WeakDerivative:
-    """The view of a law of independent coordinates.
+    """The view of a distribution of independent coordinates.
 
     Args:
       parameters: the kinds of parameters; of each kind one for each coordinate, in the shape of a draw.

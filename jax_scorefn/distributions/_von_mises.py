@@ -1,10 +1,10 @@
-"""The normal law of the circle: log p(x) = -2 k sin^2(y / 2) - log(2 pi I(k)),  y = x - loc,  I(k) = exp(-k) I_0(k).
+"""The normal distribution of the circle: log p(x) = -2 k sin^2(y / 2) - log(2 pi I(k)),  y = x - loc,  I(k) = exp(-k) I_0(k).
 
     a draw      tan(y / 2) = sqrt(q) C for a Cauchy draw C, kept with probability exp((1 - q) / 2 - 2 k w) ((1 + q) / 2 + 2 k w),
                 w = sin^2(y / 2), q = 1 / (2k + sqrt(1 + 4k^2)): at least 0.66 of them (best1979, in the coordinate tan(y / 2))
     its path    the part of the circle between 0 and y stays as it is:  dy/dk = -int_0^y (B - 2 sin^2(t / 2)) p(t) / p(y) dt
 
-with B = E[1 - cos y] = -d log I / dk. Written so, a narrow law (a large k) has as many digits as a wide one.
+with B = E[1 - cos y] = -d log I / dk. Written so, a narrow distribution (a large k) has as many digits as a wide one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from jax.scipy.special import i0e
 
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import SMOOTH, Elementwise, column, law
+from jax_scorefn.distributions._base import SMOOTH, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import Finite, NonNegative, float_fields
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log
@@ -29,13 +29,13 @@ _SERIES = (1 / 8, 1 / 16, 25 / 384, 13 / 128, 1073 / 5120, 103 / 192, 375733 / 2
 _NODES = 32
 
 
-@law()
+@distribution()
 class VonMises(Elementwise):
     """Independent angles, density proportional to exp(concentration cos(x - loc)).
 
     Args:
       loc: the likeliest angle, any number, of any shape.
-      concentration: at least 0 (every angle is as likely); broadcasts with ``loc``. A large one is close to a normal law of
+      concentration: at least 0 (every angle is as likely); broadcasts with ``loc``. A large one is close to a normal distribution of
         variance 1 / concentration.
 
     A draw is in [-pi, pi). Along the path it is differentiable to every order (implicit reparameterisation, figurnov2018), and where

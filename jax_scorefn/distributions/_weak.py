@@ -1,9 +1,9 @@
-"""Weak derivatives: that of a law in a parameter is a constant times the difference of two laws.
+"""Weak derivatives: that of a distribution in a parameter is a constant times the difference of two distributions.
 
     d/dtheta E_p[f(x)]  =  c ( E_{p+}[f(x)] - E_{p-}[f(x)] )                  (Rosca et al. 2019; Mohamed et al. 2020, section 6)
 
     ===================  ==========================  ==================================  ==================================
-    law, parameter       c                           draw of p+                          draw of p-
+    distribution, parameter       c                           draw of p+                          draw of p-
     ===================  ==========================  ==================================  ==================================
     Bernoulli, p         1                           1                                   0
     Categorical, l_k     p_k (1 - p_k)               k                                   a category that is not k
@@ -23,9 +23,9 @@
     unimodal, b          1 / b                       mu + b r(z), or mu - b l(z)         mu + b z
     ===================  ==========================  ==================================  ==================================
 
-    E, E' exponential, U uniform, s = +-1, and K, K' draws of the law itself. Unimodal is mu + b z, where the density p of z falls on
-    both sides of 0: r(z) is where it has fallen to p(z) V on the right, V uniform, and -l(z) on the left; which of them, the side of
-    z says (Khinchine's representation).
+    E, E' exponential, U uniform, s = +-1, and K, K' draws of the distribution itself. Unimodal is mu + b z, where the density p of z
+    falls on both sides of 0: r(z) is where it has fallen to p(z) V on the right, V uniform, and -l(z) on the left; which of them, the
+    side of z says (Khinchine's representation).
 
 Each pair is coupled: both are made of the same numbers, so that f differs little between them. A constant in logits has the factor
 dp/dl = sigma(l) sigma(-l), in this form, which keeps its digits where p has rounded to 1.
@@ -49,7 +49,7 @@ from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinat
 from jax_scorefn.typing import Array, Key
 
 SHAPE = (
-    "The {field} of a {law} law carries a derivative, and its weak derivative is known in the {other} alone. Use "
+    "The {field} of a {dist} distribution carries a derivative, and its weak derivative is known in the {other} alone. Use "
     "score_function (or pathwise, where f is smooth), or stop the {field} with jax.lax.stop_gradient."
 )
 
@@ -179,7 +179,7 @@ def exponential(rate: Array) -> WeakDerivative:
 
 
 def gamma(concentration: Array, rate: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", law="Gamma", other="rate"))
+    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", dist="Gamma", other="rate"))
 
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key)
@@ -190,7 +190,7 @@ def gamma(concentration: Array, rate: Array) -> WeakDerivative:
 
 
 def weibull(concentration: Array, scale: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", law="Weibull", other="scale"))
+    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", dist="Weibull", other="scale"))
 
     def pairs(key: Key) -> Pairs:
         e, more = jax.random.exponential(key, (2, *scale.shape), scale.dtype)

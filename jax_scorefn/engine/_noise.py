@@ -1,12 +1,12 @@
 """What draw i is made of: numbers that depend on ``(key, i)`` alone.
 
-    a law that is made from uniforms     row i of jax.random.uniform(key, (S, D)), D uniforms for a draw
-    any other law                        the key fold_in(key, i)
-    a law under a scheme                 row i of the scheme's uniforms, which are made of such rows (see ``schemes``)
+    a distribution that is made from uniforms     row i of jax.random.uniform(key, (S, D)), D uniforms for a draw
+    any other distribution                        the key fold_in(key, i)
+    a distribution under a scheme                 row i of the scheme's uniforms, which are made of such rows (see ``schemes``)
 
 Threefry makes word n by encrypting the number n, so draw i owns the numbers i D .. i D + D - 1: a chunk or a device makes its own
 rows, no key is split, and the draws are those of ``jax.random`` for the whole batch. Other generators have no such
-counter; there every law is drawn with a key of its own.
+counter; there every distribution is drawn with a key of its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from jax_scorefn.engine._shard import rows_at
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
-    "The scheme {scheme} needs a law whose draws are made from uniforms; {law} is drawn otherwise (by rejection, or by a "
-    "sampler of its own). Leave the scheme out, or give the law from_uniform and uniform_like."
+    "The scheme {scheme} needs a distribution whose draws are made from uniforms; {dist} is drawn otherwise (by rejection, or by a "
+    "sampler of its own). Leave the scheme out, or give the distribution from_uniform and uniform_like."
 )
 
 
@@ -51,41 +51,41 @@ class Noise:
         """The same noise for one more use, which JAX's checker is told of."""
         return self if self.key is None else Noise(key=jax.random.clone(self.key))
 
-    def sample(self, law: Distribution) -> PyTree:
-        """The draw, differentiable where the law is reparameterized."""
-        return law.from_uniform(self.uniforms) if self.key is None else law.sample(self.key)
+    def sample(self, dist: Distribution) -> PyTree:
+        """The draw, differentiable where the distribution is reparameterized."""
+        return dist.from_uniform(self.uniforms) if self.key is None else dist.sample(self.key)
 
-    def sample_and_log_prob(self, law: Distribution) -> tuple[PyTree, Array]:
+    def sample_and_log_prob(self, dist: Distribution) -> tuple[PyTree, Array]:
         """The draw, held fixed, and its log-probability."""
         if self.key is None:
-            return law.from_uniform_and_log_prob(self.uniforms)
-        return law.sample_and_log_prob(self.key)
+            return dist.from_uniform_and_log_prob(self.uniforms)
+        return dist.sample_and_log_prob(self.key)
 
 
 def noise_of(
-    law: Distribution, key: Key, num_draws: int, scheme: Any = None, sharding: Sharding | None = None
+    dist: Distribution, key: Key, num_draws: int, scheme: Any = None, sharding: Sharding | None = None
 ) -> Callable[[Array], Noise]:
     """``index of draws -> Noise`` with the draws on the leading axis."""
     if scheme is not None:
-        if Capability.FROM_UNIFORM not in law.capabilities:
-            raise TypeError(SCHEME_NEEDS_UNIFORMS.format(scheme=scheme.name, law=law.name))
+        if Capability.FROM_UNIFORM not in dist.capabilities:
+            raise TypeError(SCHEME_NEEDS_UNIFORMS.format(scheme=scheme.name, dist=dist.name))
         key = jax.random.split(key, 1)[0]
     else:
         note_use(key)  # neither fold_in nor the counter is one to JAX's checker
-    if Capability.FROM_UNIFORM not in law.capabilities or (scheme is None and threefry_words(key) is None):
+    if Capability.FROM_UNIFORM not in dist.capabilities or (scheme is None and threefry_words(key) is None):
         return lambda index: Noise(key=_keys(key, index))
-    leaves, treedef = jax.tree.flatten(law.uniform_like())
+    leaves, treedef = jax.tree.flatten(dist.uniform_like())
     source = Uniforms(leaves, sharding)
     rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_draws)
     return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
 
 
 def noise_and_key_of(
-    law: Distribution, key: Key, num_draws: int, sharding: Sharding | None = None
+    dist: Distribution, key: Key, num_draws: int, sharding: Sharding | None = None
 ) -> Callable[[Array], tuple[Noise, Key]]:
     """``index -> (Noise, key)``: beside what a draw is made of, a key for what else an estimator draws with it."""
     first, second = jax.random.split(key)
-    noise = noise_of(law, first, num_draws, None, sharding)
+    noise = noise_of(dist, first, num_draws, None, sharding)
     return lambda index: (noise(index), _keys(second, index))
 
 
@@ -105,7 +105,7 @@ def uniforms(
 
 @dataclasses.dataclass(frozen=True)
 class Uniforms:
-    """What a scheme makes its uniforms of: for each leaf of a law's noise, one array with a row for each draw."""
+    """What a scheme makes its uniforms of: for each leaf of a distribution's noise, one array with a row for each draw."""
 
     leaves: list[jax.ShapeDtypeStruct]
     sharding: Sharding | None

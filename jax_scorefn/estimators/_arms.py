@@ -25,12 +25,12 @@ from jax_scorefn.typing import Bias, Capability
 def arms(f, call, *, group_size=4):
     """E[f(b)] for independent coins b, with groups of n settings that avoid each other (ARMS).
 
-    Each setting has its own law and any two are negatively correlated, coin by coin, by a Dirichlet copula. It is leave-one-out over a
-    group, corrected for the correlation. f is not differentiated.
+    Each setting has its own distribution and any two are negatively correlated, coin by coin, by a Dirichlet copula. It is
+    leave-one-out over a group, corrected for the correlation. f is not differentiated.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws are independent coins: Bernoulli, or a Joint of such.
+      logp: a :func:`family` whose distributions are independent coins: Bernoulli, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of evaluations of f, a Python int, a multiple of ``group_size``.
@@ -43,7 +43,8 @@ def arms(f, call, *, group_size=4):
       The mean of f over all draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law that is not made of coins, a ``num_samples`` that is not whole groups, and for
+      TypeError, ValueError: when traced, for a distribution that is not made of coins, a ``num_samples`` that is not whole groups,
+        and for
         what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S evaluations of f.

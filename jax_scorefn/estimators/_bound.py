@@ -28,16 +28,16 @@ NOT_A_LOG_TARGET = (
     "f; for a batch of problems map over them with jax.vmap."
 )
 NO_CONSTANT = (
-    "The bound of {name} contains log q itself, and the log-probability of {law} was declared to lack its constant "
+    "The bound of {name} contains log q itself, and the log-probability of {dist} was declared to lack its constant "
     "(normalized=False): the bound would be off by it. Give q with its constant; the target, f, needs none."
 )
 
 
-def log_density(call: Call, law: Distribution) -> Callable[[PyTree], Array]:
+def log_density(call: Call, dist: Distribution) -> Callable[[PyTree], Array]:
     """``x -> log q(x)``, with its constant."""
-    if not law.normalized:
-        raise ValueError(NO_CONSTANT.format(name=call.record.name, law=law.name))
-    return lambda x: _checks.log_prob(law, law.log_prob(x))
+    if not dist.normalized:
+        raise ValueError(NO_CONSTANT.format(name=call.record.name, dist=dist.name))
+    return lambda x: _checks.log_prob(dist, dist.log_prob(x))
 
 
 def log_target(call: Call, f: Callable[[PyTree], Any]) -> Callable[[PyTree], Array]:

@@ -1,4 +1,4 @@
-"""A law's independent choices as flat vectors: one number for each option of each choice, or one for each choice.
+"""A distribution's independent choices as flat vectors: one number for each option of each choice, or one for each choice.
 
 Blocks of choices (``distributions._views.Choices``) differ in their number of options, so nothing is padded: what concerns the
 options of all choices is a list of arrays ``(n_j, K_j)``, or the vector of all of them in a row.
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jax_scorefn.distributions import Categorical
 from jax_scorefn.typing import Array
 
-NO_CHOICES = "{name} needs a law that makes a choice, and a draw of this {law} is empty: use exact, which asks f once."
+NO_CHOICES = (
+    "{name} needs a distribution that makes a choice, and a draw of this {dist} is empty: use exact, which asks f once."
+)
 
 
 def in_a_row(blocks: Sequence[Array]) -> Array:

@@ -2,8 +2,8 @@
 
     value  =  mean over groups of  sum_i w_i f(x_i)          gradient  =  mean over groups of  weigh(u, x_1 .. x_n, f_1 .. f_n)
 
-The gradient, in a vector that the law hands out (logits, log-probabilities), goes into the value's derivative, so the chain rule
-takes it on to whatever computes that vector. It is of first order.
+The gradient, in a vector that the distribution hands out (logits, log-probabilities), goes into the value's derivative, so the chain
+rule takes it on to whatever computes that vector. It is of first order.
 """
 
 from __future__ import annotations

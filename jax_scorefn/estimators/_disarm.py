@@ -20,12 +20,12 @@ from jax_scorefn.typing import Bias, Capability
 def disarm(f, call):
     """E[f(b)] for independent coins b, with the gradient of antithetic pairs (DisARM).
 
-    The two settings of a pair are as different as their law allows, and a coin that falls the same way in both gets no gradient from
-    it. With one coin at probability 1/2 nothing is random any more. f is not differentiated.
+    The two settings of a pair are as different as their distribution allows, and a coin that falls the same way in both gets no
+    gradient from it. With one coin at probability 1/2 nothing is random any more. f is not differentiated.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws are independent coins: Bernoulli, or a Joint of such.
+      logp: a :func:`family` whose distributions are independent coins: Bernoulli, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of evaluations of f, an even Python int: S / 2 pairs.
@@ -37,8 +37,8 @@ def disarm(f, call):
       The mean of f over all draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law that is not made of coins, a ``num_samples`` that is not whole pairs, and for
-        what ``score_function`` refuses.
+      TypeError, ValueError: when traced, for a distribution that is not made of coins, a ``num_samples`` that is not whole pairs, and
+        for what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S evaluations of f.
 

@@ -33,7 +33,7 @@ def disarm_categorical(f, call, *, tree="stick"):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose laws are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
+      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
         support, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
@@ -48,8 +48,8 @@ def disarm_categorical(f, call, *, tree="stick"):
       The mean of f over all draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law that is not made of choices, another tree, a ``num_samples`` that is not whole
-        pairs, and for what ``score_function`` refuses.
+      TypeError, ValueError: when traced, for a distribution that is not made of choices, another tree, a ``num_samples`` that is not
+        whole pairs, and for what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S evaluations of f; K - 1 coins and K (K - 1) bits for each choice
     among K.

@@ -43,7 +43,7 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
     Args:
       f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the values of
         a draw.
-      logp: a :func:`family` whose laws know their mean.
+      logp: a :func:`family` whose distributions know their mean.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int of at least 2.
@@ -58,8 +58,8 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
       The mean of f - alpha h over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law without a known mean, fewer than 2 draws, an f that is a black box, and for
-        what ``score_function`` refuses.
+      TypeError, ValueError: when traced, for a distribution without a known mean, fewer than 2 draws, an f that is a black box, and
+        for what ``score_function`` refuses.
 
     Bias: none, at every order. Cost: S evaluations and S gradients of f, and one backward pass; S x D numbers for a draw of D
     coordinates and each element of f.
@@ -76,27 +76,27 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
 
     References: titsias2022.
     """
-    law, source = call.dist, source_of(call, scheme)
+    dist, source = call.dist, source_of(call, scheme)
     size = source.group_size
     leave_one_out = baselines.resolve(baselines.leave_one_out, call.num_samples, size)
-    mean, unravel = ravel_pytree(stop(law).mean())
+    mean, unravel = ravel_pytree(stop(dist).mean())
 
     def as_vector(x):
         return ravel_pytree(jax.tree.map(lambda part, like: part.astype(like.dtype), x, unravel(mean)))[0]
 
     def one(made, _):
-        x, log_prob, _ = source.score(made, law)
+        x, log_prob, _ = source.score(made, dist)
         vector = as_vector(x)
         slope = stop(jax.jacrev(lambda v: _checks.value(f(unravel(v))))(vector))
         value = _checks.value(f(x))
-        return value, slope, vector - mean, _checks.log_prob(law, log_prob), x if call.reports else None
+        return value, slope, vector - mean, _checks.log_prob(dist, log_prob), x if call.reports else None
 
     values, slopes, steps, log_probs, samples = call.map(one, source.draws)
     values = nan_where(jnp.broadcast_to(along_draws(jnp.isnan(log_probs), values), values.shape), values)
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
     h = jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)
-    expected = (jnp.mean(slopes, axis=0) @ (as_vector(law.mean()) - mean)).astype(values.dtype)
+    expected = (jnp.mean(slopes, axis=0) @ (as_vector(dist.mean()) - mean)).astype(values.dtype)
     # linear in alpha, which stands outside of what the surrogate holds fixed: it can be tuned
     plain, taylor = (score_surrogate(x, log_probs, leave_one_out(x, size)) for x in (values, h))
     value = plain - alpha * (taylor - expected)

@@ -21,9 +21,9 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
     """E[f(x)] without sampling: a sum over the whole support, or a quadrature.
 
-    Discrete laws, products of them and families with a given support are enumerated, which is exact. Poisson,
+    Discrete distributions, products of them and families with a given support are enumerated, which is exact. Poisson,
     NegativeBinomial and Geometric are summed up to ``max_value``; ``Info.omitted_mass`` is the probability left out, and
-    the result is exact up to sup |f| times it. Continuous laws go by quadrature (Gauss-Hermite for normals, Laguerre on
+    the result is exact up to sup |f| times it. Continuous distributions go by quadrature (Gauss-Hermite for normals, Laguerre on
     half-lines, Legendre on intervals) with nodes that do not move: the derivative is that of the density at each node, so a
     step function gets its right answer in the limit. A quadrature is a reference only where ``num_nodes`` and twice as many
     agree; ``Info.omitted_mass`` says by how much its weights miss 1, as they do for Gamma and Beta with parameters below 1,
@@ -32,11 +32,11 @@ def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose laws have a finite support or a quadrature.
+      logp: a :func:`family` whose distributions have a finite support or a quadrature.
       params: pytree with at least one float leaf.
       key: ignored; may be None.
       num_nodes: nodes for each coordinate of a quadrature.
-      max_value: largest value to sum for laws on all whole numbers.
+      max_value: largest value to sum for distributions on all whole numbers.
       max_points: most points that may be asked for.
       chunk_size: points in memory at once; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of points.
@@ -46,7 +46,7 @@ def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
       The expectation, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law that has neither a support nor a quadrature.
+      TypeError: when traced, for a distribution that has neither a support nor a quadrature.
       ValueError: for more than ``max_points`` points, or an infinite support without ``max_value``.
 
     Bias: none for a finite support, at every order; vanishing in ``num_nodes`` for a quadrature. Cost: one evaluation of f

@@ -33,7 +33,7 @@ def gumbel_rao(f, call, *, temperature=0.5, num_paths=10):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
@@ -47,8 +47,8 @@ def gumbel_rao(f, call, *, temperature=0.5, num_paths=10):
       The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical), an f that is a black
-        box, and for what ``pathwise`` refuses.
+      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
+        black box, and for what ``pathwise`` refuses.
 
     Bias: of the gradient, and it does not go away with more draws or paths; the value has none. A second derivative raises.
     Cost: S evaluations of f and one backward pass, and S M K numbers for each choice among K.

@@ -23,12 +23,13 @@ from jax_scorefn.typing import Bias, Capability
 def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
     """E[f(x)] with soft draws in place of discrete ones. *Biased*, the value as well as the gradient.
 
-    Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft law. How far
-    that is from the wanted one depends on f between the draws, where it may be anything. Measure it, or use an unbiased estimator.
+    Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft
+    distribution. How far that is from the wanted one depends on f between the draws, where it may be anything. Measure it, or use an
+    unbiased estimator.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
@@ -43,8 +44,8 @@ def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
       The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical), an f that is a black
-        box, and for what ``pathwise`` refuses.
+      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
+        black box, and for what ``pathwise`` refuses.
 
     Bias: of value and gradient (of the gradient alone with ``straight_through=True``), and it does not go away with more
     draws; a second derivative raises. Cost: S evaluations of f and one backward pass.

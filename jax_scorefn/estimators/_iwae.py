@@ -35,8 +35,8 @@ GRADIENTS = ("score", "vimco", "pathwise", "doubly_reparameterized")
 ALONG_THE_PATH = ("pathwise", "doubly_reparameterized")
 UNKNOWN_GRADIENT = 'gradient is one of {known}, or "auto"; not {given!r}.'
 NO_PATH = (
-    'gradient={gradient!r} needs a law whose draws are reparameterized; {law} has {given}. Take gradient="vimco" or "score", '
-    "which follow no path."
+    'gradient={gradient!r} needs a distribution whose draws are reparameterized; {dist} has {given}. Take gradient="vimco" or '
+    '"score", which follow no path.'
 )
 ONE_PARTICLE = (
     'gradient="vimco" compares each particle with the others of its bound, and there is one: raise num_particles, or take '
@@ -57,10 +57,10 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
 
     f is the log of the target, log p(x, data), *without* log q, which is ``logp``: not the f of ``score_function`` and ``pathwise``,
     log p - log q, nor that of ``vargrad``, log q - log p. One particle gives the evidence lower bound;
-    more of them bring the bound closer to log Z. The gradients share their mean, and not their noise. For reparameterized laws
-    and a smooth f take "doubly_reparameterized", which is quiet near the target, or "pathwise", which may be quieter far from it
-    and drowns in its noise as particles become many. For all else, discrete draws or an f that jumps, take "vimco", or "score"
-    where there is one particle. A path is never taken unasked: for an f that jumps it would be wrong without a word.
+    more of them bring the bound closer to log Z. The gradients share their mean, and not their noise. For reparameterized
+    distributions and a smooth f take "doubly_reparameterized", which is quiet near the target, or "pathwise", which may be quieter
+    far from it and drowns in its noise as particles become many. For all else, discrete draws or an f that jumps, take "vimco", or
+    "score" where there is one particle. A path is never taken unasked: for an f that jumps it would be wrong without a word.
 
     Args:
       f: log of the target, up to a constant: a function of one draw that returns a scalar; -inf is a weight of 0. It may
@@ -81,8 +81,8 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
       The mean of the bounds, a scalar; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a path through a law that is not reparameterized, "vimco" with one particle, a
-        ``num_samples`` that is not whole bounds, a law whose log-probability lacks its constant, an f that returns a shape or
+      TypeError, ValueError: when traced, for a path through a distribution that is not reparameterized, "vimco" with one particle, a
+        ``num_samples`` that is not whole bounds, a distribution whose log-probability lacks its constant, an f that returns a shape or
         asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
 
     Bias: none to first order, as an estimate of the bound (which lies below log Z, by less with more particles); along the path f
@@ -106,22 +106,22 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
 
     References: burda2016, mnih2016vimco, tucker2019.
     """
-    law = call.dist
+    dist = call.dist
     size = call.num_samples if num_particles is None else _checks.positive_int("num_particles", num_particles)
     call.groups(size)
-    chosen = _gradient(gradient, size, law)
-    target, log_q = log_target(call, f), log_density(call, law if chosen == "pathwise" else call.free)
+    chosen = _gradient(gradient, size, dist)
+    target, log_q = log_target(call, f), log_density(call, dist if chosen == "pathwise" else call.free)
 
     def one_draw(noise, _):
         if chosen not in ALONG_THE_PATH:
-            x, log_prob = noise.sample_and_log_prob(law)
-            log_prob = _checks.log_prob(law, log_prob)
+            x, log_prob = noise.sample_and_log_prob(dist)
+            log_prob = _checks.log_prob(dist, log_prob)
             value, path = target(x), None
         elif chosen == "pathwise":
-            x = noise.sample(law)
+            x = noise.sample(dist)
             log_prob, value, path = log_q(x), target(x), None
         else:
-            x = noise.sample(law)
+            x = noise.sample(dist)
             (value, of_f), (log_prob, of_q) = value_and_path(target, x), value_and_path(log_q, x)
             log_prob, path = stop(log_prob), log_weight(of_f, of_q)
         return log_weight(value, log_prob), log_prob, path, x if call.reports else None
@@ -140,17 +140,17 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
     return call.answer(value, log_w.reshape(-1), (samples, log_probs.reshape(-1)), weights=weights, of=bounds)
 
 
-def _gradient(gradient, size, law):
-    """The name of the gradient to take, which the law and the number of particles allow."""
+def _gradient(gradient, size, dist):
+    """The name of the gradient to take, which the distribution and the number of particles allow."""
     if gradient == "auto":
         return "vimco" if size > 1 else "score"
     if gradient not in GRADIENTS:
         raise ValueError(UNKNOWN_GRADIENT.format(known=", ".join(GRADIENTS), given=gradient))
     if gradient == "vimco" and size == 1:
         raise ValueError(ONE_PARTICLE)
-    if gradient in ALONG_THE_PATH and Capability.REPARAMETERIZED not in law.capabilities:
-        given = _checks.name_of(law.capabilities)
-        raise TypeError(NO_PATH.format(gradient=gradient, law=law.name, given=given))
+    if gradient in ALONG_THE_PATH and Capability.REPARAMETERIZED not in dist.capabilities:
+        given = _checks.name_of(dist.capabilities)
+        raise TypeError(NO_PATH.format(gradient=gradient, dist=dist.name, given=given))
     return gradient
 
 

@@ -2,9 +2,9 @@
 
     d/dtheta_c E[f(x)]  =  c_c  E[ f(x with its coordinate <- x+_c) - f(x with its coordinate <- x-_c) ]
 
-The derivative of a law in a scalar parameter is a constant times the difference of two laws, and (x+, x-) is a coupled draw of the
-two. The other coordinates are those of a draw x of the law itself. Each parameter has variants of its own, so there are
-two evaluations of f for each.
+The derivative of a distribution in a scalar parameter is a constant times the difference of two distributions, and (x+, x-) is a
+coupled draw of the two. The other coordinates are those of a draw x of the distribution itself. Each parameter has variants of its
+own, so there are two evaluations of f for each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Array, Bias, Capability, Key, PyTree
 
 TOO_MANY_COORDINATES = (
-    "coordinates={given} of the scalar parameters were asked for, and {law} has {held}: give at most that many, or None for "
+    "coordinates={given} of the scalar parameters were asked for, and {dist} has {held}: give at most that many, or None for "
     "all of them."
 )
 
@@ -32,36 +32,36 @@ TOO_MANY_COORDINATES = (
     needs=(Capability.SAMPLE, Capability.WEAK_DERIVATIVE),
     bias=Bias.NONE,
     orders=1,
-    evaluations="S (1 + 2P) for P scalar parameters of the law; S (1 + 2k) with coordinates=k",
+    evaluations="S (1 + 2P) for P scalar parameters of the distribution; S (1 + 2k) with coordinates=k",
     cite=("rosca2019", "mohamed2020"),
 )
 def measure_valued(f, call, *, coordinates=None):
-    """E[f(x)] by sampling, with derivatives as differences of f between coupled draws of two laws.
+    """E[f(x)] by sampling, with derivatives as differences of f between coupled draws of two distributions.
 
     f is never differentiated, so it may jump or be a black box, and the variance is often near that of ``pathwise`` where that
     one works: it is that of a difference of f, not of f times a score. The price is two evaluations of f for each scalar
-    parameter of the law, so use it where these are few or f is cheap, or pick some of them with ``coordinates``.
+    parameter of the distribution, so use it where these are few or f is cheap, or pick some of them with ``coordinates``.
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson,
+      logp: a :func:`family` whose distributions have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson,
         NegativeBinomial (not in its total_count), Normal, TanhNormal, LogNormal, HalfNormal, Laplace, Logistic, Gumbel, Cauchy,
         StudentT (not in its df), Exponential, Gamma and Weibull (not in their concentrations), and a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
       coordinates: number k of scalar parameters that each draw looks at, picked at random and weighted by P / k; None is all
-        P of them. The P parameters are those of the law, after broadcasting, whether they depend on ``params`` or not: 2 D for
-        a Normal of D coordinates, K for a choice among K categories.
+        P of them. The P parameters are those of the distribution, after broadcasting, whether they depend on ``params`` or not: 2 D
+        for a Normal of D coordinates, K for a choice among K categories.
       chunk_size: draws in memory at once, each with all its variants; None is all of them, "auto" as many as suit the caches.
       sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`, about the draws of the law itself.
+      has_aux: also return an :class:`Info`, about the draws of the distribution itself.
 
     Returns:
-      The mean of f over the draws of the law, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
+      The mean of f over the draws of the distribution, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law without a weak derivative, a concentration of Gamma or Weibull that is
+      TypeError, ValueError: when traced, for a distribution without a weak derivative, a concentration of Gamma or Weibull that is
         differentiated, more ``coordinates`` than there are parameters, and for what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S (1 + 2 P) evaluations of f, or S (1 + 2 k), and a :func:`black_box`
@@ -105,13 +105,13 @@ def measure_valued(f, call, *, coordinates=None):
 measure_valued_grad = gradient(measure_valued)
 
 
-def _how_many(coordinates: Any, total: int, law: Any) -> int:
+def _how_many(coordinates: Any, total: int, dist: Any) -> int:
     """Of how many parameters a draw gives the derivative."""
     if coordinates is None:
         return total
     picked = _checks.positive_int("coordinates", coordinates)
     if picked > total:
-        raise ValueError(TOO_MANY_COORDINATES.format(given=picked, law=law.name, held=total))
+        raise ValueError(TOO_MANY_COORDINATES.format(given=picked, dist=dist.name, held=total))
     return picked
 
 

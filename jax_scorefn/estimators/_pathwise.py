@@ -21,13 +21,13 @@ def pathwise(f, call, *, scheme=None):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
 
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
-    path is explicit for location-scale laws, and implicit for Gamma, Beta and Dirichlet through ``jax.random``'s own rules. Usually
-    the estimator of least variance where f is smooth. Wrong without a word where f jumps: a step function has
+    path is explicit for location-scale distributions, and implicit for Gamma, Beta and Dirichlet through ``jax.random``'s own rules.
+    Usually the estimator of least variance where f is smooth. Wrong without a word where f jumps: a step function has
     derivative 0 almost everywhere, and then only ``score_function`` sees the jump.
 
     Args:
       f: function of one draw, differentiable in it, that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose laws are reparameterized.
+      logp: a :func:`family` whose distributions are reparameterized.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
@@ -40,7 +40,7 @@ def pathwise(f, call, *, scheme=None):
       The mean of f over the draws; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law whose draws are not reparameterized, an f that is a black box, and
+      TypeError, ValueError: when traced, for a distribution whose draws are not reparameterized, an f that is a black box, and
         for what ``score_function`` refuses.
 
     Bias: none to first order if f is locally Lipschitz, to second order if grad f is too (the Hessian of a ReLU misses the

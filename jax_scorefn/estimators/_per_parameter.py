@@ -51,8 +51,8 @@ def scores_of(call: Call, source: Source) -> Callable[[Any, PyTree], Array]:
 
     def score(made: Any, x: PyTree) -> Array:
         def log_prob(vector: Array) -> Array:
-            law = call.at(restore(vector))
-            return _checks.log_prob(law, source.log_prob(made, x, law))
+            dist = call.at(restore(vector))
+            return _checks.log_prob(dist, source.log_prob(made, x, dist))
 
         return jax.grad(log_prob)(flat)
 
@@ -117,11 +117,11 @@ def correction(
             def at(factor: Array) -> tuple[Array, Array]:
                 """The box and E h, each parameter's derivative scaled by a factor of its own."""
                 moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
-                law = call.at(moved)
-                box = magic_box(_checks.log_prob(law, source.log_prob(made, x, law)), weight).astype(like.dtype)
+                dist = call.at(moved)
+                box = magic_box(_checks.log_prob(dist, source.log_prob(made, x, dist)), weight).astype(like.dtype)
                 if control is None:
                     return box, jnp.ones_like(box)
-                return box, control.expected(moved, law, like).reshape(-1)[element]
+                return box, control.expected(moved, dist, like).reshape(-1)[element]
 
             # what the family closes over moves both, so that their difference has the scaled derivatives alone
             (box, expected), (box_0, expected_0) = at(factors[j][element]), at(jnp.zeros_like(flat))

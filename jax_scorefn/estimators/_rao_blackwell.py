@@ -36,7 +36,7 @@ def rao_blackwell(f, call):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose laws are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
+      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
         support, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
@@ -50,7 +50,7 @@ def rao_blackwell(f, call):
       ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law that is not made of choices, and for what ``score_function`` refuses.
+      TypeError, ValueError: when traced, for a distribution that is not made of choices, and for what ``score_function`` refuses.
 
     Bias: none to first order; a second derivative raises. Cost: S (K_1 + .. + K_D) evaluations of f for D choices among K_d
     options, and their backward passes where f depends on the parameters; with ``chunk_size`` they are asked again for the gradient.
@@ -70,7 +70,7 @@ def rao_blackwell(f, call):
     held = stop(choices.log_probs)
     num_choices = sum(block.shape[0] for block in held)
     if num_choices == 0:
-        raise ValueError(NO_CHOICES.format(name="rao_blackwell", law=call.dist.name))
+        raise ValueError(NO_CHOICES.format(name="rao_blackwell", dist=call.dist.name))
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
     which, option = _variants([block.shape for block in held])
     probs = in_a_row(choices.probs)

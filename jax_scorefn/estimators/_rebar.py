@@ -48,7 +48,7 @@ def rebar(f, call, *, tuning=None):
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the
         draws too.
-      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
@@ -62,8 +62,8 @@ def rebar(f, call, *, tuning=None):
       The mean of f(x) - c(z~) + c(z), of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law with nothing between its draws (Categorical: use OneHotCategorical, or :func:`relax`), an f
-        that is a black box, and for what ``score_function`` refuses.
+      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical, or
+        :func:`relax`), an f that is a black box, and for what ``score_function`` refuses.
 
     Bias: none to first order, for every tuning; a second derivative raises. Where f closes over parameters of its own, their
     gradient has the noise of c(z) - c(z~) as well: for a decoder, ask f once more at ``Info.samples``, held

@@ -33,7 +33,7 @@ class Record:
 
     Attributes:
       name: name in the registry and in ``jax_scorefn``.
-      needs: capabilities, each an alternative of flags of which the law must have one.
+      needs: capabilities, each an alternative of flags of which the distribution must have one.
       bias: bias of the value and of the derivatives up to ``orders``.
       orders: highest order of derivative that keeps that bias; a higher one raises.
       evaluations: evaluations of f for S draws, in words.
@@ -54,9 +54,9 @@ class Record:
     function: Callable[..., Any]
     estimates: str = "E[f]"
 
-    def missing(self, law: Distribution) -> tuple[Capability, ...]:
-        """The needs that a law does not meet; empty if the estimator can be used."""
-        return tuple(need for need in self.needs if not need & law.capabilities)
+    def missing(self, dist: Distribution) -> tuple[Capability, ...]:
+        """The needs that a distribution does not meet; empty if the estimator can be used."""
+        return tuple(need for need in self.needs if not need & dist.capabilities)
 
     @property
     def too_often(self) -> str:

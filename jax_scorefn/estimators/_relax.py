@@ -32,7 +32,7 @@ def relax(f, call, *, critic, tuning):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
+      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
         support, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
@@ -49,7 +49,7 @@ def relax(f, call, *, critic, tuning):
       The mean of f(x) - c(z~) + c(z), of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law that is not made of choices, and for what ``score_function`` refuses.
+      TypeError: when traced, for a distribution that is not made of choices, and for what ``score_function`` refuses.
       ValueError: for a critic whose result has not the shape of f's.
 
     Bias: none to first order, for every critic and tuning; a second derivative raises. Cost: S evaluations of f, 2 S of the

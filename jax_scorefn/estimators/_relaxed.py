@@ -55,10 +55,10 @@ def softened(z: Array, temperature: Array | float) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Relaxation:
-    """A law's choices with uniforms for them.
+    """A distribution's choices with uniforms for them.
 
     Attributes:
-      choices: the law's.
+      choices: the distribution's.
       copies: number of uniforms for each option, for the noise and for what is drawn given the choice.
     """
 

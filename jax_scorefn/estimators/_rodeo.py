@@ -57,7 +57,7 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the draws.
-      logp: a :func:`family` whose laws have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
+      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int of at least 2.
@@ -71,7 +71,8 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
       The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law with nothing between its draws, fewer than 2 draws, an f that is a black box,
+      TypeError, ValueError: when traced, for a distribution with nothing between its draws, fewer than 2 draws, an f that is a black
+        box,
         and for what ``score_function`` refuses.
 
     Bias: none to first order, for every surrogate and tuning; a second derivative raises. Cost: S evaluations and S gradients of f;
@@ -96,7 +97,7 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
     held = stop(choices.log_probs)
     probs = in_a_row(stop(choices.probs))
     if probs.size == 0:
-        raise ValueError(NO_CHOICES.format(name="rodeo", law=call.dist.name))
+        raise ValueError(NO_CHOICES.format(name="rodeo", dist=call.dist.name))
     _, as_blocks = in_blocks([block.shape for block in held])
     num_uniforms, split = in_blocks([block.shape[:1] for block in held])
 

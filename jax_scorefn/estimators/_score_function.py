@@ -1,7 +1,7 @@
 """Score function: grad E[f(x)] = E[(f(x) - b) grad log p(x) + grad f(x)]     (Williams 1992; Kool et al. 2019).
 
-With control variates h, f is f - sum_j c_j (h_j - E h_j) throughout, and sum_j c_j grad E h_j is added. With draws of another law q,
-each score is weighted by p / q.
+With control variates h, f is f - sum_j c_j (h_j - E h_j) throughout, and sum_j c_j grad E h_j is added. With draws of another
+distribution q, each score is weighted by p / q.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TOO_FEW_TO_FIT = (
     "num_samples, or give the coefficients as numbers."
 )
 NO_MODE = (
-    "The baseline self_critical needs a law that has a known mode; {law} has {given}. Use leave_one_out, or pass the value of "
-    "your own greedy draw as baseline=lambda values: ..."
+    "The baseline self_critical needs a distribution that has a known mode; {dist} has {given}. Use leave_one_out, or pass the "
+    "value of your own greedy draw as baseline=lambda values: ..."
 )
 
 
@@ -49,7 +49,7 @@ def score_function(f, call, *, baseline="auto", control_variate=None, scheme=Non
 
     grad E[f(x)] = E[(f(x) - b) grad log p(x; params) + grad f(x)]. f is never differentiated in x, so it may be discrete,
     discontinuous, or plain Python behind :func:`black_box`. It may close over the parameters: the derivative of that path
-    is in the result. Prefer ``exact`` where the support is small, ``pathwise`` where f is smooth in x and the law is
+    is in the result. Prefer ``exact`` where the support is small, ``pathwise`` where f is smooth in x and the distribution is
     reparameterized; use this one everywhere else.
 
     Args:
@@ -75,7 +75,7 @@ def score_function(f, call, *, baseline="auto", control_variate=None, scheme=Non
       The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a bare function in place of a family, a law that cannot be drawn from,
+      TypeError, ValueError: when traced, for a bare function in place of a family, a distribution that cannot be drawn from,
         parameters without a float leaf, a bad key, f or log-probability of the wrong shape, or fewer draws (under a scheme:
         groups of draws) than the baseline needs.
 
@@ -170,7 +170,7 @@ def _sample(f, call, source, controls, each, max_weight):
         return value, list(hs.values()), log_prob, log_proposal, score(made, x), x if call.reports or each else None
 
     values, hs, log_probs, log_proposals, scores, samples = call.map(one, source.draws, source.num_draws)
-    # A law with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
+    # A distribution with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
     impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
     values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
     weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
@@ -185,7 +185,7 @@ def _may_be_combined(source, subtract, controls, num_fitted):
         raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
 
 
-def _mode(law):
-    if Capability.MODE not in law.capabilities:
-        raise TypeError(NO_MODE.format(law=law.name, given=_checks.name_of(law.capabilities)))
-    return law.mode()
+def _mode(dist):
+    if Capability.MODE not in dist.capabilities:
+        raise TypeError(NO_MODE.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
+    return dist.mode()

@@ -1,6 +1,6 @@
 """Where the draws of a score-function estimate come from, and what each of them weighs.
 
-    the law itself      x_i ~ p                 w_i = 1
+    the distribution itself      x_i ~ p                 w_i = 1
     a proposal          x_i ~ q                 w_i = p(x_i) / q(x_i)
     given draws         x_i from elsewhere      w_i = p(x_i) / q(x_i), or 1 where they are p's own
 
@@ -20,20 +20,23 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import Distribution, as_law
-from jax_scorefn.distributions._base import is_law
+from jax_scorefn.distributions import Distribution, as_distribution
+from jax_scorefn.distributions._base import is_distribution
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.typing import Array, Capability, PyTree
 
-NO_WEIGHTS = "max_weight cuts the weights of draws from another law: it goes with proposal=, or with given draws and log_proposal=."
+NO_WEIGHTS = (
+    "max_weight cuts the weights of draws from another distribution: it goes with proposal=, or with given draws and "
+    "log_proposal=."
+)
 BAD_MAX_WEIGHT = "max_weight is a positive number or an array that holds one (a typical weight is 1), not {given!r}."
 NOT_A_PROPOSAL = (
     "proposal is a distribution to draw from: one of sf.distributions, or an object with sample(key) and log_prob(x); it got "
-    "{given}. Of a family, pass the law at some parameters: family.at(params)."
+    "{given}. Of a family, pass the distribution at some parameters: family.at(params)."
 )
-NO_SAMPLER = "proposal= needs a law that can be drawn from; {law} has {given}."
+NO_SAMPLER = "proposal= needs a distribution that can be drawn from; {dist} has {given}."
 OTHER_DRAWS = (
-    "A draw of the proposal {proposal} has shape {given}, and one of {law} has {wanted}: give the proposal parameters of "
+    "A draw of the proposal {proposal} has shape {given}, and one of {dist} has {wanted}: give the proposal parameters of "
     "that shape."
 )
 ALREADY_DRAWN = "The family holds given draws, so {option}= has nothing to draw: leave it out."
@@ -47,8 +50,8 @@ class Source:
       num_draws: how many.
       group_size: how many in a row depend on each other.
       draws: ``index -> what draws are made of``, for the engine.
-      score: ``(what one draw is made of, law) -> (x, log p(x), log q(x))``; the last is None where p = q.
-      log_prob: ``(what one draw is made of, x, law) -> log p(x)`` of a draw that was made before, for any law of the family.
+      score: ``(what one draw is made of, dist) -> (x, log p(x), log q(x))``; the last is None where p = q.
+      log_prob: ``(what one draw is made of, x, dist) -> log p(x)`` of a draw that was made before, for any distribution of the family.
       possible: whether each draw has p > 0, so that a log-probability of -inf means that something is wrong.
       normalized: whether the weights are known, and not just their ratios.
     """
@@ -64,8 +67,8 @@ class Source:
 
 def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
     """The draws that the options of a call ask for."""
-    law = call.dist
-    if Capability.GIVEN_DRAWS in law.capabilities:
+    dist = call.dist
+    if Capability.GIVEN_DRAWS in dist.capabilities:
         for option, given in (("proposal", proposal), ("scheme", scheme)):
             if given is not None:
                 raise ValueError(ALREADY_DRAWN.format(option=option))
@@ -77,59 +80,59 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
     if proposal is None:
         noise = call.noise(scheme)
 
-        def own(noise: engine.Noise, law: Distribution) -> Any:
-            return *noise.sample_and_log_prob(law), None
+        def own(noise: engine.Noise, dist: Distribution) -> Any:
+            return *noise.sample_and_log_prob(dist), None
 
-        def again(noise: engine.Noise, x: PyTree, law: Distribution) -> Array:
-            # A law may score more than x, what x was rounded from. So the draw is made once more, where it comes out the same.
-            return noise.again().sample_and_log_prob(law)[1] if noise.repeatable else law.log_prob(x)
+        def again(noise: engine.Noise, x: PyTree, dist: Distribution) -> Array:
+            # A distribution may score what x was rounded from. So the draw is made once more, where it comes out the same.
+            return noise.again().sample_and_log_prob(dist)[1] if noise.repeatable else dist.log_prob(x)
 
-        return Source(num_draws, group_size, noise, own, again, possible=True, normalized=law.normalized)
+        return Source(num_draws, group_size, noise, own, again, possible=True, normalized=dist.normalized)
 
-    other = _proposal(proposal, law)
+    other = _proposal(proposal, dist)
     noise = engine.noise_of(other, call.key, num_draws, scheme, call.sharding)
 
-    def proposed(noise: engine.Noise, law: Distribution) -> Any:
-        x = stop(noise.sample(stop(other)))  # both laws score x as it is, rounding and all
-        return x, law.log_prob(x), stop(_checks.log_prob(other, other.log_prob(x)))
+    def proposed(noise: engine.Noise, dist: Distribution) -> Any:
+        x = stop(noise.sample(stop(other)))  # both distributions score x as it is, rounding and all
+        return x, dist.log_prob(x), stop(_checks.log_prob(other, other.log_prob(x)))
 
-    normalized = law.normalized and other.normalized
+    normalized = dist.normalized and other.normalized
     return Source(num_draws, group_size, noise, proposed, _of_x, possible=False, normalized=normalized)
 
 
-def _of_x(made: Any, x: PyTree, law: Distribution) -> Array:
+def _of_x(made: Any, x: PyTree, dist: Distribution) -> Array:
     del made
-    return law.log_prob(x)
+    return dist.log_prob(x)
 
 
-def _proposal(proposal: Any, law: Distribution) -> Distribution:
-    """The law to draw from: it can be drawn from, and its draws look like those of the law in question."""
-    if not is_law(proposal):
+def _proposal(proposal: Any, dist: Distribution) -> Distribution:
+    """The distribution to draw from: it can be drawn from, and its draws look like those of the distribution in question."""
+    if not is_distribution(proposal):
         raise TypeError(NOT_A_PROPOSAL.format(given=_checks.describe(proposal)))
-    other = as_law(proposal)
+    other = as_distribution(proposal)
     if Capability.SAMPLE not in other.capabilities:
-        raise TypeError(NO_SAMPLER.format(law=other.name, given=_checks.name_of(other.capabilities)))
-    if Capability.SAMPLE in law.capabilities:
+        raise TypeError(NO_SAMPLER.format(dist=other.name, given=_checks.name_of(other.capabilities)))
+    if Capability.SAMPLE in dist.capabilities:
         drawn, wanted = (
-            jax.tree.map(lambda x: x.shape, jax.eval_shape(one.sample, jax.random.key(0))) for one in (other, law)
+            jax.tree.map(lambda x: x.shape, jax.eval_shape(one.sample, jax.random.key(0))) for one in (other, dist)
         )
         if drawn != wanted:
-            message = OTHER_DRAWS.format(proposal=other.name, given=drawn, law=law.name, wanted=wanted)
+            message = OTHER_DRAWS.format(proposal=other.name, given=drawn, dist=dist.name, wanted=wanted)
             raise ValueError(message)
     return other
 
 
 def _given(call: Call) -> Source:
-    law, num_samples = cast(Any, call.dist), call.given_num_samples
-    if num_samples is not None and num_samples != law.num_draws:
-        raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=law.num_draws, given=num_samples))
+    dist, num_samples = cast(Any, call.dist), call.given_num_samples
+    if num_samples is not None and num_samples != dist.num_draws:
+        raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=dist.num_draws, given=num_samples))
 
-    def score(row: Any, law: Distribution) -> Any:
+    def score(row: Any, dist: Distribution) -> Any:
         x, log_proposal = row
-        return x, law.log_prob(x), log_proposal
+        return x, dist.log_prob(x), log_proposal
 
-    table = call.points((law.draws, law.log_proposal))
-    return Source(law.num_draws, 1, table, score, _of_x, possible=False, normalized=law.normalized)
+    table = call.points((dist.draws, dist.log_proposal))
+    return Source(dist.num_draws, 1, table, score, _of_x, possible=False, normalized=dist.normalized)
 
 
 def importance_weights(

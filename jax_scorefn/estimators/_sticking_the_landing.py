@@ -38,7 +38,7 @@ def sticking_the_landing(f, call, *, scheme=None):
     Args:
       f: log of the target, up to a constant: a function of one draw that returns a scalar and is differentiable in it. It may
         close over parameters (a model's), and the derivative in these is in the result.
-      logp: a :func:`family` q whose laws are reparameterized.
+      logp: a :func:`family` q whose distributions are reparameterized.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws, a Python int.
@@ -51,8 +51,8 @@ def sticking_the_landing(f, call, *, scheme=None):
       The mean of f - log q over the draws, a scalar; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError, ValueError: when traced, for a law whose draws are not reparameterized or whose log-probability lacks its
-        constant, for the moving ends of a uniform law (whose score has another mean), an f that is a black box, returns a
+      TypeError, ValueError: when traced, for a distribution whose draws are not reparameterized or whose log-probability lacks its
+        constant, for the moving ends of a uniform distribution (whose score has another mean), an f that is a black box, returns a
         shape or asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
 
     Bias: none to first order if f and log q are locally Lipschitz; a second derivative raises, since without the score it would

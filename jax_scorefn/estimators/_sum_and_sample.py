@@ -21,7 +21,7 @@ from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 
 NOTHING_LEFT = (
-    "sum_and_sample was asked to sum {summed} outcomes of {law}, which has {points}, and then nothing is left to sample: take fewer, "
+    "sum_and_sample was asked to sum {summed} outcomes of {dist}, which has {points}, and then nothing is left to sample: take fewer, "
     "or use exact, which sums them all."
 )
 
@@ -42,7 +42,7 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose laws have a finite support.
+      logp: a :func:`family` whose distributions have a finite support.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of draws from what is not summed, a Python int. Two draws or more have the mean of f at the
@@ -57,7 +57,7 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
       The sum, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law whose support is not finite.
+      TypeError: when traced, for a distribution whose support is not finite.
       ValueError: for more than ``max_points`` outcomes, or if all are to be summed.
 
     Bias: none, at every order. Cost: k + S evaluations of f, and a probability for each outcome.
@@ -78,7 +78,7 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
     grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
     num_points = grid.log_probs.shape[0]
     if k >= num_points:
-        raise ValueError(NOTHING_LEFT.format(summed=k, law=call.dist.name, points=num_points))
+        raise ValueError(NOTHING_LEFT.format(summed=k, dist=call.dist.name, points=num_points))
 
     held = stop(grid.log_probs)
     summed = jax.lax.top_k(held, k)[1]

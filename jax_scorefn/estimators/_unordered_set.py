@@ -26,8 +26,8 @@ from jax_scorefn.estimators._relaxed import gumbels
 from jax_scorefn.typing import Bias, Capability
 
 SET_SIZE = (
-    "unordered_set draws sets of at least 2 and at most {most} outcomes (it sums over all subsets of a set), and no more than the law "
-    "has: {law} has {points}. It got set_size={given}."
+    "unordered_set draws sets of at least 2 and at most {most} outcomes (it sums over all subsets of a set), and no more than the "
+    "distribution has: {dist} has {points}. It got set_size={given}."
 )
 MOST = 12
 
@@ -43,7 +43,7 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose laws have a finite support.
+      logp: a :func:`family` whose distributions have a finite support.
       params: pytree with at least one float leaf.
       key: one JAX key.
       num_samples: number S of evaluations of f, a Python int, a multiple of ``set_size``: sets are independent of each other.
@@ -57,7 +57,7 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
       The weighted mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
 
     Raises:
-      TypeError: when traced, for a law whose support is not finite.
+      TypeError: when traced, for a distribution whose support is not finite.
       ValueError: for more than ``max_points`` outcomes, a set that is too small or too large, and a ``num_samples`` that is not whole
         sets.
 
@@ -80,7 +80,7 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
     grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
     num_points = grid.log_probs.shape[0]
     if not 2 <= k <= min(num_points, MOST):
-        raise ValueError(SET_SIZE.format(most=MOST, law=call.dist.name, points=num_points, given=k))
+        raise ValueError(SET_SIZE.format(most=MOST, dist=call.dist.name, points=num_points, given=k))
     held = stop(grid.log_probs)
     alone = 1 << np.arange(k)  # subsets of a set are numbers, a bit for each member
     pairs = alone[:, None] | alone[None]

@@ -37,8 +37,8 @@ def kl_loss(
       mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
-      :class:`Loss`: an estimate of the divergence of the trajectories' laws, to be multiplied by its coefficient and added to a
-      loss; and the number of episodes with a choice, 1 for a row of one.
+      :class:`Loss`: an estimate of the divergence of the trajectories' distributions, to be multiplied by its coefficient and added
+      to a loss; and the number of episodes with a choice, 1 for a row of one.
 
     Raises:
       TypeError: for arrays that are not one trajectory.

@@ -81,7 +81,7 @@ def rollout(
     """``num_steps`` steps of a policy in an environment that starts again wherever an episode ends.
 
     Args:
-      policy: ``policy(params, observation)`` returns the law of the action: ``sf.Categorical``, ``sf.Normal``, ...
+      policy: ``policy(params, observation)`` returns the distribution of the action: ``sf.Categorical``, ``sf.Normal``, ...
       env_step: one step, without a reset; see :data:`Step`.
       env_reset: the beginning of an episode; see :data:`Reset`.
       params: of the policy.
@@ -150,8 +150,8 @@ def legal_logits(logits: Array, legal: Array) -> Array:
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
-      >>> law = sf.Categorical(logits=sf.policy_gradient.legal_logits(jnp.zeros(3), jnp.array([True, False, True])))
-      >>> print(jax.nn.softmax(law.logits))
+      >>> dist = sf.Categorical(logits=sf.policy_gradient.legal_logits(jnp.zeros(3), jnp.array([True, False, True])))
+      >>> print(jax.nn.softmax(dist.logits))
       [0.5 0.  0.5]
     """
     return jnp.where(legal, logits, -jnp.inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jax_scorefn import _checks
-from jax_scorefn.distributions import as_law
+from jax_scorefn.distributions import as_distribution
 from jax_scorefn.programs.sites import SITES
 from jax_scorefn.typing import Key, PyTree
 
@@ -19,27 +19,27 @@ def sample(
     """A random choice: one draw of ``dist``, in a program that :func:`expectation` can differentiate.
 
     On its own, under ``jit``, ``vmap``, ``scan`` and ``cond``, it is ``dist.sample(key)``. Inside :func:`expectation` it is scored
-    with the costs that depend on it. A law of independent coordinates, or one choice under ``vmap``, is that many choices; so is a
-    distribution of another library with a ``batch_shape``, whose log-probabilities have that shape.
+    with the costs that depend on it. A distribution of independent coordinates, or one choice under ``vmap``, is that many choices;
+    so is a distribution of another library with a ``batch_shape``, whose log-probabilities have that shape.
 
     Args:
       key: one JAX key, used for nothing else.
-      dist: a law of :mod:`jax_scorefn.distributions`, or an object of distrax, TFP-on-JAX or NumPyro. An object of one's own that
-        says a ``batch_shape`` says that its elements are independent, and gives each a log-probability.
-      estimator: how its derivative is estimated: "score_function" (the log-derivative trick, any law), "pathwise" (through the draw,
-        for reparameterized laws and costs without jumps), or "exact" (the rest of the program runs once for each value of a
-        finite support, and the results are added up with their probabilities). "score" and "enumerate" are other names of the
-        first and the last.
-      name: what :func:`explain` and errors call it; None is the name of the law.
-      max_value: for "exact" and a law on all whole numbers (Poisson, NegativeBinomial, Geometric), the largest value that
+      dist: a distribution of :mod:`jax_scorefn.distributions`, or an object of distrax, TFP-on-JAX or NumPyro. An object of one's own
+        that says a ``batch_shape`` says that its elements are independent, and gives each a log-probability.
+      estimator: how its derivative is estimated: "score_function" (the log-derivative trick, any distribution), "pathwise" (through
+        the draw, for reparameterized distributions and costs without jumps), or "exact" (the rest of the program runs once for each
+        value of a finite support, and the results are added up with their probabilities). "score" and "enumerate" are other names of
+        the first and the last.
+      name: what :func:`explain` and errors call it; None is the name of the distribution.
+      max_value: for "exact" and a distribution on all whole numbers (Poisson, NegativeBinomial, Geometric), the largest value that
         counts, a Python int.
 
     Returns:
       The draw.
 
     Raises:
-      TypeError: for a law that lacks what the estimator needs; and, outside of ``expectation``, when a choice by score or enumeration
-        is differentiated in the parameters of its law.
+      TypeError: for a distribution that lacks what the estimator needs; and, outside of ``expectation``, when a choice by score or
+        enumeration is differentiated in the parameters of its distribution.
       ValueError: for an unknown estimator, log-probabilities with a shape that is not the ``batch_shape``, a support of more than 4096
         values or without an end, and a ``max_value`` for another estimator than "exact".
 
@@ -65,5 +65,5 @@ def sample(
     if max_value is not None and not site.takes_max_value:
         raise ValueError(ONLY_EXACT.format(given=estimator))
     _checks.key("sample", key)
-    law = as_law(dist, batches=True)
-    return site.sample(key, law, name or law.name, max_value)
+    dist = as_distribution(dist, batches=True)
+    return site.sample(key, dist, name or dist.name, max_value)

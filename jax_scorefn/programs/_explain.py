@@ -13,10 +13,10 @@ from jax_scorefn.programs._program import Program
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One random choice: its name, law, estimator, and the shape of its log-probabilities (in a scan, iterations first)."""
+    """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan, iterations first)."""
 
     name: str
-    law: str
+    dist: str
     estimator: str
     shape: tuple[int, ...]
 
@@ -54,7 +54,7 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            Choice(names[site], site.params["law"], site.estimator.name, tuple(site.ins[0].shape))
+            Choice(names[site], site.params["distribution"], site.estimator.name, tuple(site.ins[0].shape))
             for site in program.choices
         )
         costs = tuple(

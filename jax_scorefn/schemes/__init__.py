@@ -5,8 +5,8 @@
     stratified(n)       (pi_d(i) + u_i) / n                    n draws, each coordinate in each of n strata once
     sobol(replicates)   net_i XOR shift                        a digital net, shifted as a whole at random
 
-Each draw by itself has the law that was asked for, so any mean over draws is unbiased. The draws of one *group* (a pair, a pass
-over the strata, a net) depend on each other, and groups are independent. A baseline is therefore made of the *other groups*,
+Each draw by itself has the distribution that was asked for, so any mean over draws is unbiased. The draws of one *group* (a pair, a
+pass over the strata, a net) depend on each other, and groups are independent. A baseline is therefore made of the *other groups*,
 and a standard error of the spread between groups.
 """
 

@@ -25,7 +25,9 @@ NOT_A_NET = (
     "The scheme sobol makes {replicates} nets, each of a power of 2 points: num_samples has to be {replicates} times a power "
     "of 2, not {given}."
 )
-TOO_MANY_DIMENSIONS = "sobol has direction numbers for {limit} coordinates, and this law has {given}: use antithetic."
+TOO_MANY_DIMENSIONS = (
+    "sobol has direction numbers for {limit} coordinates, and this distribution has {given}: use antithetic."
+)
 MAX_DIMENSIONS = 21201
 
 

@@ -102,7 +102,7 @@ def enumerate_draws(
 
     Args:
       estimate: function of the draws (leading axis ``num_draws``) that returns a pytree: a gradient, a Hessian.
-      logp: ``(params, x) -> log-probability`` of the law that the draws come from.
+      logp: ``(params, x) -> log-probability`` of the distribution that the draws come from.
       params: where the outcomes are weighted.
       support: every value of one draw, on the leading axis.
       num_draws: number of independent draws.

@@ -99,8 +99,8 @@ def test_the_bound_of_an_image_is_that_of_its_densities():
     @jax.jit
     def both():
         odds = _vae.apply(params["decoder"], 2 * b - 1)
-        laws = [(sf.Bernoulli(logits=odds), xs[0]), (sf.Bernoulli(logits=jnp.zeros(3)), b)]
-        log_probs = [jnp.sum(law.log_prob(x)) for law, x in laws]
+        dists = [(sf.Bernoulli(logits=odds), xs[0]), (sf.Bernoulli(logits=jnp.zeros(3)), b)]
+        log_probs = [jnp.sum(dist.log_prob(x)) for dist, x in dists]
         wanted = -(log_probs[0] + log_probs[1] - jnp.sum(sf.Bernoulli(logits=logits[0]).log_prob(b)))
         return _vae.negative_bound(params["decoder"], logits[0], xs[0], b), wanted
 

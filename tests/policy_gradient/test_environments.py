@@ -31,8 +31,8 @@ def test_cart_pole_ends_where_it_falls_and_is_cut_off_at_five_hundred():
         assert lengths.max() < 200 if kind == 0 else lengths.max() == 500
 
 
-def _as_int(law):
-    return sf.Categorical(logits=jnp.stack([jnp.zeros(()), law.logits]))
+def _as_int(dist):
+    return sf.Categorical(logits=jnp.stack([jnp.zeros(()), dist.logits]))
 
 
 def test_the_pendulum_can_be_differentiated_through():

@@ -121,8 +121,8 @@ def carried(key, x, action):
 
 def test_a_pathwise_rollout_goes_through_the_dynamics():
     def total(estimator):
-        law, begin = lambda w, o: sf.Normal(loc=w, scale=1.0), lambda key: (jnp.zeros(1), jnp.zeros(()))
-        return lambda w, key: pg.rollout(law, carried, begin, w, key, 6, estimator=estimator).r_t.sum()
+        dist, begin = lambda w, o: sf.Normal(loc=w, scale=1.0), lambda key: (jnp.zeros(1), jnp.zeros(()))
+        return lambda w, key: pg.rollout(dist, carried, begin, w, key, 6, estimator=estimator).r_t.sum()
 
     w, keys = jnp.array(0.3), jax.random.split(jax.random.key(5), 4000)
     path = jax.jit(jax.vmap(jax.grad(sf.expectation(total("pathwise"))), (None, 0)))(w, keys)
@@ -197,9 +197,9 @@ def test_an_environment_that_does_not_fit_is_told_so(change, words):
 
 def test_illegal_actions_have_probability_zero_and_finite_gradients():
     legal = jnp.array([True, False, True, False])
-    law = lambda t: sf.Categorical(logits=pg.legal_logits(t, legal))
+    dist = lambda t: sf.Categorical(logits=pg.legal_logits(t, legal))
     theta = jnp.array([0.1, 5.0, -0.3, 2.0])
-    draws = jax.jit(jax.vmap(lambda k: law(theta).sample(k)))(jax.random.split(jax.random.key(0), 1000))
+    draws = jax.jit(jax.vmap(lambda k: dist(theta).sample(k)))(jax.random.split(jax.random.key(0), 1000))
     assert set(np.unique(draws)) == {0, 2}
-    grad = jax.jit(jax.grad(lambda t: law(t).log_prob(jnp.int32(2))))(theta)
+    grad = jax.jit(jax.grad(lambda t: dist(t).log_prob(jnp.int32(2))))(theta)
     assert np.all(np.isfinite(grad)) and grad[1] == grad[3] == 0.0

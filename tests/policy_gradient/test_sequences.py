@@ -1,4 +1,4 @@
-"""Sequences: the law, log-probabilities with masks, and the losses of groups against all sequences of a small model."""
+"""Sequences: the distribution, log-probabilities with masks, and the losses of groups against all sequences of a small model."""
 
 import functools
 import itertools
@@ -56,19 +56,19 @@ def test_probabilities_sum_to_one_and_are_those_of_the_draws():
 
 def test_nothing_comes_after_the_end():
     params = as_float32()
-    law = model(params, end_token=2)
-    draws = np.asarray(jax.jit(jax.vmap(law.sample))(jax.random.split(jax.random.key(0), 500)))
+    dist = model(params, end_token=2)
+    draws = np.asarray(jax.jit(jax.vmap(dist.sample))(jax.random.split(jax.random.key(0), 500)))
     ended = np.cumsum(draws == 2, axis=1) > 0
     assert np.all(draws[ended] == 2) and np.any(ended[:, 0]) and not np.all(ended[:, -1])
-    log_probs, whole = jax.jit(lambda all, some: (jax.vmap(law.log_prob)(all), jax.vmap(law.log_probs)(some)))(
+    log_probs, whole = jax.jit(lambda all, some: (jax.vmap(dist.log_prob)(all), jax.vmap(dist.log_probs)(some)))(
         SEQUENCES, draws
     )
     np.testing.assert_allclose(np.sum(np.exp(log_probs)), 1.0, rtol=1e-5)
     before = np.concatenate([np.zeros((500, 1), bool), ended[:, :-1]], axis=1)
     np.testing.assert_array_equal(np.asarray(whole)[before], 0.0)
-    _, together = jax.jit(jax.vmap(law.sample_and_log_prob))(jax.random.split(jax.random.key(0), 500))
+    _, together = jax.jit(jax.vmap(dist.sample_and_log_prob))(jax.random.split(jax.random.key(0), 500))
     np.testing.assert_allclose(together, whole.sum(axis=1), rtol=1e-5)
-    assert jax.jit(law.log_prob)(np.array([2, 0, 0, 0, 0])) == -np.inf
+    assert jax.jit(dist.log_prob)(np.array([2, 0, 0, 0, 0])) == -np.inf
 
 
 def test_a_choice_of_a_program():
@@ -92,9 +92,9 @@ def test_a_choice_of_a_program():
     ],
 )
 def test_a_step_that_does_not_fit_is_told_so(bad, words):
-    law = sf.Autoregressive(step=bad, params=as_float32(), carry=(jnp.zeros(()), jnp.zeros((), jnp.int32)), length=3)
+    dist = sf.Autoregressive(step=bad, params=as_float32(), carry=(jnp.zeros(()), jnp.zeros((), jnp.int32)), length=3)
     with pytest.raises(TypeError, match=words):
-        law.sample(jax.random.key(0))
+        dist.sample(jax.random.key(0))
 
 
 def test_token_log_probs_are_shifted_and_masked():
@@ -203,16 +203,16 @@ def test_groups_of_eight_sampled_answers():
 def test_rloo_of_a_reward_that_depends_on_the_parameters_and_its_second_derivative(x64):
     """A penalty on the divergence from a reference, as a part of the reward: exact over all pairs, to second order."""
     sequences = np.array(list(itertools.product(range(2), repeat=2)), np.int32)
-    law = lambda p: sf.Autoregressive(step=lambda t, c, x: (c, t[x]), params=p, carry=(), length=2)
+    dist = lambda p: sf.Autoregressive(step=lambda t, c, x: (c, t[x]), params=p, carry=(), length=2)
     params, ref = jnp.array([[0.3, -0.2], [0.5, 0.1]]), jnp.array([[-0.1, 0.4], [0.2, -0.3]])
     reward = lambda p, x: (
-        jnp.sin(x[0].astype(float) + 2.0 * x[1].astype(float)) - 0.3 * (law(p).log_prob(x) - law(ref).log_prob(x))
+        jnp.sin(x[0].astype(float) + 2.0 * x[1].astype(float)) - 0.3 * (dist(p).log_prob(x) - dist(ref).log_prob(x))
     )
     value = lambda p: jnp.sum(jnp.exp(logs(p).sum(axis=1)) * rewards(p))
 
     pairs = jnp.asarray(list(itertools.product(range(4), repeat=2)))
     logs, rewards = (
-        (lambda p: jax.vmap(law(p).log_probs)(sequences)),
+        (lambda p: jax.vmap(dist(p).log_probs)(sequences)),
         (lambda p: jax.vmap(lambda x: reward(p, x))(sequences)),
     )
     estimate = lambda p, pair: -pg.mean_loss(pg.rloo(logs(p)[pair], rewards(p)[pair]))

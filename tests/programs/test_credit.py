@@ -169,8 +169,8 @@ def test_a_mark_that_is_never_set_changes_nothing_and_one_that_always_is_charges
         def value(q):
             s, log_probs, costs = 0.0, [], []
             for y in bits:
-                law = sf.Bernoulli(logits=q[0] + q[1] * s)
-                log_probs.append(law.log_prob(y))
+                dist = sf.Bernoulli(logits=q[0] + q[1] * s)
+                log_probs.append(dist.log_prob(y))
                 s = jnp.tanh(s + y)
                 costs.append(s**2 + y * q[0])
             boxes = [sf.magic_box(l) for l in log_probs]

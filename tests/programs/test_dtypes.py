@@ -54,8 +54,8 @@ def product(p, key, dtype):
 
 
 def enumerated(p, key, dtype):
-    laws = sf.Bernoulli(logits=p * jnp.ones(8, p.dtype))
-    return jnp.sum(sf.sample(key, laws, estimator="exact").astype(dtype)) ** 2
+    dists = sf.Bernoulli(logits=p * jnp.ones(8, p.dtype))
+    return jnp.sum(sf.sample(key, dists, estimator="exact").astype(dtype)) ** 2
 
 
 def large(p, key, dtype):
@@ -107,7 +107,7 @@ def test_baselines_of_chunks_are_float32_too():
 
 
 def amplitude(p, x, key):
-    """A complex cost of complex parameters, some used as they are and some in a law."""
+    """A complex cost of complex parameters, some used as they are and some in a distribution."""
     z, r = p["z"], p["r"]
     a = bit(x[0], jnp.real(z[0] * jnp.conj(z[1])) + r)
     b = bit(x[1], jnp.imag(z[1]) * (1 + a))

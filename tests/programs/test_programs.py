@@ -73,10 +73,10 @@ def by_hand(p, key, length=20):
 
 
 def test_on_its_own_a_choice_is_the_draw():
-    law = sf.Normal(loc=jnp.arange(3.0), scale=1.0)
+    dist = sf.Normal(loc=jnp.arange(3.0), scale=1.0)
     key = jax.random.key
-    expected = jax.jit(law.sample)(key(0))
-    for run in (lambda k: sf.sample(k, law), jax.jit(lambda k: sf.sample(k, law))):
+    expected = jax.jit(dist.sample)(key(0))
+    for run in (lambda k: sf.sample(k, dist), jax.jit(lambda k: sf.sample(k, dist))):
         np.testing.assert_array_equal(run(key(0)), expected)
     joint = sf.Joint({"a": sf.Bernoulli(logits=0.0), "b": sf.Gamma(concentration=2.0, rate=1.0)})
     drawn, expected = jax.jit(lambda k: sf.sample(k, joint))(key(1)), jax.jit(joint.sample)(key(1))
@@ -110,7 +110,7 @@ def test_differentiated_on_its_own_it_says_both_remedies(how):
         wrapped[how]()
 
 
-def test_a_parameter_that_no_law_depends_on_may_be_differentiated():
+def test_a_parameter_that_no_distribution_depends_on_may_be_differentiated():
     grad = jax.grad(lambda q, key: q * sf.sample(key, sf.Bernoulli(logits=0.3)))(2.0, jax.random.key(0))
     assert grad in (0.0, 1.0)
     stopped = lambda p, key: two(jax.lax.stop_gradient(p), key) * p[0]
@@ -454,9 +454,9 @@ def test_bad_arguments_are_told_so():
         sf.sample(key, sf.Joint((poisson, sf.Bernoulli(logits=0.0))), estimator="exact")
     with pytest.raises(ValueError, match="given with estimator='score_function'"):
         sf.sample(key, poisson, max_value=3)
-    for law, options in ((poisson, {"max_value": 5000}), (sf.Bernoulli(logits=jnp.zeros(13)), {})):
+    for dist, options in ((poisson, {"max_value": 5000}), (sf.Bernoulli(logits=jnp.zeros(13)), {})):
         with pytest.raises(ValueError, match="at most 4096 of them, which no option of sample raises"):
-            sf.sample(key, law, estimator="exact", **options)
+            sf.sample(key, dist, estimator="exact", **options)
     with pytest.raises(TypeError, match="needs a program with an argument named key"):
         sf.expectation(lambda p: p)
     with pytest.raises(TypeError, match="needs a function that draws"):
@@ -483,7 +483,7 @@ def test_a_key_that_is_used_for_two_choices_is_an_error():
         sf.expectation(two)(LOGITS, key)
 
 
-def test_saturated_laws_and_infinite_log_probabilities_stay_finite():
+def test_saturated_distributions_and_infinite_log_probabilities_stay_finite():
     def program(p, key):
         k1, k2 = jax.random.split(key)
         masked = jnp.where(jnp.array([True, False, True]), p, -jnp.inf)
@@ -512,7 +512,7 @@ def test_callbacks_fire_once_for_each_step():
 
 
 class Spinner:
-    """A law of somebody's own: two functions and nothing else."""
+    """A distribution of somebody's own: two functions and nothing else."""
 
     def __init__(self, logits):
         self.logits = logits
@@ -524,7 +524,7 @@ class Spinner:
         return jax.nn.log_softmax(self.logits)[x]
 
 
-def test_laws_of_ones_own_are_choices():
+def test_distributions_of_ones_own_are_choices():
     def program(p, key):
         return sf.sample(key, Spinner(p)).astype(float) * 2.0
 

@@ -78,7 +78,7 @@ def halves():
 
         def sample(self, key, dist, name, max_value):
             x, log_prob = dist.sample_and_log_prob(key)
-            return self.choose(x, [log_prob], name=name, law=dist.name)
+            return self.choose(x, [log_prob], name=name, dist=dist.name)
 
         def dependence(self, site, parts, depth):
             return SITES["exact"].dependence(site, parts, depth)

@@ -32,12 +32,12 @@ def test_01_a_gradient_through_a_discrete_draw_is_not_a_silent_zero():
     """Jax #17555, #17556, #11606: jax.grad through random.bernoulli gives 0. Our draws raise, and say what to do."""
     naive = lambda l: jax.random.bernoulli(jax.random.key(0), jax.nn.sigmoid(l)).astype(float)
     assert jax.jit(jax.grad(naive))(1.0) == 0.0
-    for law in (
+    for dist in (
         lambda l: sf.Bernoulli(logits=l), lambda l: sf.Categorical(logits=jnp.stack([l, l])), lambda l: sf.Geometric(logits=l),
         lambda l: sf.Poisson(rate=l), lambda l: sf.Binomial(total_count=3, logits=l),
     ):  # fmt: skip
-        with pytest.raises(TypeError, match="was differentiated in the law's parameters.*sf.score_function"):
-            jax.eval_shape(jax.grad(lambda l, law=law: law(l).sample(jax.random.key(0)).astype(float)), 1.0)
+        with pytest.raises(TypeError, match="was differentiated in the distribution's parameters.*sf.score_function"):
+            jax.eval_shape(jax.grad(lambda l, dist=dist: dist(l).sample(jax.random.key(0)).astype(float)), 1.0)
     assert_unbiased(
         runs_of(lambda k: sf.score_function_grad(lambda x: 1 + 2 * x, COIN, 1.0, k, num_samples=8)), G, precision=0.02
     )
@@ -58,7 +58,7 @@ def test_02_a_reparameterized_sampler_is_stopped():
         assert_unbiased(runs_of(twin), 1.0, precision=0.1)
 
 
-def test_03_a_squashed_law_scores_its_preimage():
+def test_03_a_squashed_distribution_scores_its_preimage():
     """Distrax #323: the score at saturation comes from the draw before tanh, and has mean 0."""
     fam = sf.family(lambda m: sf.TanhNormal(loc=m, scale=1.0))
     score = lambda k: sf.score_function_grad(lambda x: jnp.ones(()), fam, 12.0, k, num_samples=4, baseline=None)
@@ -127,10 +127,10 @@ def test_08_second_and_third_derivatives_are_right_with_baselines_on():
         assert_unbiased(runs, jax.jit(derivative(truth))(1.0), precision=precision)
 
 
-def test_09_moving_ends_of_a_uniform_law_raise_and_fixed_ones_work():
-    """The score function misses the boundary term of a law whose support moves."""
+def test_09_moving_ends_of_a_uniform_distribution_raise_and_fixed_ones_work():
+    """The score function misses the boundary term of a distribution whose support moves."""
     moving = sf.family(lambda h: sf.Uniform(low=0.0, high=h))
-    with pytest.raises(TypeError, match="The ends of a Uniform law carry a derivative"):
+    with pytest.raises(TypeError, match="The ends of a Uniform distribution carry a derivative"):
         sf.score_function_grad(jnp.square, moving, 2.0, jax.random.key(0))
     through = jax.jit(lambda h, k: sf.pathwise_grad(jnp.square, moving, h, k, num_samples=4096))
     np.testing.assert_allclose(through(2.0, jax.random.key(0)), 4 / 3, rtol=0.05)
@@ -140,7 +140,7 @@ def test_09_moving_ends_of_a_uniform_law_raise_and_fixed_ones_work():
 
 
 def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
-    """Multi-sample weights: held against enumeration for S = 1, 2, 3 given draws of another law."""
+    """Multi-sample weights: held against enumeration for S = 1, 2, 3 given draws of another distribution."""
     logp = lambda l, x: sf.Bernoulli(logits=l).log_prob(x)
     for size in (1, 2, 3):
 
@@ -312,7 +312,7 @@ def saturated_gradients(logit, logits):
 
 
 @pytest.mark.parametrize("logit", [40.0, -40.0, np.inf, -np.inf])
-def test_31_saturated_laws_give_no_nan(logit):
+def test_31_saturated_distributions_give_no_nan(logit):
     """Jax #17070, distrax #7, #216: NaN from masked and saturated log-probabilities."""
     of_coin, of_masked = saturated_gradients(logit, np.zeros(3, np.float32))
     for grad in of_coin:

@@ -24,9 +24,9 @@ from jax_scorefn.programs._dependence import Dependence, join
 from jax_scorefn.typing import Array, Key, PyTree
 
 DIFFERENTIATED = (
-    "The choice {name} was differentiated in the parameters of its law outside of sf.expectation; along the draw that is 0 without "
-    "a word. Wrap the program: jax.grad(sf.expectation(program))(params, key). Or, if this derivative is not wanted, stop the "
-    "parameters that go into the law with jax.lax.stop_gradient."
+    "The choice {name} was differentiated in the parameters of its distribution outside of sf.expectation; along the draw that is 0 "
+    "without a word. Wrap the program: jax.grad(sf.expectation(program))(params, key). Or, if this derivative is not wanted, stop the "
+    "parameters that go into the distribution with jax.lax.stop_gradient."
 )
 
 

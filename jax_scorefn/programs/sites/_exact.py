@@ -19,13 +19,13 @@ from jax_scorefn.typing import Capability, Key, PyTree
 MAX_BRANCHES = 4096
 """The most combinations of enumerated values that one program may have."""
 
-NOT_ENUMERABLE = "estimator='exact' needs a finite support; {law} has {given}. Use estimator='score_function'."
+NOT_ENUMERABLE = "estimator='exact' needs a finite support; {dist} has {given}. Use estimator='score_function'."
 ENDLESS = (
-    "estimator='exact' runs the program once for each value of {law}, and there is no end to them: pass max_value=, the largest "
+    "estimator='exact' runs the program once for each value of {dist}, and there is no end to them: pass max_value=, the largest "
     "that counts (what is above is left out, which is a bias of that probability), or use estimator='score_function'."
 )
 NOT_LISTED = (
-    "estimator='exact' lists the values of {law}, at most {limit} of them, which no option of sample raises, and could not. "
+    "estimator='exact' lists the values of {dist}, at most {limit} of them, which no option of sample raises, and could not. "
     "Use estimator='score_function'. What was said: {reason}"
 )
 NESTED = (
@@ -52,19 +52,19 @@ class Exact(SiteEstimator):
 
     def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
         if Capability.SUPPORT not in dist.capabilities:
-            raise TypeError(NOT_ENUMERABLE.format(law=dist.name, given=_checks.name_of(dist.capabilities)))
+            raise TypeError(NOT_ENUMERABLE.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
         if max_value is not None:
             max_value = _checks.positive_int("max_value", max_value)
         elif Capability.FINITE not in dist.capabilities:
-            raise ValueError(ENDLESS.format(law=dist.name))
+            raise ValueError(ENDLESS.format(dist=dist.name))
         try:
             grid = dist.grid(max_points=MAX_BRANCHES, max_value=max_value)
         except ValueError as error:
-            raise ValueError(NOT_LISTED.format(law=dist.name, limit=MAX_BRANCHES, reason=error)) from error
+            raise ValueError(NOT_LISTED.format(dist=dist.name, limit=MAX_BRANCHES, reason=error)) from error
         x, log_prob = dist.sample_and_log_prob(key)
         both = zip(jax.tree.leaves(grid.points), jax.tree.leaves(x), strict=True)
         points = [jnp.asarray(point, leaf.dtype) for point, leaf in both]
-        return self.choose(x, [log_prob, grid.weights], points, name=name, law=dist.name)
+        return self.choose(x, [log_prob, grid.weights], points, name=name, dist=dist.name)
 
     def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
         """All elements together, whose combinations are summed over; everything after it has a branch for each."""

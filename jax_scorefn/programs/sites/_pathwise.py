@@ -7,7 +7,7 @@ from jax_scorefn.distributions import Distribution
 from jax_scorefn.programs.sites._base import SiteEstimator, site
 from jax_scorefn.typing import Capability, Key, PyTree
 
-NOT_PATHWISE = "estimator='pathwise' needs reparameterized draws; {law} has {given}. Use estimator='score_function'."
+NOT_PATHWISE = "estimator='pathwise' needs reparameterized draws; {dist} has {given}. Use estimator='score_function'."
 
 
 @site
@@ -18,5 +18,5 @@ class Pathwise(SiteEstimator):
 
     def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
         if Capability.REPARAMETERIZED not in dist.capabilities:
-            raise TypeError(NOT_PATHWISE.format(law=dist.name, given=_checks.name_of(dist.capabilities)))
+            raise TypeError(NOT_PATHWISE.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
         return dist.sample(key)
