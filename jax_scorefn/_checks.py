@@ -40,7 +40,7 @@ BAD_KEY = (
 )
 NOT_POSITIVE_INT = "{option} is {kind} Python int (it fixes shapes, so it cannot be traced), not {given!r}."
 WRONG_NUM_SAMPLES = (
-    "The family holds {held} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
+    "The family holds {number} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
     "family the draws that are wanted."
 )
 MISSING_CAPABILITY = "{estimator} needs a distribution that has {wanted}; {dist} has {given}. {instead}"
@@ -96,7 +96,7 @@ TOO_FEW_GROUPS_FOR_BASELINE = (
 )
 BAD_BASELINE = (
     "A baseline is a member of sf.baselines (leave_one_out, batch_mean, optimal_constant, self_critical, ema(decay).bind(state), "
-    "learned(apply).bind(state, context)), a function of the values, or None; not {given}."
+    "learned(apply).attach(state, context)), a function of the values, or None; not {given}."
 )
 BASELINE_SHAPE = (
     "The baseline {baseline} returned shape {given} for values of shape {wanted}: return one number for each draw and "

@@ -19,9 +19,9 @@ NOT_WHOLE = "{name} makes draws in groups of {size}: num_samples has to be a mul
 def whole_groups(name: str, size: int) -> Callable[[int], int]:
     """The size of a group, for numbers of draws that are whole groups of it."""
 
-    def check(num_draws: int) -> int:
-        if num_draws % size:
-            raise ValueError(NOT_WHOLE.format(name=name, size=size, given=num_draws))
+    def check(num_samples: int) -> int:
+        if num_samples % size:
+            raise ValueError(NOT_WHOLE.format(name=name, size=size, given=num_samples))
         return size
 
     return check

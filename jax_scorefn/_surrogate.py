@@ -121,9 +121,9 @@ def weighted_sum(values: Array, weights: Array) -> Array:
     """sum_i w_i f_i with differentiable weights that sum to 1: f is measured from its mean, so a large constant in it cancels."""
     values = where_possible(values, weights)
     weights = along_draws(weights.astype(values.dtype), values)
-    held, first = stop_gradient(weights), values[:1]
-    center = stop_gradient(first + jnp.sum(held * (values - first), axis=0, keepdims=True))
-    return center[0] * jnp.sum(held, axis=0) + jnp.sum(weights * (values - center), axis=0)
+    stopped, first = stop_gradient(weights), values[:1]
+    center = stop_gradient(first + jnp.sum(stopped * (values - first), axis=0, keepdims=True))
+    return center[0] * jnp.sum(stopped, axis=0) + jnp.sum(weights * (values - center), axis=0)
 
 
 def self_normalized_surrogate(values: Array, log_probs: Array, weights: Array) -> Array:

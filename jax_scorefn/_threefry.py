@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.extend.random import threefry2x32_p
 
-from jax_scorefn._once import once
+from jax_scorefn._materialize import materialize
 from jax_scorefn.typing import Array
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -56,13 +56,13 @@ def stock(wide: bool, k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     return join(a ^ nothing, b ^ nothing, wide=wide)
 
 
-@functools.partial(once, elsewhere=functools.partial(stock, False))
+@functools.partial(materialize, elsewhere=functools.partial(stock, False))
 def bits32(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """32 bits for each counter. Shapes broadcast."""
     return join(*_threefry(k0, k1, c0, c1), wide=False)
 
 
-@functools.partial(once, elsewhere=functools.partial(stock, True))
+@functools.partial(materialize, elsewhere=functools.partial(stock, True))
 def bits64(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """64 bits for each counter."""
     return join(*_threefry(k0, k1, c0, c1), wide=True)

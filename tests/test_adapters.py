@@ -67,7 +67,7 @@ def test_numpyro_distributions_with_a_support_are_enumerated():
 
 
 @pytest.mark.parametrize(
-    "distribution", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)]
+    "dist", [lambda m: distrax.Normal(m, 1.0), lambda m: tfd.Normal(m, 1.0), lambda m: nd.Normal(m, 1.0)]
 )
 def test_a_batch_of_distributions_is_refused_with_the_remedy(dist):
     with pytest.raises(ValueError, match=r"scalar; \w+.Normal returned shape \(2,\).*Independent.*to_event.*jax.vmap"):
@@ -75,7 +75,7 @@ def test_a_batch_of_distributions_is_refused_with_the_remedy(dist):
 
 
 def test_what_each_library_says_of_reparameterization():
-    dist = lambda dist: sf.distributions.as_distribution(dist)
+    ours = sf.distributions.as_distribution
     path = sf.Capability.REPARAMETERIZED
     for dist in (
         nd.Normal(0.0, 1.0),
@@ -84,9 +84,9 @@ def test_what_each_library_says_of_reparameterization():
         distrax.Normal(0.0, 1.0),
         distrax.Gamma(2.0, 1.0),
     ):
-        assert path in dist(dist).capabilities
+        assert path in ours(dist).capabilities
     for dist in (nd.Poisson(2.0), tfd.Poisson(2.0), distrax.Categorical(logits=jnp.zeros(3))):
-        assert path not in dist(dist).capabilities
+        assert path not in ours(dist).capabilities
 
 
 def test_foreign_parts_in_a_joint():

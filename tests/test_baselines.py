@@ -85,7 +85,7 @@ def _bandit(state, context, key, num_samples=8):
         0.2,
         key,
         num_samples=num_samples,
-        baseline=NET.bind(state, context),
+        baseline=NET.attach(state, context),
         has_aux=True,
     )
 
@@ -178,10 +178,10 @@ def test_what_is_refused():
         with pytest.raises(ValueError, match=f"baseline {name} needs at least 2 draws and got 1"):
             run(1, getattr(baselines, name))
     for unbound in (baselines.ema(0.9), baselines.ema):
-        with pytest.raises(TypeError, match=r"ema has a state.*bind\(state\)"):
+        with pytest.raises(TypeError, match=r"ema has a state.*attach\(state\)"):
             run(4, unbound)
     for unbound in (NET, baselines.learned):
-        with pytest.raises(TypeError, match=r"learned has a state.*bind\(state, context\)"):
+        with pytest.raises(TypeError, match=r"learned has a state.*attach\(state, context\)"):
             run(4, unbound)
     with pytest.raises(ValueError, match=r"one number for each element of f, shape \(\); it returned \(2,\)"):
         run(4, NET.bind(NET.init(WEIGHTS), jnp.ones(2)))

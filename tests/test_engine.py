@@ -299,7 +299,7 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
 
 @pytest.mark.sharded
 @pytest.mark.parametrize(
-    "distribution",
+    "dist",
     [
         lambda p: sf.Categorical(logits=p),
         lambda p: sf.Categorical(logits=jnp.concatenate([p, 2 * p])),  # more than are told apart by selection

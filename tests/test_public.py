@@ -62,7 +62,7 @@ def test_every_public_name_has_a_docstring():
 
 
 FLOORS = [
-    {"typing", "_checks", "_trees", "_guards", "_plain_python", "_reports", "_surrogate", "_groups", "_once", "_threefry", "_uniforms"}, {"_regression"},
+    {"typing", "_checks", "_trees", "_guards", "_plain_python", "_reports", "_surrogate", "_groups", "_materialize", "_threefry", "_uniforms"}, {"_regression"},
     {"distributions"},
     {"engine", "baselines", "schemes", "control_variates"}, {"estimators"},
     {"programs"}, {"policy_gradient"}, {"testing", "training", "diagnostics"},
@@ -93,6 +93,40 @@ def test_only_public_surfaces_and_no_configuration():
         for forbidden in ("jax._src", "jaxlib._", "config.update", "monkeypatch"):
             assert forbidden not in text, f"{path}: {forbidden}"
         assert len(text.splitlines()) <= 400, path
+
+
+RETIRED = {"law", "laws", "held", "once", "coin", "coins", "spread", "how"}
+"""Words that meant what another word says (see docs/glossary.md), and whole identifiers that did."""
+RETIRED_NAMES = {"num_draws", "Draws", "Choice", "choice_p", "Bits", "Choices", "Bound", "bind"}
+OLDER_NAMES = {
+    "as_law", "Draws", "Choice", "bind",  # aliases, which stay
+    "num_draws",  # of sf.testing.enumerate_draws
+    "law",  # of an explanation's sites
+}  # fmt: skip
+
+
+def _identifiers(path):
+    """Names that a file defines: functions, classes, arguments, variables and attributes that are assigned to."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def retired(names):
+    return {n for n in names if n in RETIRED_NAMES or RETIRED & set(n.lower().split("_"))} - OLDER_NAMES
+
+
+def test_retired_words_are_in_no_name():
+    found = {(path.name, name) for path in ROOT.rglob("*.py") for name in retired(_identifiers(path))}
+    assert not found - {("_reference.py", "how")}, found  # Reference.how, which is public
+    assert (
+        retired(["law_of", "num_draws", "held_out", "dist", "lawful"])
+        == {"law_of", "num_draws", "held_out"} - OLDER_NAMES
+    )
 
 
 def test_signatures_are_those_of_the_documentation():

@@ -6,7 +6,7 @@ since the score has mean 0. A good b_i takes out most of the variance.
 """
 
 from jax_scorefn.baselines._base import Baseline as Baseline
-from jax_scorefn.baselines._base import Draws as Draws
+from jax_scorefn.baselines._base import Values as Values
 from jax_scorefn.baselines._ema import EMA as EMA
 from jax_scorefn.baselines._ema import EMAState as EMAState
 from jax_scorefn.baselines._ema import ema as ema
@@ -18,3 +18,6 @@ from jax_scorefn.baselines._of_draws import leave_one_out as leave_one_out
 from jax_scorefn.baselines._of_draws import optimal_constant as optimal_constant
 from jax_scorefn.baselines._of_draws import self_critical as self_critical
 from jax_scorefn.baselines._resolve import resolve as resolve
+
+Draws = Values
+"""Its older name."""

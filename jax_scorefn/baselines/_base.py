@@ -12,7 +12,7 @@ from jax_scorefn import _checks
 from jax_scorefn.typing import Array, Bias
 
 
-class Draws(NamedTuple):
+class Values(NamedTuple):
     """What a baseline may look at.
 
     Attributes:
@@ -32,7 +32,7 @@ class Baseline:
 
     Attributes:
       name: its name in messages and tables.
-      apply: ``Draws -> b``, in a shape that broadcasts with the values.
+      apply: ``Values -> b``, in a shape that broadcasts with the values.
       bias: what it adds to an estimator that is unbiased without it.
       min_groups: fewest groups of draws (draws, where each is a group of its own) for which it is defined.
       doc: what it computes, in one line.
@@ -43,7 +43,7 @@ class Baseline:
     """
 
     name: str
-    apply: Callable[[Draws], Array]
+    apply: Callable[[Values], Array]
     bias: Bias
     min_groups: int
     doc: str
@@ -53,7 +53,7 @@ class Baseline:
 
     def __call__(self, values: Array, group_size: int = 1, at_mode: Array | None = None) -> Array:
         """What is subtracted for each draw, in a shape that broadcasts with ``values`` and does not widen them."""
-        b = jnp.asarray(self.apply(Draws(values, group_size, at_mode)))
+        b = jnp.asarray(self.apply(Values(values, group_size, at_mode)))
         if jnp.broadcast_shapes(b.shape, values.shape) != values.shape:
             raise ValueError(_checks.BASELINE_SHAPE.format(baseline=self.name, given=b.shape, wanted=values.shape))
         return b.astype(values.dtype)

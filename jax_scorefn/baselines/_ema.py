@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import is_python_number
-from jax_scorefn.baselines._base import Baseline, Draws
+from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias, Info
 
 UNBOUND = (
     "ema has a state: make it once, ema_ = sf.baselines.ema(decay), begin with state = ema_.init(), and pass "
-    "baseline=ema_.bind(state)."
+    "baseline=ema_.attach(state)."
 )
 
 REAL_STATE = "The values of f are complex, and the state of ema is real: begin with ema_.init(shape, dtype=complex)."
@@ -43,13 +43,16 @@ class EMA:
         seen = 1 - jnp.asarray(self.decay, state.average.dtype) ** state.count.astype(state.average.dtype)
         return jnp.where(state.count > 0, state.average / jnp.where(state.count > 0, seen, 1), 0)
 
-    def bind(self, state: EMAState) -> Baseline:
+    def attach(self, state: EMAState) -> Baseline:
         """The baseline that this state holds, for one call of an estimator."""
 
-        def apply(draws: Draws) -> Array:
+        def apply(draws: Values) -> Array:
             return jnp.broadcast_to(self.value(state).astype(draws.values.dtype), draws.values.shape)
 
         return Baseline(self.name, apply, Bias.NONE, 1, "b is the mean of earlier calls' values.")
+
+    bind = attach
+    """Its older name."""
 
     def update(self, state: EMAState, info: Info) -> EMAState:
         """The state after a call: update with a call's values only once that call has used the old state."""
@@ -70,7 +73,7 @@ def ema(decay: Array | float) -> EMA:
       decay: weight of the past, in [0, 1): a number, or an array that may be traced.
 
     Returns:
-      An object with ``init(shape, dtype)``, ``bind(state)``, ``update(state, info)`` and ``value(state)``.
+      An object with ``init(shape, dtype)``, ``attach(state)``, ``update(state, info)`` and ``value(state)``.
 
     Raises:
       ValueError: for a decay outside [0, 1).
@@ -82,7 +85,7 @@ def ema(decay: Array | float) -> EMA:
       >>> state = baseline.init()
       >>> for key in jax.random.split(jax.random.key(0), 3):
       ...     grads, info = sf.score_function_grad(
-      ...         lambda x: 5.0 + x, coin, 0.0, key, num_samples=8, baseline=baseline.bind(state), has_aux=True)
+      ...         lambda x: 5.0 + x, coin, 0.0, key, num_samples=8, baseline=baseline.attach(state), has_aux=True)
       ...     state = baseline.update(state, info)
       >>> print(f"{baseline.value(state):.2f}")
       5.57

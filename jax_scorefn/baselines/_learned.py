@@ -13,12 +13,12 @@ from jax.lax import stop_gradient
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import real_parts, uphill
-from jax_scorefn.baselines._base import Baseline, Draws
+from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias, Info, PyTree
 
 UNBOUND = (
     "learned has a state: make it once, net = sf.baselines.learned(apply), begin with state = net.init(params), and pass "
-    "baseline=net.bind(state, context)."
+    "baseline=net.attach(state, context)."
 )
 WRONG_SHAPE = (
     "The function of a learned baseline returns one number for each element of f, shape {wanted}; it returned {given}."
@@ -48,10 +48,10 @@ class Learned:
         """What the function says of a context, held fixed."""
         return stop_gradient(jnp.asarray(self.apply(state.params, context)))
 
-    def bind(self, state: LearnedState, context: Any) -> Baseline:
+    def attach(self, state: LearnedState, context: Any) -> Baseline:
         """The baseline of one call, made in a context that does not depend on the draws."""
 
-        def apply(draws: Draws) -> Array:
+        def apply(draws: Values) -> Array:
             b = self.value(state, context)
             if b.shape != draws.values.shape[1:]:
                 raise ValueError(WRONG_SHAPE.format(wanted=draws.values.shape[1:], given=b.shape))
@@ -66,6 +66,9 @@ class Learned:
         if b.shape != values.shape[1:]:
             raise ValueError(WRONG_SHAPE.format(wanted=values.shape[1:], given=b.shape))
         return jnp.sum(real_parts(b[None].astype(values.dtype) - values) ** 2) / (2 * values.size)
+
+    bind = attach
+    """Its older name."""
 
     def update(self, state: LearnedState, info: Info, context: Any) -> LearnedState:
         """One step of the optimizer on the loss: after the call that used the old state."""
@@ -86,8 +89,8 @@ def learned(apply: Callable[[PyTree, Any], Array], optimizer: optax.GradientTran
       optimizer: an optax optimizer for ``update``; None is ``optax.adam(1e-2)``.
 
     Returns:
-      An object with ``init(params)``, ``bind(state, context)``, ``update(state, info, context)``, ``loss(params, info, context)`` and
-      ``value(state, context)``.
+      An object with ``init(params)``, ``attach(state, context)``, ``update(state, info, context)``,
+      ``loss(params, info, context)`` and ``value(state, context)``.
 
     Raises:
       TypeError: for an ``apply`` that cannot be called.
@@ -103,7 +106,7 @@ def learned(apply: Callable[[PyTree, Any], Array], optimizer: optax.GradientTran
       ...     context = jax.random.uniform(jax.random.fold_in(key, 1))
       ...     grads, info = sf.score_function_grad(
       ...         lambda x: context * (5.0 + x), coin, 0.0, jax.random.fold_in(key, 2), num_samples=8,
-      ...         baseline=net.bind(state, context), has_aux=True)
+      ...         baseline=net.attach(state, context), has_aux=True)
       ...     return net.update(state, info, context), grads
       >>> state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(0), 2000))
       >>> print(f"{state.params:.1f}")

@@ -15,22 +15,22 @@ from typing import Any
 import jax.numpy as jnp
 
 from jax_scorefn._groups import group_means, others_mean, to_draws
-from jax_scorefn.baselines._base import Baseline, Draws
+from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias
 
 
-def _leave_one_out(draws: Draws) -> Array:
+def _leave_one_out(draws: Values) -> Array:
     # Everything is measured from the first value: a large constant in f never enters a sum.
     first = draws.values[:1]
     return first + to_draws(others_mean(group_means(draws.values - first, draws.group_size)), draws.group_size)
 
 
-def _batch_mean(draws: Draws) -> Array:
+def _batch_mean(draws: Values) -> Array:
     first = draws.values[:1]
     return first + jnp.mean(draws.values - first, axis=0, keepdims=True)
 
 
-def _self_critical(draws: Draws) -> Any:
+def _self_critical(draws: Values) -> Any:
     return draws.at_mode[None]  # pyright: ignore[reportOptionalSubscript]
 
 

@@ -16,14 +16,14 @@ from jax_scorefn.typing import Bias
 _NONE = Baseline("none", lambda draws: jnp.zeros_like(draws.values), Bias.NONE, 1, "No baseline.", linear=True)
 
 
-def resolve(baseline: Any, num_draws: int, group_size: int = 1) -> Baseline:
+def resolve(baseline: Any, num_samples: int, group_size: int = 1) -> Baseline:
     """The baseline of a call: "auto" is leave-one-out where there are two draws, and none for one."""
-    if baseline is None or (isinstance(baseline, str) and baseline == "auto" and num_draws == 1):
+    if baseline is None or (isinstance(baseline, str) and baseline == "auto" and num_samples == 1):
         return _NONE
     if isinstance(baseline, str) and baseline == "auto":
         baseline = leave_one_out
     if isinstance(baseline, Baseline):
-        num_groups = num_draws // group_size
+        num_groups = num_samples // group_size
         if num_groups < baseline.min_groups:
             message = _checks.TOO_FEW_FOR_BASELINE if group_size == 1 else _checks.TOO_FEW_GROUPS_FOR_BASELINE
             given = {"baseline": baseline.name, "wanted": baseline.min_groups, "given": num_groups, "size": group_size}

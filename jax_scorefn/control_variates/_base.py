@@ -61,7 +61,7 @@ class ControlVariate:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Bound:
+class ControlTerm:
     """A control variate of one call: ``h(x)``, ``expectation(params, dist)`` and its coefficient, of the shape and dtype of ``f``."""
 
     control: ControlVariate
@@ -108,7 +108,7 @@ def is_per_parameter(controls: Any) -> bool:
     return any(isinstance(c, str) and c == FITTED_PER_PARAMETER for c in coefficients)
 
 
-def bind(controls: Any, f: Any, dist: Distribution) -> list[Bound]:
+def attach(controls: Any, f: Any, dist: Distribution) -> list[ControlTerm]:
     """The control variates of a call, for an f that stands for ``f.native``; none for None."""
     if controls is None:
         return []
@@ -119,4 +119,4 @@ def bind(controls: Any, f: Any, dist: Distribution) -> list[Bound]:
         if control.needs is not None and control.needs not in dist.capabilities:
             wanted, given = _checks.name_of(control.needs), _checks.name_of(dist.capabilities)
             raise TypeError(NEEDS.format(name=control.name, wanted=wanted, dist=dist.name, given=given))
-    return [Bound(control, *control.bind(f.native, dist), f=f) for control in controls]
+    return [ControlTerm(control, *control.bind(f.native, dist), f=f) for control in controls]

@@ -66,11 +66,11 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
         def of_vector(x: Array) -> Array:
             return _checks.value(f(unravel(x)), complex_too=True)
 
-        held, closed_over = jax.closure_convert(of_vector, mean)  # what f closes over, so that it can be held fixed
+        hoisted, closed_over = jax.closure_convert(of_vector, mean)  # what f closes over, so that it can be held fixed
         closed_over = stop(closed_over)
 
         def at(x: Array) -> Array:
-            return held(x, *closed_over)
+            return hoisted(x, *closed_over)
 
         value, slope = jax.linearize(at, mean)
 

@@ -33,10 +33,10 @@ def known(h: Objective, expectation: Any, *, coefficient: Any = 1.0) -> ControlV
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
       >>> square = sf.control_variates.known(lambda x: x**2, lambda mean: mean**2 + 1.0)
       >>> f = lambda x: x**2 + 0.1 * jax.numpy.sin(x)
-      >>> def spread(**options):
+      >>> def std(**options):
       ...     keys = jax.random.split(jax.random.key(0), 1000)
       ...     return jax.vmap(lambda key: sf.score_function_grad(f, normal, 1.0, key, **options))(keys).std()
-      >>> print(f"{spread():.3f} -> {spread(control_variate=square):.3f}")
+      >>> print(f"{std():.3f} -> {std(control_variate=square):.3f}")
       0.509 -> 0.009
 
     References: mohamed2020 (section 7).

@@ -69,8 +69,8 @@ class Moments:
         """Third standardised moment; 0 where nothing varies."""
 
         def one(m2: Array, m3: Array) -> Array:
-            spread = jnp.where(m2 > 0, m2, 1)
-            return jnp.where(m2 > 0, jnp.sqrt(self.count) * m3 / spread**1.5, 0)
+            positive = jnp.where(m2 > 0, m2, 1)
+            return jnp.where(m2 > 0, jnp.sqrt(self.count) * m3 / positive**1.5, 0)
 
         return jax.tree.map(one, self.m2, self.m3)
 

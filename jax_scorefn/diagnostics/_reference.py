@@ -94,10 +94,10 @@ def _series(problem: Problem, clock: Clock) -> Reference | None:
     dist = problem.dist
     if Capability.MOMENTS not in dist.capabilities or Capability.QUADRATURE in dist.capabilities:
         return None
-    mean, spread = dist.mean(), dist.covariance_times(jax.tree.map(jnp.ones_like, dist.mean()))
+    mean, variance = dist.mean(), dist.covariance_times(jax.tree.map(jnp.ones_like, dist.mean()))
     reach = max(
         float(jnp.max(m + 30 * jnp.sqrt(v)) + 30)
-        for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(spread), strict=True)
+        for m, v in zip(jax.tree.leaves(mean), jax.tree.leaves(variance), strict=True)
     )
     if not np.isfinite(reach) or (points := _points(dist, max_value=int(reach))) is None:
         return None

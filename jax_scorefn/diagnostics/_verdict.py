@@ -107,8 +107,8 @@ def judge(
     other = np.zeros_like(truth) if reference_error is None else flat(reference_error)
     epsilon = np.finfo(np.asarray(jax.tree.leaves(moments.mean)[0]).dtype).eps
     scale = max(float(np.max(np.abs(truth), initial=0)), float(np.max(np.abs(mean), initial=0)))
-    spread = float(np.sqrt(np.max(variance, initial=0)))
-    floor = (64 * epsilon if rounding is None else rounding) * max(scale, spread)
+    std = float(np.sqrt(np.max(variance, initial=0)))
+    floor = (64 * epsilon if rounding is None else rounding) * max(scale, std)
 
     bias = mean - truth
     error = np.sqrt(variance / n + other**2)

@@ -4,12 +4,12 @@ from jax_scorefn.distributions._adapters import as_distribution as as_distributi
 from jax_scorefn.distributions._adapters import as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution
+from jax_scorefn.distributions._beta import Beta as Beta
 from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
 from jax_scorefn.distributions._categorical import Categorical as Categorical
 from jax_scorefn.distributions._categorical import OneHotCategorical as OneHotCategorical
 from jax_scorefn.distributions._compose import Joint as Joint
-from jax_scorefn.distributions._continuous import Beta as Beta
 from jax_scorefn.distributions._continuous import Exponential as Exponential
 from jax_scorefn.distributions._continuous import Gamma as Gamma
 from jax_scorefn.distributions._continuous import Uniform as Uniform

@@ -169,8 +169,8 @@ class ForeignBatch(ForeignDistribution):
         batch, log_probs = batch_shape(self.dist), jnp.asarray(self._guarded().log_prob(x))
         for leaf in jax.tree.leaves(x):
             if log_probs.shape != batch or jnp.shape(leaf)[: len(batch)] != batch:
-                how = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}
-                raise ValueError(NOT_ITS_BATCH.format(dist=self.name, **how))
+                details = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}
+                raise ValueError(NOT_ITS_BATCH.format(dist=self.name, **details))
         return hold_ends(self.dist, _checks.real_log_prob(self, log_probs))
 
     def _listed(self, max_points: int) -> Grid:

@@ -26,7 +26,7 @@ from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
-from jax_scorefn.distributions._views import Bits, Choices, WeakDerivative, as_bits
+from jax_scorefn.distributions._views import BinaryView, CategoricalView, WeakDerivative, binary_view
 from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")
@@ -185,11 +185,11 @@ class Distribution:
         """Relative entropy to another distribution of the class."""
         raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
 
-    def bits(self) -> Bits:
+    def bits(self) -> BinaryView:
         """The distribution as independent coins: its choices, where each is between two."""
-        return as_bits(self.choices())
+        return binary_view(self.choices())
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         """The distribution as independent choices among finitely many options."""
         raise NotImplementedError
 
@@ -238,7 +238,9 @@ class Limited:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._dist, name)
         return (
-            functools.wraps(found)(lambda *args, **how: self._limit(found(*args, **how))) if callable(found) else found
+            functools.wraps(found)(lambda *args, **options: self._limit(found(*args, **options)))
+            if callable(found)
+            else found
         )
 
 
@@ -316,7 +318,7 @@ class Elementwise(Distribution):
         return product_grid(self.name, nodes, self._log_prob(nodes), max_points, **weights)
 
 
-def spread(u: Array, low: float, high: float) -> Array:
+def scale_uniform(u: Array, low: float, high: float) -> Array:
     """Uniforms in [0, 1) spread over [low, high), by the arithmetic of ``jax.random.uniform(minval=, maxval=)``."""
     low_, high_ = np.asarray(low, u.dtype), np.asarray(high, u.dtype)
     return jnp.maximum(low_, u * (high_ - low_) + low_)

@@ -16,13 +16,13 @@ import numpy as np
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._base import Elementwise, column, distribution
-from jax_scorefn.distributions._continuous import Beta
-from jax_scorefn.distributions._discrete import held, impossible, is_whole
+from jax_scorefn.distributions._beta import Beta
+from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
 from jax_scorefn.distributions._fields import Count, Positive, float_fields
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._trials import Trials
-from jax_scorefn.distributions._views import Choices, numbered
+from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.typing import Array, Key
 
 
@@ -77,7 +77,7 @@ class BetaBinomial(Trials, Elementwise):
         return jnp.take_along_axis(candidates, best, axis=0)[0].astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
-        a, b = (held(self, number) for number in self._fields())
+        a, b = (undifferentiable(self, number) for number in self._fields())
         key_beta, key_count = jax.random.split(key)
         log_p, log_q = Beta(a=a, b=b)._sample_logs(key_beta)
         return _counts.binomial(key_count, jnp.asarray(self._trials(), a.dtype), jnp.exp(log_p), jnp.exp(log_q))
@@ -95,7 +95,7 @@ class BetaBinomial(Trials, Elementwise):
         del num_nodes, max_value
         return column(np.arange(self._known_trials() + 1), self._fields()[0]).astype(jnp.int32), {}
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         nodes, _ = self._nodes(0, None)
         shape = nodes.shape[1:]
         return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), None, lambda option: option.reshape(shape))

@@ -10,17 +10,17 @@ from jax_scorefn.distributions import _counts, _weak
 from jax_scorefn.distributions._base import NO_KL, column, distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
-    held,
     impossible,
     is_whole,
     safe_log,
     safe_log_of_rest,
+    undifferentiable,
 )
 from jax_scorefn.distributions._fields import Count, Logit, Probability
 from jax_scorefn.distributions._masses import binomial_mass
 from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._trials import Trials
-from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
+from jax_scorefn.distributions._views import CategoricalView, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Key
 
 
@@ -78,7 +78,7 @@ class Binomial(Trials, Odds):
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
 
     def sample(self, key: Key) -> Array:
-        p, q = (held(self, number) for number in self._success_and_failure())
+        p, q = (undifferentiable(self, number) for number in self._success_and_failure())
         return _counts.binomial(key, jnp.asarray(self._trials(), p.dtype), p, q)
 
     def _log_prob_given(self, x, log_p, log_q):
@@ -101,7 +101,7 @@ class Binomial(Trials, Odds):
         nodes = column(np.arange(self._known_trials() + 1), self._fields()[0]).astype(jnp.int32)
         return nodes, self._known(nodes)
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         nodes, known = self._nodes(0, None)
         shape = nodes.shape[1:]
         probs = jnp.moveaxis(known["probs"], 0, -1) if known else None

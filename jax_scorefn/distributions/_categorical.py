@@ -12,11 +12,11 @@ import numpy as np
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import KL_SHAPES, Distribution, distribution
-from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
+from jax_scorefn.distributions._discrete import impossible, is_whole, safe_log, undifferentiable
 from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._special import divergence, entropy_terms
-from jax_scorefn.distributions._views import Choices, WeakDerivative, numbered
+from jax_scorefn.distributions._views import CategoricalView, WeakDerivative, numbered
 from jax_scorefn.typing import Array, Capability, Key
 
 FEW, SUMMED_IN_TURN = 4, 16
@@ -45,7 +45,7 @@ class Categorical(Distribution):
     def _logits(self) -> Array:
         return _logits_of(self)
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         logits = self._logits()
         return numbered(
             jax.nn.log_softmax(logits, axis=-1), _given_probs(self), lambda option: option.reshape(logits.shape[:-1])
@@ -74,7 +74,7 @@ class Categorical(Distribution):
         return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
-        probs = jax.nn.softmax(held(self, self._logits()), axis=-1)
+        probs = jax.nn.softmax(undifferentiable(self, self._logits()), axis=-1)
         if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
             *below, total = itertools.accumulate(probs[..., k] for k in range(probs.shape[-1]))
             threshold = _below(total, u)
@@ -154,7 +154,7 @@ class OneHotCategorical(Distribution):
         logits = _logits_of(self)
         return jax.nn.one_hot(number, logits.shape[-1], dtype=logits.dtype)
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         view, shape = self._number.choices(), _logits_of(self).shape
         return view._replace(
             build=lambda options: self._row(options[0]).reshape(shape), relax=lambda rows: rows[0].reshape(shape)

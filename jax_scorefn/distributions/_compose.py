@@ -13,7 +13,7 @@ from jax_scorefn.distributions._base import Distribution, is_distribution
 from jax_scorefn.distributions._divergences import kl
 from jax_scorefn.distributions._grids import Grid, joint_grid
 from jax_scorefn.distributions._views import (
-    Choices,
+    CategoricalView,
     WeakDerivative,
     joint_choices,
     joint_weak_derivative,
@@ -131,7 +131,7 @@ class Joint(Distribution):
             raise ValueError(KL_STRUCTURES.format(mine=treedef, others=structure))
         return _sum([kl(p, q) for p, q in zip(dists, others, strict=True)])
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         return joint_choices(self._each("choices"), self._dists()[1].unflatten)
 
     def weak_derivative(self) -> WeakDerivative:
@@ -140,8 +140,8 @@ class Joint(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product of the parts' grids."""
         dists, treedef = self._dists()
-        how = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
-        grid = joint_grid(self.name, [part.grid(**how) for part in dists], max_points)
+        options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
+        grid = joint_grid(self.name, [part.grid(**options) for part in dists], max_points)
         return grid._replace(points=treedef.unflatten(grid.points))
 
 

@@ -29,7 +29,7 @@ from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import poisson_mass, power
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import divergence, entropy_terms, excess, log_poisson
-from jax_scorefn.distributions._views import Choices, WeakDerivative
+from jax_scorefn.distributions._views import CategoricalView, WeakDerivative
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (
@@ -39,7 +39,7 @@ DISCRETE_DRAW = (
 )
 
 
-def held(dist: Distribution, parameter: Array) -> Array:
+def undifferentiable(dist: Distribution, parameter: Array) -> Array:
     """The parameter of a draw, which raises when it is differentiated."""
     return guard(parameter, order=0, message=DISCRETE_DRAW.format(dist=dist.name))
 
@@ -66,7 +66,7 @@ class Odds(Elementwise):
 
     def _probs(self) -> Array:
         """The success probability that a draw is made with."""
-        return held(self, self._success())
+        return undifferentiable(self, self._success())
 
     def _log_odds(self) -> tuple[Array, Array]:
         """Log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
@@ -154,11 +154,11 @@ class Bernoulli(Odds):
     probs: Probability = None
     also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED | Capability.BITS
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         (field,) = self._fields()
         log_p, log_q = self._log_odds()
         p, q = self._success_and_failure()
-        return Choices(
+        return CategoricalView(
             [jnp.stack([log_q, log_p], axis=-1).reshape(-1, 2)],
             [jnp.stack([q, p], axis=-1).reshape(-1, 2)],
             lambda options: options[0].reshape(field.shape).astype(field.dtype),
@@ -302,7 +302,7 @@ class Poisson(Elementwise):
         return _weak.poisson(*self._fields())
 
     def sample(self, key: Key) -> Array:
-        return _counts.poisson(key, held(self, self._fields()[0]))
+        return _counts.poisson(key, undifferentiable(self, self._fields()[0]))
 
     def _log_prob(self, x):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())

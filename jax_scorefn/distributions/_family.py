@@ -19,7 +19,7 @@ from jax_scorefn._trees import num_leading, stop, take_rows
 from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
-from jax_scorefn.distributions._views import Choices, numbered
+from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
 LogProb = Callable[[Params, Any], Any]
@@ -217,12 +217,12 @@ class GivenDraws(Distribution):
     def __init__(self, log_prob: LogProb, params: Params, draws: PyTree, log_proposal: Any, normalized: bool):
         self._log_prob, self._params = log_prob, params
         self.draws = stop(jax.tree.map(jnp.asarray, draws))
-        self.num_draws = num_leading(self.draws)
+        self.num_samples = num_leading(self.draws)
         self.normalized = normalized
         self.log_proposal = None if log_proposal is None else stop(jnp.asarray(log_proposal))
-        if self.log_proposal is not None and self.log_proposal.shape != (self.num_draws,):
+        if self.log_proposal is not None and self.log_proposal.shape != (self.num_samples,):
             raise ValueError(
-                f"log_proposal holds one number for each given draw, shape ({self.num_draws},); "
+                f"log_proposal holds one number for each given draw, shape ({self.num_samples},); "
                 f"it has shape {self.log_proposal.shape}."
             )
 
@@ -253,7 +253,7 @@ class GivenSupport(Distribution):
         likeliest = jnp.argmax(stop(self._log_probs()))
         return jax.tree.map(lambda xs: xs[likeliest], self.support)
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         """One choice among the values."""
         return numbered(self._log_probs(), None, lambda option: take_rows(self.support, option[0]))
 

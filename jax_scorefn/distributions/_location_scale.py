@@ -24,7 +24,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, distribution, spread
+from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, distribution, scale_uniform
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
 from jax_scorefn.distributions._quadratures import half_normal, laguerre, logistic, trapezoid_of_asinh, trapezoid_of_log
 from jax_scorefn.distributions._scales import log, over
@@ -148,7 +148,7 @@ class Laplace(WithMoments):
         return divergence(jnp.ones_like(width), width) + off + width * jnp.expm1(over(-off, width))
 
     def _standard(self, u):
-        v = spread(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
+        v = scale_uniform(u, -1.0 + float(jnp.finfo(u.dtype).epsneg), 1.0)
         return jnp.sign(v) * jnp.log1p(-jnp.abs(v))
 
     def _standard_log_prob(self, z):
@@ -188,7 +188,7 @@ class Logistic(WithMoments):
         return 2 * (far + jnp.log1p(jnp.sqrt(-jnp.expm1(-2 * far))))
 
     def _standard(self, u):
-        v = spread(u, float(jnp.finfo(u.dtype).tiny), 1.0)
+        v = scale_uniform(u, float(jnp.finfo(u.dtype).tiny), 1.0)
         return jnp.log(v) - jnp.log1p(-v)
 
     def _standard_log_prob(self, z):
@@ -238,7 +238,7 @@ class Gumbel(WithMoments):
         return shift - log(width) + jnp.expm1(gammaln(1 + width) - off)
 
     def _standard(self, u):
-        return -jnp.log(-jnp.log(spread(u, float(jnp.finfo(u.dtype).tiny), 1.0)))
+        return -jnp.log(-jnp.log(scale_uniform(u, float(jnp.finfo(u.dtype).tiny), 1.0)))
 
     def _standard_log_prob(self, z):
         return -z - jnp.exp(-z)
@@ -278,7 +278,7 @@ class Cauchy(LocationScale):
         return jnp.log1p((off * off + (width - 1) ** 2) / (4 * width))
 
     def _standard(self, u):
-        v = spread(u, float(jnp.finfo(u.dtype).eps), 1.0)
+        v = scale_uniform(u, float(jnp.finfo(u.dtype).eps), 1.0)
         return jnp.tan(np.asarray(np.pi, u.dtype) * (v - np.asarray(0.5, u.dtype)))
 
     def _standard_log_prob(self, z):

@@ -231,10 +231,10 @@ class Mixture(Distribution):
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """The support that the components share; or the nodes of all of them."""
-        how = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
+        options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
         w, shares = self._weights()[0], Capability.SUPPORT in self.capabilities
         if isinstance(self.components, Distribution) or shares:
-            grids = self._each(lambda component: component.grid(**how))
+            grids = self._each(lambda component: component.grid(**options))
             sizes = [grids.weights.shape[1]] * w.shape[0]
             if shares:
                 points = jax.tree.map(lambda leaf: leaf[0], grids.points)
@@ -242,7 +242,7 @@ class Mixture(Distribution):
                 return Grid(points, log_probs, w @ grids.weights)
             whole = jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), grids)
         else:
-            parts = [component.grid(**how) for component in self.components]
+            parts = [component.grid(**options) for component in self.components]
             sizes = [part.weights.shape[0] for part in parts]
             whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
         if (number := sum(sizes)) > max_points:

@@ -20,13 +20,13 @@ from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._base import KL_SHAPES, distribution
 from jax_scorefn.distributions._categorical import _given_probs, _logits_of
-from jax_scorefn.distributions._discrete import held, impossible, is_whole, safe_log
+from jax_scorefn.distributions._discrete import impossible, is_whole, safe_log, undifferentiable
 from jax_scorefn.distributions._fields import Count, LogWeights, Weights, is_array
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
 from jax_scorefn.distributions._masses import multinomial_mass
 from jax_scorefn.distributions._special import divergence, excess, log_multinomial
 from jax_scorefn.distributions._trials import Trials
-from jax_scorefn.distributions._views import Choices, numbered
+from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.typing import Array, Key
 
 
@@ -106,7 +106,7 @@ class Multinomial(Trials):
         return jax.lax.fori_loop(jnp.int32(0), jnp.int32(p.shape[-1]), add, whole)
 
     def sample(self, key: Key) -> Array:
-        p = held(self, self._probs_and_logs()[0])
+        p = undifferentiable(self, self._probs_and_logs()[0])
         p = jnp.moveaxis(p, -1, 0)
         at_least = jax.lax.cumsum(p, 0, reverse=True)  # the probability of this category and those behind it
         behind = jnp.concatenate([at_least[1:], jnp.zeros_like(p[:1])])
@@ -159,7 +159,7 @@ class Multinomial(Trials):
         log_mass = lambda k, p: log_multinomial(k, p, safe_log(p))
         return values, log_probs, multinomial_mass(log_mass, rows.astype(p.dtype), jnp.broadcast_to(p, rows.shape))
 
-    def choices(self) -> Choices:
+    def choices(self) -> CategoricalView:
         """Each row as one choice among its values."""
         values, log_probs, probs = self._rows()
         build = lambda option: take_rows(jnp.asarray(values), option).reshape(_logits_of(self).shape)

@@ -16,7 +16,7 @@ from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._base import column, distribution
-from jax_scorefn.distributions._discrete import Odds, held, impossible, is_whole, safe_log, safe_log_of_rest
+from jax_scorefn.distributions._discrete import Odds, impossible, is_whole, safe_log, safe_log_of_rest, undifferentiable
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
 from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import negative_binomial_mass
@@ -82,7 +82,7 @@ class NegativeBinomial(Odds):
         return jnp.floor(jnp.maximum(stop(self._count()) - 1, 0) * p / q).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
-        field, r = (held(self, number) for number in self._odds_and_count())
+        field, r = (undifferentiable(self, number) for number in self._odds_and_count())
         odds = field if self.probs is None else safe_log(field) - safe_log_of_rest(field)
         key_gamma, key_count = jax.random.split(key)
         return _counts.poisson(key_count, jnp.exp(jax.random.loggamma(key_gamma, r, dtype=r.dtype) + odds))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._once import once
+from jax_scorefn._materialize import materialize
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
@@ -14,7 +14,7 @@ from jax_scorefn.distributions._base import (
     SMOOTH,
     Distribution,
     distribution,
-    spread,
+    scale_uniform,
 )
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
@@ -26,10 +26,10 @@ from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array
 
 
-@once
+@materialize
 def standard_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1), as ``jax.random.normal`` makes them."""
-    v = spread(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
+    v = scale_uniform(u, float(np.nextafter(np.asarray(-1, u.dtype), np.asarray(0, u.dtype))), 1.0)
     return jax.lax.erf_inv(v) * np.asarray(np.sqrt(2), u.dtype)
 
 
@@ -132,8 +132,8 @@ class MultivariateNormal(Distribution):
         solve = lambda b: jax.scipy.linalg.solve_triangular(factor, b, lower=True)
         ratio, off = solve(tril), solve(loc - centre)
         diagonal = jnp.diagonal(ratio)
-        spread = jnp.sum(jnp.tril(ratio, -1) ** 2) + jnp.sum(divergence(jnp.ones_like(diagonal), diagonal**2))
-        return (spread + off @ off) / 2
+        of_scales = jnp.sum(jnp.tril(ratio, -1) ** 2) + jnp.sum(divergence(jnp.ones_like(diagonal), diagonal**2))
+        return (of_scales + off @ off) / 2
 
     def from_uniform(self, u: Array) -> Array:
         loc, tril = self._fields()

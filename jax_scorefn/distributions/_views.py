@@ -20,7 +20,7 @@ Pairs: TypeAlias = list[tuple[Array, Array]]
 """Draws of the positive and of the negative part, for each kind of parameter."""
 
 
-class Bits(NamedTuple):
+class BinaryView(NamedTuple):
     """A distribution as D independent coins.
 
     Attributes:
@@ -32,7 +32,7 @@ class Bits(NamedTuple):
     build: Callable[[Array], PyTree]
 
 
-class Choices(NamedTuple):
+class CategoricalView(NamedTuple):
     """A distribution as independent choices, in blocks: block j holds n_j choices among K_j options.
 
     Attributes:
@@ -56,7 +56,7 @@ class Choices(NamedTuple):
     log_odds: list[Array] | None = None
 
 
-def as_bits(view: Choices) -> Bits:
+def binary_view(view: CategoricalView) -> BinaryView:
     """Choices between two, with something in between, as coins."""
     if view.log_odds is None or view.relax is None:
         raise NotImplementedError("Only choices between two, with draws in between, are coins.")
@@ -66,14 +66,14 @@ def as_bits(view: Choices) -> Bits:
     def build(bits: Array) -> PyTree:
         return relax([jnp.stack([1 - block, block], axis=-1) for block in jnp.split(bits, ends)])
 
-    return Bits(jnp.concatenate(view.log_odds), build)
+    return BinaryView(jnp.concatenate(view.log_odds), build)
 
 
-def numbered(log_probs: Array, probs: Array | None, build: Callable[[Array], PyTree]) -> Choices:
+def numbered(log_probs: Array, probs: Array | None, build: Callable[[Array], PyTree]) -> CategoricalView:
     """One block of choices ``(*shape, K)`` whose draw is built of the numbers of the options."""
     size = log_probs.shape[-1]
     rows = log_probs.reshape(-1, size)
-    return Choices(
+    return CategoricalView(
         [rows],
         [jnp.exp(rows) if probs is None else probs.reshape(-1, size)],
         lambda options: build(options[0]),
@@ -82,7 +82,7 @@ def numbered(log_probs: Array, probs: Array | None, build: Callable[[Array], PyT
     )
 
 
-def joint_choices(parts: Sequence[Choices], combine: Callable[[list[PyTree]], PyTree]) -> Choices:
+def joint_choices(parts: Sequence[CategoricalView], combine: Callable[[list[PyTree]], PyTree]) -> CategoricalView:
     """The blocks of all the parts in a row."""
     ends = [0, *itertools.accumulate(len(part.log_probs) for part in parts)]
 
@@ -93,7 +93,7 @@ def joint_choices(parts: Sequence[Choices], combine: Callable[[list[PyTree]], Py
 
         return whole
 
-    return Choices(
+    return CategoricalView(
         [block for part in parts for block in part.log_probs],
         [block for part in parts for block in part.probs],
         each("build"),

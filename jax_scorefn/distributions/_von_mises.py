@@ -65,13 +65,13 @@ class VonMises(Elementwise):
 
     def _entropy(self):
         _, k = self._fields()
-        norm, spread = _log_norm(k)
-        return norm + k * spread
+        norm, versine = _log_norm(k)
+        return norm + k * versine
 
     def _kl(self, other):
         (loc, k), (to, c) = self._fields(), other._fields()
-        (norm, spread), (others, _) = _log_norm(k), _log_norm(c)
-        return (c - k) * spread + _exponent(c, loc - to) * (1 - spread) + others - norm
+        (norm, versine), (others, _) = _log_norm(k), _log_norm(c)
+        return (c - k) * versine + _exponent(c, loc - to) * (1 - versine) + others - norm
 
     def _nodes(self, num_nodes, max_value):
         del max_value
@@ -143,15 +143,15 @@ def _on_path(y: Array, k: Array) -> Array:
 def _on_path_jvp(primals, tangents):
     (y, k), (dy, dk) = primals, tangents
     y = _on_path(y, k)
-    spread = _log_norm(k)[1]
+    versine = _log_norm(k)[1]
     # beyond the angle where 1 - cos is its mean, from y to the end of the circle, where nothing cancels
-    outside = 2 * jnp.sin(y / 2) ** 2 > spread
+    outside = 2 * jnp.sin(y / 2) ** 2 > versine
     side, angle = jnp.sign(y), jnp.abs(y)
     last = jnp.sin(angle / 2) ** 2 + 20 / jnp.maximum(k, 1)
     end = stop(jnp.where(last < 1, 2 * jnp.arcsin(jnp.sqrt(jnp.minimum(last, 1))), np.asarray(np.pi, k.dtype)))
     low, high = jnp.where(outside, angle, 0), jnp.where(outside, end, angle)
     t, w = legendre(_NODES, k)
     t = low[None] + (high - low)[None] * t
-    terms = w * (spread[None] - 2 * jnp.sin(t / 2) ** 2) * jnp.exp(_exponent(k, angle)[None] - _exponent(k[None], t))
+    terms = w * (versine[None] - 2 * jnp.sin(t / 2) ** 2) * jnp.exp(_exponent(k, angle)[None] - _exponent(k[None], t))
     slope = side * jnp.where(outside, 1, -1) * (high - low) * jnp.sum(terms, axis=0)
     return y, dy + slope * dk

@@ -3,7 +3,7 @@
     d/dtheta E_p[f(x)]  =  c ( E_{p+}[f(x)] - E_{p-}[f(x)] )                  (Rosca et al. 2019; Mohamed et al. 2020, section 6)
 
     ===================  ==========================  ==================================  ==================================
-    distribution, parameter       c                           draw of p+                          draw of p-
+    distribution         c                           draw of p+                          draw of p-
     ===================  ==========================  ==================================  ==================================
     Bernoulli, p         1                           1                                   0
     Categorical, l_k     p_k (1 - p_k)               k                                   a category that is not k
@@ -93,20 +93,20 @@ def poisson(rate: Array) -> WeakDerivative:
 
 def categorical(logits: Array, given: Array, *, in_logits: bool) -> WeakDerivative:
     """In logits, or in unnormalised probabilities q = ``given``: there c is (1 - p_k) / sum(q), right at q_k = 0 too."""
-    held, size = stop(logits), logits.shape[-1]
-    categories = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), held.shape)
-    probs = jax.nn.softmax(held, axis=-1)
-    likeliest = categories == _largest(held)
+    stopped, size = stop(logits), logits.shape[-1]
+    categories = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), stopped.shape)
+    probs = jax.nn.softmax(stopped, axis=-1)
+    likeliest = categories == _largest(stopped)
     # 1 - p_k, whose digits are those of the others where p_k is near 1
     rest = jnp.where(likeliest, jnp.sum(jnp.where(likeliest, 0, probs), axis=-1, keepdims=True), 1 - probs)
 
     def pairs(key: Key) -> Pairs:
         # The largest of l_j + Gumbel_j is a draw of p; the largest but k, a draw of p given that it is not k.
-        noisy = held + jax.random.gumbel(key, held.shape, held.dtype)
+        noisy = stopped + jax.random.gumbel(key, stopped.shape, stopped.dtype)
         first = _largest(noisy)
         second = _largest(jnp.where(categories == first, -jnp.inf, noisy))
         other = jnp.where(categories == first, second, first)
-        return [(categories.astype(held.dtype), other.astype(held.dtype))]
+        return [(categories.astype(stopped.dtype), other.astype(stopped.dtype))]
 
     given = nan_where(jnp.isnan(probs), given)  # a logit does not show that all of them together are none
     factor = probs if in_logits else 1 / jnp.sum(given, axis=-1, keepdims=True)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn.engine._chunk import suitable_chunk
-from jax_scorefn.engine._shard import gather, rows_at, spread
+from jax_scorefn.engine._shard import gather, rows_at, shard
 from jax_scorefn.typing import Array, ChunkSize, PyTree
 
 HOST_RESULT = "scorefn_host_result"
@@ -25,13 +25,13 @@ HOST_RESULT = "scorefn_host_result"
 def map_draws(
     one_draw: Callable[[Any, PyTree], PyTree],
     draws: Callable[[Array], Any],
-    num_draws: int,
+    num_samples: int,
     *,
     beside: PyTree = None,
     chunk_size: ChunkSize = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
-    """``one_draw(draw i, row i of beside)`` for i = 0 .. num_draws - 1, stacked on a leading axis.
+    """``one_draw(draw i, row i of beside)`` for i = 0 .. num_samples - 1, stacked on a leading axis.
 
     ``draws(index)`` makes what the draws of an index are made of: see ``noise_of`` and ``points``.
     """
@@ -39,7 +39,7 @@ def map_draws(
     def many(index: Array) -> PyTree:
         return jax.vmap(one_draw)(draws(index), rows_at(beside, index, sharding))
 
-    return map_index(many, num_draws, chunk_size, sharding)
+    return map_index(many, num_samples, chunk_size, sharding)
 
 
 def points(table: PyTree, sharding: jax.sharding.Sharding | None = None) -> Callable[[Array], PyTree]:
@@ -55,7 +55,7 @@ def map_index(
         many, chunk_size = suitable_chunk(many, total) if sharding is None else (many, None)
 
     def span(start: Array | int, size: int) -> PyTree:
-        index = spread(start + jnp.arange(size, dtype=jnp.uint32), sharding)
+        index = shard(start + jnp.arange(size, dtype=jnp.uint32), sharding)
         return gather(many(index), size, sharding)
 
     if chunk_size is None:

@@ -63,7 +63,7 @@ class Noise:
 
 
 def noise_of(
-    dist: Distribution, key: Key, num_draws: int, scheme: Any = None, sharding: Sharding | None = None
+    dist: Distribution, key: Key, num_samples: int, scheme: Any = None, sharding: Sharding | None = None
 ) -> Callable[[Array], Noise]:
     """``index of draws -> Noise`` with the draws on the leading axis."""
     if scheme is not None:
@@ -76,16 +76,16 @@ def noise_of(
         return lambda index: Noise(key=_keys(key, index))
     leaves, treedef = jax.tree.flatten(dist.uniform_like())
     source = Uniforms(leaves, sharding)
-    rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_draws)
+    rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_samples)
     return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
 
 
 def noise_and_key_of(
-    dist: Distribution, key: Key, num_draws: int, sharding: Sharding | None = None
+    dist: Distribution, key: Key, num_samples: int, sharding: Sharding | None = None
 ) -> Callable[[Array], tuple[Noise, Key]]:
     """``index -> (Noise, key)``: beside what a draw is made of, a key for what else an estimator draws with it."""
     first, second = jax.random.split(key)
-    noise = noise_of(dist, first, num_draws, None, sharding)
+    noise = noise_of(dist, first, num_samples, None, sharding)
     return lambda index: (noise(index), _keys(second, index))
 
 
@@ -140,12 +140,12 @@ class Uniforms:
         return [jax.random.uniform(keys[j], leaf.shape, leaf.dtype) for j, leaf in enumerate(self.leaves)]
 
 
-def _counters(index: Array, num_draws: int, width: int, start: int, size: int) -> tuple[Array, Array]:
-    """High and low words of i * width + start + j, for each i of the index (below ``num_draws``) and j < size."""
+def _counters(index: Array, num_samples: int, width: int, start: int, size: int) -> tuple[Array, Array]:
+    """High and low words of i * width + start + j, for each i of the index (below ``num_samples``) and j < size."""
     column = np.arange(start, start + size, dtype=np.uint32)[None]
     index, mask, half = index[:, None], np.uint32(0xFFFF), np.uint32(16)
     low = index * np.uint32(width) + column
-    if num_draws * width <= 2**32:
+    if num_samples * width <= 2**32:
         return jnp.zeros((), jnp.uint32), low
     # The carry of a 32 x 32 bit product, from products of halves that fit.
     lower = (index & mask) * np.uint32(width & 0xFFFF)

@@ -18,7 +18,7 @@ from jax_scorefn.typing import Array, PyTree
 NOT_A_SHARDING = "sharding is a jax.sharding.Sharding for the axis of draws (one dimension), not {given!r}."
 
 
-def spread(index: Array, sharding: Sharding | None) -> Array:
+def shard(index: Array, sharding: Sharding | None) -> Array:
     """The index of the draws, laid over devices."""
     if sharding is None:
         return index
@@ -44,7 +44,7 @@ def gather(tree: PyTree, size: int, sharding: Sharding | None) -> PyTree:
 
 
 def rows_at(tree: PyTree, index: Array, sharding: Sharding | None) -> PyTree:
-    """The rows of each leaf that belong to an index which :func:`spread` has laid over devices."""
+    """The rows of each leaf that belong to an index which :func:`shard` has laid over devices."""
     if sharding is not None and _is_explicit(sharding):
         return jax.tree.map(lambda leaf: leaf.at[index].get(out_sharding=sharding), tree)
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -65,8 +65,8 @@ def arms(f, call, *, group_size=4):
         raise ValueError(f"arms wants groups of at least 2 settings; it got group_size={group_size}.")
 
     logits, build = call.dist.bits()
-    held = stop(logits)
-    log_r = jax.nn.log_sigmoid(-jnp.abs(held))
+    stopped = stop(logits)
+    log_r = jax.nn.log_sigmoid(-jnp.abs(stopped))
 
     def draw(u):
         e = exponentials(u)  # (n, D); a Dirichlet is exponentials over their sum
@@ -74,7 +74,7 @@ def arms(f, call, *, group_size=4):
         others = (1 - jnp.eye(n, dtype=u.dtype)) @ e  # a small rest of a sum keeps its digits
         log_rest = jnp.log(others) - jnp.log(total)  # log(1 - w)
         rarer = (n - 1) * log_rest < log_r[None]
-        return jnp.where((held > 0)[None], ~rarer, rarer).astype(u.dtype)
+        return jnp.where((stopped > 0)[None], ~rarer, rarer).astype(u.dtype)
 
     def weigh(u, bits, values):
         del u
@@ -82,7 +82,7 @@ def arms(f, call, *, group_size=4):
         both = jnp.maximum(0, 2 * jnp.exp(log_r / (n - 1)) - 1) ** (n - 1)
         rho = (jnp.where(both > 0, both, 0) / jnp.where(r > 0, r, 1) - r) / (1 - r)
         deviations = values - jnp.mean(values, axis=0, keepdims=True)  # (n, ...)
-        centred = (bits - jax.nn.sigmoid(held)[None]) / (1 - rho)[None]
+        centred = (bits - jax.nn.sigmoid(stopped)[None]) / (1 - rho)[None]
         return jnp.tensordot(deviations.astype(bits.dtype), centred, axes=(0, 0)) / (n - 1)
 
     return estimate(Coupling(n, (n, *logits.shape), logits, draw, build, weigh), f, call)

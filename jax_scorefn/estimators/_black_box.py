@@ -110,18 +110,18 @@ def _numbers(result: Any, name: str) -> np.ndarray:
 
 def _refuse_tracers(f: Callable[..., Any], name: str) -> None:
     """Look where a function keeps what it closes over: cells, defaults, and the arguments of a partial."""
-    held: dict[str, Any] = {}
+    captured: dict[str, Any] = {}
     if isinstance(f, functools.partial):
-        held["partial arguments"] = (f.args, f.keywords)
+        captured["partial arguments"] = (f.args, f.keywords)
         f = f.func
     for variable, cell in zip(
         getattr(getattr(f, "__code__", None), "co_freevars", ()), getattr(f, "__closure__", None) or (), strict=False
     ):
         try:
-            held[variable] = cell.cell_contents
+            captured[variable] = cell.cell_contents
         except ValueError:  # an empty cell: the variable is not assigned yet
             continue
-    held["defaults"] = (getattr(f, "__defaults__", None), getattr(f, "__kwdefaults__", None))
-    for variable, content in held.items():
+    captured["defaults"] = (getattr(f, "__defaults__", None), getattr(f, "__kwdefaults__", None))
+    for variable, content in captured.items():
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(content)):
             raise TypeError(CLOSES_OVER_TRACER.format(name=name, what=variable))

@@ -110,8 +110,8 @@ class Call:
         """A draw and its log-probability, held fixed, if anybody will look at them."""
         if not self.reports:
             return None
-        x, held = stop(x), stop(self.dist)
-        return x, _checks.log_prob(held, held.log_prob(x))
+        x, stopped = stop(x), stop(self.dist)
+        return x, _checks.log_prob(stopped, stopped.log_prob(x))
 
     def answer(
         self, value: Array, values: Array, kept: Any, *, weights: Any = None, of: Any = None, group_size: int = 1,

@@ -1,6 +1,6 @@
 """A distribution's independent choices as flat vectors: one number for each option of each choice, or one for each choice.
 
-Blocks of choices (``distributions._views.Choices``) differ in their number of options, so nothing is padded: what concerns the
+Blocks of choices (``distributions._views.CategoricalView``) differ in their number of options, so nothing is padded: what concerns the
 options of all choices is a list of arrays ``(n_j, K_j)``, or the vector of all of them in a row.
 """
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import magic_box, nan_with
 from jax_scorefn._trees import along_draws
-from jax_scorefn.distributions._views import Choices
+from jax_scorefn.distributions._views import CategoricalView
 from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row
 from jax_scorefn.estimators._relaxed import Relaxation, perturbed, perturbed_given
@@ -27,7 +27,7 @@ CRITIC_SHAPE = (
 )
 
 
-def controlled_estimate(critic: Callable[[Choices, list[Array]], Any], f: Any, call: Call) -> Answer:
+def controlled_estimate(critic: Callable[[CategoricalView, list[Array]], Any], f: Any, call: Call) -> Answer:
     """Value. ``critic(choices, z)`` is c; what it is tuned by may be differentiated, through the gradient as well."""
     choices = call.dist.choices()
     relaxation = Relaxation(choices, 2)

@@ -54,16 +54,16 @@ def disarm(f, call):
     References: dong2020, yin2020.
     """
     logits, build = call.dist.bits()
-    held = stop(logits)
+    stopped = stop(logits)
 
     def draw(u):
-        return antithetic_pair(u, held)
+        return antithetic_pair(u, stopped)
 
     def weigh(u, bits, values):
         del u
         b, b_ = bits
         signs = jnp.where(b == b_, 0, 1 - 2 * b_)
-        return outer(values[0] - values[1], signs * jax.nn.sigmoid(jnp.abs(held)) / 2)
+        return outer(values[0] - values[1], signs * jax.nn.sigmoid(jnp.abs(stopped)) / 2)
 
     return estimate(Coupling(2, logits.shape, logits, draw, build, weigh), f, call)
 

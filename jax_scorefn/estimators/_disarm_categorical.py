@@ -58,10 +58,10 @@ def disarm_categorical(f, call, *, tree="stick"):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
       >>> f, logits = lambda x: jnp.mean((x - 1) ** 2), jnp.tile(jnp.array([2.0, 1.0, 0.0, 0.0]), (10, 1))
-      >>> def spread(estimator):
+      >>> def std(estimator):
       ...     grads = jax.jit(jax.vmap(lambda key: estimator(f, die, logits, key, num_samples=2)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000)).std(axis=0).mean()
-      >>> print(f"{spread(sf.score_function_grad):.3f} -> {spread(sf.disarm_categorical_grad):.3f}")
+      >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.disarm_categorical_grad):.3f}")
       0.110 -> 0.098
 
     References: dong2021.
@@ -69,9 +69,9 @@ def disarm_categorical(f, call, *, tree="stick"):
     if tree not in ("balanced", "stick"):
         raise ValueError(BAD_TREE.format(given=tree))
     choices = call.dist.choices()
-    held = stop(choices.log_probs)
-    nodes = [_Nodes(block, tree) for block in held]
-    size, split = in_blocks([(block.shape[0], block.shape[1] - 1) for block in held])
+    stopped = stop(choices.log_probs)
+    nodes = [_Nodes(block, tree) for block in stopped]
+    size, split = in_blocks([(block.shape[0], block.shape[1] - 1) for block in stopped])
 
     def draw(u):
         bits = [antithetic_pair(part, node.logits) for part, node in zip(split(u), nodes, strict=True)]

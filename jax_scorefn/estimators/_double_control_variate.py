@@ -68,10 +68,10 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.exp(jnp.mean(b))
-      >>> def spread(estimator):
+      >>> def std(estimator):
       ...     keys = jax.random.split(jax.random.key(0), 1000)
       ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=8)))(keys).std()
-      >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.double_control_variate_grad):.4f}")
+      >>> print(f"{std(sf.score_function_grad):.4f} -> {std(sf.double_control_variate_grad):.4f}")
       0.0343 -> 0.0030
 
     References: titsias2022.

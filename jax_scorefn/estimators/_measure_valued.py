@@ -23,7 +23,7 @@ from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Array, Bias, Capability, Key, PyTree
 
 TOO_MANY_COORDINATES = (
-    "coordinates={given} of the scalar parameters were asked for, and {dist} has {held}: give at most that many, or None for "
+    "coordinates={given} of the scalar parameters were asked for, and {dist} has {number}: give at most that many, or None for "
     "all of them."
 )
 
@@ -78,16 +78,16 @@ def measure_valued(f, call, *, coordinates=None):
 
     References: rosca2019, mohamed2020 (section 6).
     """
-    weak, held = call.dist.weak_derivative(), stop(call.dist)
+    weak, stopped = call.dist.weak_derivative(), stop(call.dist)
     total = weak.parameter.size
-    picked = _how_many(coordinates, total, call.dist)
+    picked = _number_of(coordinates, total, call.dist)
 
     def evaluate(x):
         return _checks.value(f(x))
 
     def one_draw(made, _):
         noise, key = made
-        x, log_prob = noise.sample_and_log_prob(held) if call.reports else (noise.sample(held), None)
+        x, log_prob = noise.sample_and_log_prob(stopped) if call.reports else (noise.sample(stopped), None)
         x = stop(x)
         pairs_key, picks_key = jax.random.split(key)
         pick = _picks(picks_key, picked, total)
@@ -105,13 +105,13 @@ def measure_valued(f, call, *, coordinates=None):
 measure_valued_grad = gradient(measure_valued)
 
 
-def _how_many(coordinates: Any, total: int, dist: Any) -> int:
+def _number_of(coordinates: Any, total: int, dist: Any) -> int:
     """Of how many parameters a draw gives the derivative."""
     if coordinates is None:
         return total
     picked = _checks.positive_int("coordinates", coordinates)
     if picked > total:
-        raise ValueError(TOO_MANY_COORDINATES.format(given=picked, dist=dist.name, held=total))
+        raise ValueError(TOO_MANY_COORDINATES.format(given=picked, dist=dist.name, number=total))
     return picked
 
 
@@ -126,7 +126,7 @@ class _Picks(NamedTuple):
         table = jnp.asarray(table)
         return table if self.which is None else take_rows(table, self.which)
 
-    def spread(self, found: Array) -> Array:
+    def scatter(self, found: Array) -> Array:
         """From (..., k), where those that were not picked have 0, (..., P); weighted by how seldom one is picked."""
         if self.which is None:
             return found
@@ -160,4 +160,4 @@ def _gradient(weak: WeakDerivative, pick: _Picks, difference: Array) -> Array:
     """What one draw says of each parameter, (..., P), from differences of f for those picked, (..., k)."""
     constant = pick.of(nan_where(jnp.isnan(weak.parameter), weak.constant))
     dtype = widest([constant, difference])
-    return pick.spread(difference.astype(dtype) * constant.astype(dtype).reshape((1,) * (difference.ndim - 1) + (-1,)))
+    return pick.scatter(difference.astype(dtype) * constant.astype(dtype).reshape((1,) * (difference.ndim - 1) + (-1,)))

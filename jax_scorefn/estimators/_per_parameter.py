@@ -20,7 +20,7 @@ from jax_scorefn import _checks
 from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
-from jax_scorefn.control_variates._base import Bound
+from jax_scorefn.control_variates._base import ControlTerm
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._source import Source
 from jax_scorefn.typing import Array, PyTree
@@ -31,14 +31,14 @@ class Term(NamedTuple):
 
     place: int
     h: Array
-    control: Bound | None
+    control: ControlTerm | None
 
 
 class Sampled(NamedTuple):
     """What is known of the draws, each on the leading axis: ``scores`` (S, P) if they are asked for, or None; ``weights`` or None."""
 
     values: Array
-    controls: dict[Bound, Array]
+    controls: dict[ControlTerm, Array]
     log_probs: Array
     weights: Array | None
     scores: Array
@@ -107,13 +107,13 @@ def correction(
     flat, restore = flatten_floats(call.params)
     products = [column * drawn.scores[:, None, :].astype(like.dtype) for column in table]  # (S, F, P)
     factors = fit(products, combination, drawn.weights, source.group_size, [term.place for term in terms])
-    hs = [term.h.reshape(source.num_draws, -1) for term in terms]
+    hs = [term.h.reshape(source.num_samples, -1) for term in terms]
     hs, factors = stop((hs, factors))
 
     def one(made: Any, row: Any) -> Array:
         hs, factors, weight, x = row  # for each term (F,) and (F, P); ()
 
-        def moved_by(j: int, control: Bound | None, element: Array) -> Array:
+        def moved_by(j: int, control: ControlTerm | None, element: Array) -> Array:
             def at(factor: Array) -> tuple[Array, Array]:
                 """The box and E h, each parameter's derivative scaled by a factor of its own."""
                 moved = restore(scale_tangent(flat, factor.astype(flat.dtype)))
@@ -134,4 +134,4 @@ def correction(
         return jax.vmap(all_of)(jnp.arange(hs[0].shape[0])).reshape(like.shape)
 
     beside = (hs, factors, drawn.weights, drawn.samples)
-    return jnp.mean(call.map(one, source.draws, source.num_draws, beside), axis=0)
+    return jnp.mean(call.map(one, source.draws, source.num_samples, beside), axis=0)

@@ -67,24 +67,24 @@ def rao_blackwell(f, call):
     References: titsias2015.
     """
     choices = call.dist.choices()
-    held = stop(choices.log_probs)
-    num_choices = sum(block.shape[0] for block in held)
+    stopped = stop(choices.log_probs)
+    num_choices = sum(block.shape[0] for block in stopped)
     if num_choices == 0:
         raise ValueError(NO_CHOICES.format(name="rao_blackwell", dist=call.dist.name))
-    num_uniforms, split = in_blocks([block.shape[:1] for block in held])
-    which, option = _variants([block.shape for block in held])
+    num_uniforms, split = in_blocks([block.shape[:1] for block in stopped])
+    which, option = _variants([block.shape for block in stopped])
     probs = in_a_row(choices.probs)
     probs = scale_tangent(probs, jnp.full_like(probs, num_choices))
 
     def variants(own):
         """The draw's options with one choice after the other set to each of its options."""
-        starts = np.cumsum([0, *(block.shape[0] for block in held)])
+        starts = np.cumsum([0, *(block.shape[0] for block in stopped)])
         for block, start, end in zip(own, starts[:-1], starts[1:], strict=True):
             here = which[:, None] == np.arange(start, end)[None]
             yield jnp.where(here, jnp.broadcast_to(option[:, None], here.shape), jnp.broadcast_to(block, here.shape))
 
     def one(u, _):
-        own = [pick(block, part) for block, part in zip(held, split(u), strict=True)]
+        own = [pick(block, part) for block, part in zip(stopped, split(u), strict=True)]
         values = jax.vmap(lambda options: _checks.value(f(choices.build(options))))(list(variants(own)))
         values = where_possible(values, probs)
         own_value = values[next(block for block in own if block.size)[0]]  # the first choice's options come first
@@ -92,7 +92,7 @@ def rao_blackwell(f, call):
         local = own_value + jnp.sum(along_draws(probs.astype(values.dtype), values) * rest, axis=0) / num_choices
         return local, own_value, call.kept(choices.build(own))
 
-    local, values, kept = call.map(one, call.uniforms((num_uniforms,), held[0].dtype))
+    local, values, kept = call.map(one, call.uniforms((num_uniforms,), stopped[0].dtype))
     return call.answer(jnp.mean(local, axis=0), values, kept, of=local)
 
 

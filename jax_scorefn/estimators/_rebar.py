@@ -73,10 +73,10 @@ def rebar(f, call, *, tuning=None):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.sum((b - 0.45) ** 2)
-      >>> def spread(estimator):
+      >>> def std(estimator):
       ...     grads = jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(3), key, num_samples=1)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
-      >>> print(f"{spread(sf.score_function_grad):.3f} -> {spread(sf.rebar_grad):.3f}")
+      >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.rebar_grad):.3f}")
       0.382 -> 0.255
 
     References: tucker2017.

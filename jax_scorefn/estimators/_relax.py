@@ -60,10 +60,10 @@ def relax(f, call, *, critic, tuning):
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.sum(jnp.where(b > 0.5, 0.3, 0.2))
       >>> critic = lambda slope, z: slope * jnp.sum(jax.nn.sigmoid(2 * z))
-      >>> def spread(slope):
+      >>> def std(slope):
       ...     estimate = lambda key: sf.relax_grad(f, bits, jnp.zeros(3), key, critic=critic, tuning=slope, num_samples=1)
       ...     return jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
-      >>> print(f"{spread(0.0):.3f} -> {spread(0.1):.3f}")
+      >>> print(f"{std(0.0):.3f} -> {std(0.1):.3f}")
       0.376 -> 0.302
 
     References: grathwohl2018.

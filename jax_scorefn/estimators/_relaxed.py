@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._views import Choices
+from jax_scorefn.distributions._views import CategoricalView
 from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
 from jax_scorefn.typing import Array
@@ -62,7 +62,7 @@ class Relaxation:
       copies: number of uniforms for each option, for the noise and for what is drawn given the choice.
     """
 
-    choices: Choices
+    choices: CategoricalView
     copies: int
 
     @property

@@ -82,10 +82,10 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> bits = sf.family(lambda logits: sf.Bernoulli(logits=logits))
       >>> f = lambda b: jnp.exp(jnp.mean(b))
-      >>> def spread(estimator):
+      >>> def std(estimator):
       ...     keys = jax.random.split(jax.random.key(0), 1000)
       ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=2)))(keys).std()
-      >>> print(f"{spread(sf.score_function_grad):.4f} -> {spread(sf.rodeo_grad):.4f}")
+      >>> print(f"{std(sf.score_function_grad):.4f} -> {std(sf.rodeo_grad):.4f}")
       0.0919 -> 0.0077
 
     References: shi2022.
@@ -94,21 +94,21 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
         surrogate, tuning = _linear, RodeoTuning() if tuning is None else tuning
     leave_one_out = baselines.resolve(baselines.leave_one_out, call.num_samples)
     choices = call.dist.choices()
-    held = stop(choices.log_probs)
+    fixed = stop(choices.log_probs)
     probs = in_a_row(stop(choices.probs))
     if probs.size == 0:
         raise ValueError(NO_CHOICES.format(name="rodeo", dist=call.dist.name))
-    _, as_blocks = in_blocks([block.shape for block in held])
-    num_uniforms, split = in_blocks([block.shape[:1] for block in held])
+    _, as_blocks = in_blocks([block.shape for block in fixed])
+    num_uniforms, split = in_blocks([block.shape[:1] for block in fixed])
 
     def one(u, _):
-        hot = [one_hot(pick(block, part), block) for block, part in zip(held, split(u), strict=True)]
+        hot = [one_hot(pick(block, part), block) for block, part in zip(fixed, split(u), strict=True)]
         row = in_a_row(hot)
         at = lambda v: _checks.value(f(choices.relax(as_blocks(v))))
         slope = stop(jax.jacrev(at)(row))  # (..., N)
         return at(row), slope, row, call.kept(choices.relax(hot))
 
-    values, slopes, hots, kept = call.map(one, call.uniforms((num_uniforms,), held[0].dtype))
+    values, slopes, hots, kept = call.map(one, call.uniforms((num_uniforms,), fixed[0].dtype))
     log_probs = in_a_row(choices.log_probs)
     scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
     values = nan_with(values, log_probs)
@@ -119,8 +119,8 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
     def per_choice(numbers):
         """Sum over the options of each choice, put at every option of it: ``(..., N)`` -> ``(..., N)``."""
         blocks = jax.vmap(as_blocks)(numbers.reshape(-1, numbers.shape[-1]))
-        spread = [jnp.broadcast_to(jnp.sum(b, axis=-1, keepdims=True), b.shape) for b in blocks]
-        return jax.vmap(in_a_row)(spread).reshape(numbers.shape)
+        sums = [jnp.broadcast_to(jnp.sum(b, axis=-1, keepdims=True), b.shape) for b in blocks]
+        return jax.vmap(in_a_row)(sums).reshape(numbers.shape)
 
     def stein(mean, slope, hot):
         """(A h)(x) and the gradient of (A h~ grad log q)(x) in the log-probabilities, for one draw x."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, flatten_floats, stop
-from jax_scorefn.control_variates._base import bind, is_per_parameter
+from jax_scorefn.control_variates._base import attach, is_per_parameter
 from jax_scorefn.estimators._per_parameter import Sampled, Term, correction, fit, scores_of, tabulated
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._source import importance_weights, source_of
@@ -109,8 +109,8 @@ def estimate(f, call, baseline: Any, control_variate=None, scheme=None, proposal
         call = call.moved(restore(flat))
     source = source_of(call, scheme, proposal)
     size = source.group_size
-    subtract = baselines.resolve(baseline, source.num_draws, size)
-    controls = bind(control_variate, f, call.dist)
+    subtract = baselines.resolve(baseline, source.num_samples, size)
+    controls = attach(control_variate, f, call.dist)
     given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
     _may_be_combined(source, subtract, controls, len(fitted) + subtract.per_parameter)
     drawn = _sample(f, call, source, controls, each, max_weight)
@@ -169,7 +169,7 @@ def _sample(f, call, source, controls, each, max_weight):
         value, hs = _evaluate(f, controls, x)
         return value, list(hs.values()), log_prob, log_proposal, score(made, x), x if call.reports or each else None
 
-    values, hs, log_probs, log_proposals, scores, samples = call.map(one, source.draws, source.num_draws)
+    values, hs, log_probs, log_proposals, scores, samples = call.map(one, source.draws, source.num_samples)
     # A distribution with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
     impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
     values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
@@ -180,7 +180,7 @@ def _sample(f, call, source, controls, each, max_weight):
 def _may_be_combined(source, subtract, controls, num_fitted):
     if not source.normalized and (controls or subtract.name not in ("none", "leave_one_out")):
         raise ValueError(RATIO)
-    num_groups = source.num_draws // source.group_size
+    num_groups = source.num_samples // source.group_size
     if num_fitted and num_groups < num_fitted + 3:
         raise ValueError(TOO_FEW_TO_FIT.format(fitted=num_fitted, wanted=num_fitted + 3, given=num_groups))
 

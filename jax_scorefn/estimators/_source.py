@@ -47,7 +47,7 @@ class Source:
     """The draws of one call.
 
     Attributes:
-      num_draws: how many.
+      num_samples: how many.
       group_size: how many in a row depend on each other.
       draws: ``index -> what draws are made of``, for the engine.
       score: ``(what one draw is made of, dist) -> (x, log p(x), log q(x))``; the last is None where p = q.
@@ -56,7 +56,7 @@ class Source:
       normalized: whether the weights are known, and not just their ratios.
     """
 
-    num_draws: int
+    num_samples: int
     group_size: int
     draws: Callable[[Array], Any]
     score: Callable[[Any, Distribution], tuple[PyTree, Array, Array | None]]
@@ -75,8 +75,8 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
         return _given(call)
     if call.given_num_samples is None:
         call = dataclasses.replace(call, given_num_samples=64)
-    num_draws = call.num_samples
-    group_size = schemes.group_size(scheme, num_draws)
+    num_samples = call.num_samples
+    group_size = schemes.group_size(scheme, num_samples)
     if proposal is None:
         noise = call.noise(scheme)
 
@@ -87,17 +87,17 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
             # A distribution may score what x was rounded from. So the draw is made once more, where it comes out the same.
             return noise.again().sample_and_log_prob(dist)[1] if noise.repeatable else dist.log_prob(x)
 
-        return Source(num_draws, group_size, noise, own, again, possible=True, normalized=dist.normalized)
+        return Source(num_samples, group_size, noise, own, again, possible=True, normalized=dist.normalized)
 
     other = _proposal(proposal, dist)
-    noise = engine.noise_of(other, call.key, num_draws, scheme, call.sharding)
+    noise = engine.noise_of(other, call.key, num_samples, scheme, call.sharding)
 
     def proposed(noise: engine.Noise, dist: Distribution) -> Any:
         x = stop(noise.sample(stop(other)))  # both distributions score x as it is, rounding and all
         return x, dist.log_prob(x), stop(_checks.log_prob(other, other.log_prob(x)))
 
     normalized = dist.normalized and other.normalized
-    return Source(num_draws, group_size, noise, proposed, _of_x, possible=False, normalized=normalized)
+    return Source(num_samples, group_size, noise, proposed, _of_x, possible=False, normalized=normalized)
 
 
 def _of_x(made: Any, x: PyTree, dist: Distribution) -> Array:
@@ -124,15 +124,15 @@ def _proposal(proposal: Any, dist: Distribution) -> Distribution:
 
 def _given(call: Call) -> Source:
     dist, num_samples = cast(Any, call.dist), call.given_num_samples
-    if num_samples is not None and num_samples != dist.num_draws:
-        raise ValueError(_checks.WRONG_NUM_SAMPLES.format(held=dist.num_draws, given=num_samples))
+    if num_samples is not None and num_samples != dist.num_samples:
+        raise ValueError(_checks.WRONG_NUM_SAMPLES.format(number=dist.num_samples, given=num_samples))
 
     def score(row: Any, dist: Distribution) -> Any:
         x, log_proposal = row
         return x, dist.log_prob(x), log_proposal
 
     table = call.points((dist.draws, dist.log_proposal))
-    return Source(dist.num_draws, 1, table, score, _of_x, possible=False, normalized=dist.normalized)
+    return Source(dist.num_samples, 1, table, score, _of_x, possible=False, normalized=dist.normalized)
 
 
 def importance_weights(

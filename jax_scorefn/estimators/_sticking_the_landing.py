@@ -79,9 +79,9 @@ def sticking_the_landing(f, call, *, scheme=None):
 
     def one_draw(noise, _):
         x = noise.sample(call.dist)
-        held, path = value_and_path(log_q, x)
-        held = stop(held)  # the score, which has mean 0
-        return log_weight(target(x), held + path), (x, held) if call.reports else None
+        stopped, path = value_and_path(log_q, x)
+        stopped = stop(stopped)  # the score, which has mean 0
+        return log_weight(target(x), stopped + path), (x, stopped) if call.reports else None
 
     values, kept = call.map(one_draw, call.noise(scheme))
     return call.answer(jnp.mean(values), values, kept, group_size=group_size)

@@ -66,24 +66,24 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
       >>> logits = jnp.array([4.0, 0.0, 0.0, 0.0])
-      >>> def spread(estimator, **options):
+      >>> def std(estimator, **options):
       ...     grads = jax.jit(jax.vmap(lambda key: estimator(lambda x: x, die, logits, key, **options)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
-      >>> print(f"{spread(sf.score_function_grad, num_samples=4):.4f} -> {spread(sf.sum_and_sample_grad, num_samples=3):.4f}")
+      >>> print(f"{std(sf.score_function_grad, num_samples=4):.4f} -> {std(sf.sum_and_sample_grad, num_samples=3):.4f}")
       0.2164 -> 0.0226
 
     References: liu2019.
     """
-    num_draws, k = call.num_samples, _checks.positive_int("num_summed", num_summed)
+    num_samples, k = call.num_samples, _checks.positive_int("num_summed", num_summed)
     grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
     num_points = grid.log_probs.shape[0]
     if k >= num_points:
         raise ValueError(NOTHING_LEFT.format(summed=k, dist=call.dist.name, points=num_points))
 
-    held = stop(grid.log_probs)
-    summed = jax.lax.top_k(held, k)[1]
+    stopped = stop(grid.log_probs)
+    summed = jax.lax.top_k(stopped, k)[1]
     is_summed = jnp.zeros(num_points, bool).at[summed].set(True)
-    left = jnp.where(is_summed, -jnp.inf, held)
+    left = jnp.where(is_summed, -jnp.inf, stopped)
     mass = jnp.sum(jnp.where(is_summed, 0, grid.weights))
     anything = stop(mass) > 0  # all the probability may be in what is summed
     log_mass = jnp.log(jnp.where(anything, mass, 1))
@@ -96,11 +96,11 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
         x, log_prob = take_rows((grid.points, grid.log_probs), index)
         return value_at(x), log_prob - log_mass, index
 
-    values, log_probs, index = call.map(one, call.uniforms((1,), held.dtype))
+    values, log_probs, index = call.map(one, call.uniforms((1,), stopped.dtype))
     top = where_possible(top, grid.weights[summed])
     centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
     rest = jnp.where(anything, values - centre, 0)
-    baseline = baselines.resolve("auto", num_draws)(rest, 1)
+    baseline = baselines.resolve("auto", num_samples)(rest, 1)
     share = mass.astype(values.dtype)
     sampled = jnp.where(anything, share * score_surrogate(rest, log_probs, baseline), 0)
     probs = along_draws(grid.weights[summed].astype(values.dtype), top)
@@ -108,10 +108,10 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
 
     def info():
         both = jnp.concatenate([summed.astype(index.dtype), index])
-        weights = jnp.concatenate([grid.weights[summed], jnp.full(num_draws, mass / num_draws)])
+        weights = jnp.concatenate([grid.weights[summed], jnp.full(num_samples, mass / num_samples)])
         error = jnp.where(anything, share * mean_error(values), 0)
         everything = jnp.concatenate([top, values])
-        return Info(jax.tree.map(lambda x: x[both], grid.points), everything, held[both], weights, error)
+        return Info(jax.tree.map(lambda x: x[both], grid.points), everything, stopped[both], weights, error)
 
     return value, info
 

@@ -51,9 +51,9 @@ def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool 
       ...     updates, state = adam.update(slopes, state)
       ...     return (optax.apply_updates(tuning, updates), state), None
       >>> trained = jax.lax.scan(step, (tuning, adam.init(tuning)), jax.random.split(jax.random.key(0), 500))[0][0]
-      >>> def spread(tuning):
+      >>> def std(tuning):
       ...     return sf.testing.replicate(lambda key: rebar(tuning, key), jax.random.key(1), 1000)[:, 0].std()
-      >>> print(f"{spread(tuning):.3f} -> {spread(trained):.3f}")
+      >>> print(f"{std(tuning):.3f} -> {std(trained):.3f}")
       0.107 -> 0.042
 
     References: ruiz2016, tucker2017, grathwohl2018.

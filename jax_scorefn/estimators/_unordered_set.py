@@ -68,10 +68,10 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> die = sf.family(lambda logits: sf.Categorical(logits=logits))
       >>> f = lambda x: (x - 2) ** 2
-      >>> def spread(estimator, **options):
+      >>> def std(estimator, **options):
       ...     grads = jax.jit(jax.vmap(lambda key: estimator(f, die, jnp.zeros(6), key, num_samples=4, **options)))
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
-      >>> print(f"{spread(sf.score_function_grad):.3f} -> {spread(sf.unordered_set_grad, set_size=4):.3f}")
+      >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.unordered_set_grad, set_size=4):.3f}")
       0.418 -> 0.247
 
     References: kool2020.
@@ -81,15 +81,15 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
     num_points = grid.log_probs.shape[0]
     if not 2 <= k <= min(num_points, MOST):
         raise ValueError(SET_SIZE.format(most=MOST, dist=call.dist.name, points=num_points, given=k))
-    held = stop(grid.log_probs)
+    stopped = stop(grid.log_probs)
     alone = 1 << np.arange(k)  # subsets of a set are numbers, a bit for each member
     pairs = alone[:, None] | alone[None]
 
     def draw(u):
-        chosen = jax.lax.top_k(held + gumbels(u), k)[1]
+        chosen = jax.lax.top_k(stopped + gumbels(u), k)[1]
         is_in = chosen[:, None] == jnp.arange(num_points, dtype=chosen.dtype)[None]
-        log_p = take_rows(held, chosen)
-        log_c = _followed(log_p, jax.nn.logsumexp(jnp.where(jnp.any(is_in, axis=0), -jnp.inf, held)))
+        log_p = take_rows(stopped, chosen)
+        log_c = _followed(log_p, jax.nn.logsumexp(jnp.where(jnp.any(is_in, axis=0), -jnp.inf, stopped)))
         ratio = jnp.exp(log_p + log_c[alone] - log_c[0])  # p(s) R(S, s), sums to 1
         within = jnp.exp(log_p[None] + log_c[pairs] - log_c[alone][:, None])  # p(s') R^{D\\s}(S, s'), rows sum to 1
         return chosen, ratio, within  # a row of each for each member of the set

@@ -64,8 +64,8 @@ def vargrad(f, call, *, scheme=None):
 
     References: richter2020, kool2019.
     """
-    held = Objective(lambda x: stop(f(x)))
-    return estimate(held, call, baselines.leave_one_out, scheme=scheme)
+    stopped = Objective(lambda x: stop(f(x)))
+    return estimate(stopped, call, baselines.leave_one_out, scheme=scheme)
 
 
 vargrad_grad = gradient(vargrad)

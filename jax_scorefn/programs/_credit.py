@@ -50,12 +50,12 @@ class Credits:
         key: tuple[Any, ...] = (value.shape,)
         for site, entries in _without_overlap(self.of(leaf)).items():
             named = tuple(_in_front(entry, depth) for entry in entries)
-            part = self._once((site, named, value.shape), lambda s=site, n=named: self._charged(s, n, value.shape))
+            part = self._cached((site, named, value.shape), lambda s=site, n=named: self._charged(s, n, value.shape))
             key = (*key, site, named)
-            total = part if total is None else self._once(key, lambda a=total, b=part: a + b.astype(a.dtype))
+            total = part if total is None else self._cached(key, lambda a=total, b=part: a + b.astype(a.dtype))
         if total is None:
             return jnp.zeros_like(value)
-        box = self._once(("box", key), lambda: jnp.broadcast_to(magic_box(total) - 1, value.shape))
+        box = self._cached(("box", key), lambda: jnp.broadcast_to(magic_box(total) - 1, value.shape))
         return (value - jax.lax.stop_gradient(baseline)) * box.astype(value.dtype)
 
     def _charged(self, site: Op | Since, entries: tuple[Entry, ...], shape: tuple[int, ...]) -> Array:
@@ -68,7 +68,7 @@ class Credits:
             log_probs = wide(self.emitted[site.serial])
         return window_sum(log_probs, entries, shape)
 
-    def _once(self, key: Any, make: Callable[[], Array]) -> Array:
+    def _cached(self, key: Any, make: Callable[[], Array]) -> Array:
         if key not in self.sums:
             self.sums[key] = make()
         return self.sums[key]

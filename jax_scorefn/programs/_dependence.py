@@ -34,8 +34,8 @@ def join(*parts: Dependence) -> Dependence:
     out: Dependence = {}
     for part in parts:
         for site, entries in part.items():
-            held = out.get(site)
-            out[site] = entries if held is None else tuple(hull(a, b) for a, b in zip(held, entries, strict=True))
+            known = out.get(site)
+            out[site] = entries if known is None else tuple(hull(a, b) for a, b in zip(known, entries, strict=True))
     return out
 
 

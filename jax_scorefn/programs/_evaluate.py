@@ -89,21 +89,21 @@ def _scan(op: Op, values: list[Any], plan: Plan | None) -> tuple[list[Any], Emit
     body, loop = op.bodies[0], Loop.of(op)
     consts, carry, scanned = loop.split(values)
     carry = onto_mesh(carry)  # it has to be of the type of what comes around
-    held = wide([jnp.asarray(x) for x in consts])  # their derivatives are added up over the iterations
+    widened = wide([jnp.asarray(x) for x in consts])  # their derivatives are added up over the iterations
 
     def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], tuple[list[Any], Emitted]]:
-        given = [cast(x, v.aval.dtype) for x, v in zip(held, body.ins[: loop.consts], strict=True)]
+        given = [cast(x, v.aval.dtype) for x, v in zip(widened, body.ins[: loop.consts], strict=True)]
         out, emitted = run_block(body, [*given, *carry, *xs], plan)
         return out[: loop.carry], (out[loop.carry :], emitted)
 
-    how = {"length": loop.length, "reverse": loop.reverse, "unroll": op.params.get("unroll", 1)}
-    final, (stacked, emitted) = jax.lax.scan(step, carry, scanned, **how)
+    options = {"length": loop.length, "reverse": loop.reverse, "unroll": op.params.get("unroll", 1)}
+    final, (stacked, emitted) = jax.lax.scan(step, carry, scanned, **options)
     return [*final, *stacked], emitted
 
 
 def _remat(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
-    how = {"prevent_cse": op.params["prevent_cse"], "policy": op.params["policy"]}
-    return jax.checkpoint(lambda *xs: run_block(op.bodies[0], list(xs)), **how)(*values)
+    options = {"prevent_cse": op.params["prevent_cse"], "policy": op.params["policy"]}
+    return jax.checkpoint(lambda *xs: run_block(op.bodies[0], list(xs)), **options)(*values)
 
 
 def _cond(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:

@@ -105,7 +105,7 @@ def expectation(
     @functools.wraps(program)
     def estimate(*args: Any, **kwargs: Any) -> Any:
         traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
-        held, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
+        widened, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
 
         def subtract(value: Array, row: Any) -> Any:
             if subtracted is None:
@@ -117,7 +117,7 @@ def expectation(
 
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
-                operands = [cast(x, dtype) for x, dtype in zip(held, dtypes, strict=True)]
+                operands = [cast(x, dtype) for x, dtype in zip(widened, dtypes, strict=True)]
                 costs, rest, values = traced([*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row)
                 return values if only_leaves else (costs, jax.lax.stop_gradient(rest))
 

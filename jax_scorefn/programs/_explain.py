@@ -12,13 +12,18 @@ from jax_scorefn.programs._program import Program
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class SampleSite:
     """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan, iterations first)."""
 
     name: str
     dist: str
     estimator: str
     shape: tuple[int, ...]
+
+    @property
+    def law(self) -> str:
+        """The older name of ``dist``."""
+        return self.dist
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Explanation:
     """
 
     costs: tuple[Cost, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[SampleSite, ...]
     fallbacks: dict[str, int]
 
     @classmethod
@@ -54,7 +59,7 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            Choice(names[site], site.params["distribution"], site.estimator.name, tuple(site.ins[0].shape))
+            SampleSite(names[site], site.params["dist"], site.estimator.name, tuple(site.ins[0].shape))
             for site in program.choices
         )
         costs = tuple(

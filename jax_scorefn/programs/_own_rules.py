@@ -144,8 +144,8 @@ ruled_p.multiple_results = True
 def _bind(closed: ClosedJaxpr, operands: list[Any], rule: Rule, name: str) -> list[Any]:
     """What it closes over goes in front of its operands."""
     count = len(closed.consts)
-    how = {"jaxpr": closed.jaxpr, "count": count, "rule": _behind(rule, count) if count else rule, "name": name}
-    return ruled_p.bind(*closed.consts, *operands, **how)
+    options = {"jaxpr": closed.jaxpr, "count": count, "rule": _behind(rule, count) if count else rule, "name": name}
+    return ruled_p.bind(*closed.consts, *operands, **options)
 
 
 def _behind(rule: Rule, count: int) -> Rule:

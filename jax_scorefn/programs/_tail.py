@@ -53,7 +53,7 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     inner = {v.serial for v, _ in plan.all_leaves()}
     wanted = _coefficients(plan)
     moving = {k: x for k, x in corrections.items() if k in inner}
-    held = {k: x for k, x in coefficients.items() if k in wanted}
+    constants = {k: x for k, x in coefficients.items() if k in wanted}
     consts, carries, scanned = loop.split(body.ins)
     outer_consts, outer_carry, outer_scanned = loop.split(op.ins)
     still = {v: deltas[x] for v, x in zip(consts, outer_consts, strict=True) if x in deltas and v in plan.active}
@@ -64,14 +64,14 @@ def _scan_tail(op: Op, plan: Plan, deltas: dict[Var, Any], corrections: Emitted,
     first = onto_mesh([deltas.get(outer_carry[i], _zeros(carries[i])) for i in slots])  # pyright: ignore
 
     def step(carry: list[Any], xs: Any) -> tuple[list[Any], list[Any]]:
-        moving, held, rows = xs
+        moving, constants, rows = xs
         here = still | {carries[i]: c for i, c in zip(slots, carry, strict=True)}
         here |= {v: rows[v.serial] for v in scanned if v.serial in rows}
-        out = run_tail(plan, body, here, moving, held)
+        out = run_tail(plan, body, here, moving, constants)
         after = [jnp.zeros_like(c) if out[i] is None else out[i] for i, c in zip(slots, carry, strict=True)]
         return after, [x for x in out[loop.carry :] if x is not None]
 
-    xs = (moving, held, rows)
+    xs = (moving, constants, rows)
     adders = _accumulators(op, plan, loop, slots)
     if adders:  # every carry only adds: the scan is a sum
         zeros = onto_mesh([_zeros(carries[i]) for i in slots])

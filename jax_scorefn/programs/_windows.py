@@ -35,11 +35,11 @@ def window_sum(log_probs: Array, entries: tuple[Entry, ...], shape: tuple[int, .
             places.append(place)
             axis += 1
     order = sorted(range(len(places)), key=places.__getitem__)
-    spread = tuple(shape[i] if i in places else 1 for i in range(len(shape)))
+    widths = tuple(shape[i] if i in places else 1 for i in range(len(shape)))
     if order != list(range(len(order))):
         log_probs = jnp.transpose(log_probs, order)
-    if spread != log_probs.shape:
-        log_probs = log_probs.reshape(spread)
+    if widths != log_probs.shape:
+        log_probs = log_probs.reshape(widths)
     return log_probs
 
 

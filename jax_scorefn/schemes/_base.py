@@ -25,7 +25,7 @@ class Scheme:
     Attributes:
       name: its name in messages and tables.
       group_size: number of draws in a group, as a function of the number of draws.
-      make: ``(source, key, num_draws) -> Rows``. ``source.rows(key, n)`` are n independent rows of uniforms, ``source.leaves`` says
+      make: ``(source, key, num_samples) -> Rows``. ``source.rows(key, n)`` are n independent rows of uniforms, ``source.leaves`` says
         of which shapes and dtypes, ``source.take(table, index)`` looks rows up in a table.
       doc: what it does, in one line.
     """
@@ -39,13 +39,13 @@ class Scheme:
         return f"<scheme {self.name}>"
 
 
-def group_size(scheme: Scheme | None, num_draws: int) -> int:
+def group_size(scheme: Scheme | None, num_samples: int) -> int:
     """Number of draws that depend on each other; refuses what is no scheme, and a number of draws that is not whole groups."""
     if scheme is None:
         return 1
     if not isinstance(scheme, Scheme):
         raise TypeError(NOT_A_SCHEME.format(given=_checks.describe(scheme)))
-    return scheme.group_size(num_draws)
+    return scheme.group_size(num_samples)
 
 
 def below_one(dtype: Any) -> np.ndarray:

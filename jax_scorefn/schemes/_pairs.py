@@ -11,11 +11,11 @@ from jax_scorefn._trees import along_draws
 from jax_scorefn.schemes._base import Rows, Scheme, below_one
 from jax_scorefn.typing import Array, Key
 
-iid = Scheme("iid", lambda _: 1, lambda source, key, num_draws: source.rows(key, num_draws), "Independent draws.")
+iid = Scheme("iid", lambda _: 1, lambda source, key, num_samples: source.rows(key, num_samples), "Independent draws.")
 
 
-def _pairs(source: Any, key: Key, num_draws: int) -> Rows:
-    rows = source.rows(key, num_draws // 2)
+def _pairs(source: Any, key: Key, num_samples: int) -> Rows:
+    rows = source.rows(key, num_samples // 2)
 
     def make(index: Array) -> list[Array]:
         def one(u: Array) -> Array:

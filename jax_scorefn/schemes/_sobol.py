@@ -52,14 +52,14 @@ def sobol(replicates: int = 8) -> Scheme:
     if count < 2:
         raise ValueError(f"sobol wants at least 2 replicates; it got {count}.")
 
-    def size_of(num_draws: int) -> int:
-        size, rest = divmod(num_draws, count)
+    def size_of(num_samples: int) -> int:
+        size, rest = divmod(num_samples, count)
         if rest or size == 0 or size & (size - 1):
-            raise ValueError(NOT_A_NET.format(replicates=count, given=num_draws))
+            raise ValueError(NOT_A_NET.format(replicates=count, given=num_samples))
         return size
 
-    def make(source: Any, key: Key, num_draws: int) -> Rows:
-        size = size_of(num_draws)
+    def make(source: Any, key: Key, num_samples: int) -> Rows:
+        size = size_of(num_samples)
         num_bits = size.bit_length() - 1
         sizes = [math.prod(leaf.shape) for leaf in source.leaves]
         directions = _directions(sum(sizes), num_bits)

@@ -33,15 +33,15 @@ def stratified(num_strata: int) -> Scheme:
     if size < 2:
         raise ValueError(f"stratified wants at least 2 strata; it got {size}.")
 
-    def make(source: Any, key: Key, num_draws: int) -> Rows:
+    def make(source: Any, key: Key, num_samples: int) -> Rows:
         key_rows, key_order = jax.random.split(key)
-        rows = source.rows(key_rows, num_draws)
+        rows = source.rows(key_rows, num_samples)
         keys = jax.random.split(key_order, len(source.leaves))
 
         def order(j: int, leaf: Any) -> Array:
-            shape = (num_draws // size, size, *leaf.shape)
+            shape = (num_samples // size, size, *leaf.shape)
             strata = jnp.argsort(jax.random.bits(keys[j], shape), axis=1)
-            return strata.reshape(num_draws, *leaf.shape).astype(jnp.uint32)
+            return strata.reshape(num_samples, *leaf.shape).astype(jnp.uint32)
 
         orders = [order(j, leaf) for j, leaf in enumerate(source.leaves)]
 

@@ -124,8 +124,8 @@ def _check(name: str, eqn: Any, values: list[Any], rule: Rule) -> Any:
                     bad = _differ(a, b).reshape(*first[j].shape, -1).any(axis=-1) & ~allowed[j]
                     if np.any(bad):
                         there = [int(n) for n in np.argwhere(bad)[0]]
-                        how = {"there": there, "here": list(here), "given": rows[j][i]}
-                        raise AssertionError(DENIED.format(name=name, i=i, j=j, **how))
+                        details = {"there": there, "here": list(here), "given": rows[j][i]}
+                        raise AssertionError(DENIED.format(name=name, i=i, j=j, **details))
     _check_linear(name, eqn, values, rule.groups(op))
     return rows[0] if all(row == rows[0] for row in rows) else rows
 

@@ -11,7 +11,7 @@ import pytest
 from covering import by_default
 
 import jax_scorefn as sf
-from jax_scorefn.programs.sites._base import choice_p
+from jax_scorefn.programs.sites._base import sample_p
 
 LOGITS = jnp.array([0.3, -0.5])
 BITS = np.array([0.0, 1.0])
@@ -536,4 +536,4 @@ def test_the_primitive_lowers_for_accelerators(unchecked_keys):
     grad = jax.jit(jax.grad(sf.expectation(rollout, num_samples=4)))
     for platform in ("cuda", "tpu"):
         assert "func.func" in grad.trace(LOGITS, jax.random.key(0)).lower(lowering_platforms=(platform,)).as_text()
-    assert choice_p.multiple_results
+    assert sample_p.multiple_results

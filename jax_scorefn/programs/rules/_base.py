@@ -72,8 +72,8 @@ class Rule:
         found = self.function(op)
         rows = list(found) if self.each_result else [found] * len(op.results)
         if len(rows) != len(op.results) or any(len(row) != len(op.shapes) for row in rows):
-            how = {"given": found, "operands": len(op.shapes), "results": len(op.results)}
-            raise ValueError(NOT_MAPS.format(name=op.name, **how))
+            details = {"given": found, "operands": len(op.shapes), "results": len(op.results)}
+            raise ValueError(NOT_MAPS.format(name=op.name, **details))
         return rows
 
     def groups(self, op: Operation) -> list[tuple[int, ...]]:

@@ -59,7 +59,7 @@ class SiteEstimator:
     def choose(self, x: PyTree, front: Sequence[Any], behind: Sequence[Any] = (), **params: Any) -> PyTree:
         """Bind the primitive."""
         leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
-        return treedef.unflatten(choice_p.bind(*front, *leaves, *behind, estimator=self, size=len(leaves), **params))
+        return treedef.unflatten(sample_p.bind(*front, *leaves, *behind, estimator=self, size=len(leaves), **params))
 
     def draw(self, operands: Sequence[Any], size: int) -> list[Any]:
         """The operands that are the draw."""
@@ -90,8 +90,8 @@ def site(cls: type[SiteEstimator]) -> type[SiteEstimator]:
     return cls
 
 
-choice_p = Primitive("scorefn_choice")
-choice_p.multiple_results = True
+sample_p = Primitive("scorefn_choice")
+sample_p.multiple_results = True
 
 
 def _identity(*operands: Any, estimator: SiteEstimator, size: int, **_: Any) -> list[Any]:
@@ -101,7 +101,7 @@ def _identity(*operands: Any, estimator: SiteEstimator, size: int, **_: Any) -> 
 def _jvp(primals: Any, tangents: Any, *, name: str, estimator: SiteEstimator, **params: Any) -> Any:
     if any(type(tangent) is not ad.Zero for tangent in tangents[: estimator.front]):
         raise TypeError(DIFFERENTIATED.format(name=name))
-    out = choice_p.bind(*primals, name=name, estimator=estimator, **params)
+    out = sample_p.bind(*primals, name=name, estimator=estimator, **params)
     return out, [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
 
 
@@ -118,8 +118,8 @@ def batched(primitive: Primitive) -> Callable[..., Any]:
     return rule
 
 
-choice_p.def_impl(_identity)
-choice_p.def_abstract_eval(_identity)
-mlir.register_lowering(choice_p, mlir.lower_fun(_identity, multiple_results=True))
-ad.primitive_jvps[choice_p] = _jvp
-batching.primitive_batchers[choice_p] = batched(choice_p)
+sample_p.def_impl(_identity)
+sample_p.def_abstract_eval(_identity)
+mlir.register_lowering(sample_p, mlir.lower_fun(_identity, multiple_results=True))
+ad.primitive_jvps[sample_p] = _jvp
+batching.primitive_batchers[sample_p] = batched(sample_p)

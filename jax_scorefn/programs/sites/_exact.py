@@ -77,8 +77,8 @@ class Exact(SiteEstimator):
         drawn, points = rest[: site.params["size"]], rest[site.params["size"] :]
         elements, number = math.prod(log_prob.shape), probs.shape[-1]
         if (total := number**elements * so_far) > MAX_BRANCHES:
-            how = {"count": float(total), "values": number, "elements": elements, "limit": MAX_BRANCHES}
-            raise ValueError(TOO_MANY_BRANCHES.format(name=site.params["name"], **how))
+            details = {"count": float(total), "values": number, "elements": elements, "limit": MAX_BRANCHES}
+            raise ValueError(TOO_MANY_BRANCHES.format(name=site.params["name"], **details))
         pick = np.indices((number,) * elements, dtype=np.int32).reshape(elements, -1).T
         which = np.broadcast_to(np.arange(elements, dtype=np.int32), pick.shape)
         batch = len(log_prob.shape)

@@ -11,8 +11,8 @@ from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 import jax_scorefn as sf
-from jax_scorefn import _once
-from jax_scorefn._once import once
+from jax_scorefn import _materialize
+from jax_scorefn._materialize import materialize
 from jax_scorefn._threefry import _threefry, bits32, bits64, stock
 from jax_scorefn.engine import _noise
 
@@ -21,7 +21,7 @@ def root(x, y):
     return jnp.sqrt(x) * y
 
 
-ROOT = once(root)
+ROOT = materialize(root)
 X, Y = jnp.linspace(0.1, 2.0, 12).reshape(3, 4), jnp.linspace(1.0, 2.0, 3)
 
 
@@ -63,7 +63,7 @@ def test_it_is_the_function_on_devices(kind):
         np.testing.assert_allclose(jax.jit(run(ROOT))(x, x), jax.jit(run(root))(x, x), rtol=1e-6)
 
 
-@pytest.mark.parametrize("distribution", ["Bernoulli", "Normal", "Categorical"])
+@pytest.mark.parametrize("dist", ["Bernoulli", "Normal", "Categorical"])
 def test_draws_within_a_shard_map(dist):
     """Each shard has keys of its own; value and gradient are those without shards."""
     mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
@@ -122,8 +122,8 @@ def test_one_word_in_a_loop_is_made_in_one_place(monkeypatch):
     grad = lambda runs: lambda logit, key: jax.grad(sf.expectation(program, num_samples=runs))(logit, key)
     made = lambda runs: generators(grad(runs), 0.5, jax.random.key(0))
     assert made(7) == 1
-    always = _once._always
-    monkeypatch.setattr(_once, "_always", lambda args: always(args[-1:]))
+    always = _materialize._always
+    monkeypatch.setattr(_materialize, "_always", lambda args: always(args[-1:]))
     assert made(11) > 1  # a number of runs that no other test has: JAX keeps what it traced, patched or not
 
 

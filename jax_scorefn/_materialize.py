@@ -1,10 +1,10 @@
 """Compute an elementwise function in one place, on as few axes as its arguments have.
 
 XLA fuses an elementwise function into everything that uses its result, and computes it anew in each: a generator of random words
-three times over, and slowly, where the last axis is short. On a CPU, a function under ``once`` runs on few long axes behind a fence:
-a branch that is always taken, which the compiler cannot know. (``optimization_barrier`` is meant for this; with some versions of JAX
-it is gone before XLA fuses.) Other processors, and arrays in a mesh with Explicit axes, get the function as it is, or another that
-is given for them.
+three times over, and slowly, where the last axis is short. On a CPU, a function under ``materialize`` runs on few long axes behind a
+fence, which prevents fusion: a branch that is always taken, which the compiler cannot know. (``optimization_barrier`` is meant for
+this; with some versions of JAX it is gone before XLA fuses.) Other processors, and arrays in a mesh with Explicit axes, get the
+function as it is, or another that is given for them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from jax_scorefn._trees import in_explicit_mesh
 from jax_scorefn.typing import Array
 
 
-def once(function: Callable[..., Array], elsewhere: Callable[..., Array] | None = None) -> Callable[..., Array]:
+def materialize(function: Callable[..., Array], elsewhere: Callable[..., Array] | None = None) -> Callable[..., Array]:
     """The same function of arrays, whose shapes broadcast. It is elementwise, and its arguments have no derivative.
 
     ``elsewhere`` computes the same for other processors, where something is better there than the function as it is.
     """
     elsewhere = function if elsewhere is None else elsewhere
-    traced_once = jax.jit(function)
+    traced = jax.jit(function)
 
     def plain(*args: Array) -> Array:
-        return traced_once(*jnp.broadcast_arrays(*args))
+        return traced(*jnp.broadcast_arrays(*args))
 
     def fenced(*args: Array) -> Array:
         shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
