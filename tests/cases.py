@@ -230,6 +230,7 @@ CASES: dict[str, Case] = {
         objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments,
         reference=lambda p: scipy.stats.cauchy(p["loc"], p["scale"]),
         first=False,
+        exact_options=(("num_nodes", 128),),
     ),
     "HalfNormal": Case(
         sf.HalfNormal,
@@ -268,6 +269,7 @@ CASES: dict[str, Case] = {
         random=lambda p, k: p["loc"] + p["scale"] * jax.random.t(k, p["df"]),
         bad=(("df", (-1.0, 0.0)), ("scale", (-1.0, 0.0))),
         units=("loc", "scale"),
+        first=False,
     ),
     "TruncatedNormal": Case(
         sf.TruncatedNormal,
@@ -286,6 +288,7 @@ CASES: dict[str, Case] = {
         panels=60,
         objective=lambda x, p: jnp.sin(x) + jnp.cos(2 * x + 0.5) / 2 + p["k"] * jnp.cos(x - 1),
         reference=lambda p: _Circular(p["k"], p["loc"]),
+        first=False,
     ),
     "Exponential": Case(
         sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200,
@@ -340,6 +343,7 @@ CASES: dict[str, Case] = {
         lift=on_simplex,
         exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
+        first=False,
     ),
     "Bernoulli": Case(
         sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3),
@@ -377,12 +381,14 @@ CASES: dict[str, Case] = {
         _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
         {"a": [1.4, 0.6], "b": [2.0, 1.1]},
         support=counts(6, dims=2),
+        first=False,
     ),
     "Multinomial": Case(
         sf.Multinomial,
         _family(lambda p: sf.Multinomial(total_count=4, logits=p["l"])),
         {"l": [0.4, -0.6, 0.1]},
         support=sums_to(4, 3),
+        first=False,
     ),
     "Geometric": Case(
         sf.Geometric,
@@ -407,6 +413,7 @@ CASES: dict[str, Case] = {
         support=counts(60),
         exact_options=(("max_value", 59),),
         shape=("r",),
+        first=False,
     ),
     "Mixture": Case(
         sf.Mixture,

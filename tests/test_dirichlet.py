@@ -55,6 +55,7 @@ def test_the_score_of_a_concentration_so_small_that_draws_are_corners():
         sf.testing.assert_unbiased(runs, np.zeros(4), precision=20.0)
 
 
+@pytest.mark.slow
 def test_rows_are_independent_and_their_log_densities_add_up(unchecked_keys):
     a = jnp.array([[2.0, 3.0, 1.0], [0.5, 0.5, 4.0]])
     whole = sf.Dirichlet(concentration=a)

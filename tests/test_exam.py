@@ -98,7 +98,14 @@ def test_a_declared_bias_is_there(name, estimator):
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
-@pytest.mark.parametrize("name", [name for name, estimator in PAIRS if estimator == "exact"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in BY_DEFAULT["exact"] else pytest.param(name, marks=pytest.mark.slow)
+        for name, estimator in PAIRS
+        if estimator == "exact"
+    ],
+)
 def test_exact_agrees_with_the_oracle(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)

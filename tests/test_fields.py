@@ -106,7 +106,8 @@ def valid(name):
 def some(name):
     """In the default run one estimator for each distribution, another one for the next; all of them otherwise."""
     every = [(name, *row) for row in fitting(NONE_HAS[name][0], valid(name))]
-    return by_default(every, [every[list(NONE_HAS).index(name) % len(every)]])
+    newer = any(case.bad and name.startswith(f"{of} ") for of, case in CASES.items())  # in frames that others stand in
+    return by_default(every, [] if newer else [every[list(NONE_HAS).index(name) % len(every)]])
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,7 @@ def test_what_is_refused():
     lambda: sf.Logistic(loc=0.0, scale=1.0), lambda: sf.Gumbel(loc=0.0, scale=1.0), lambda: sf.Cauchy(loc=0.0, scale=1.0),
     lambda: sf.StudentT(df=0.7), lambda: sf.StudentT(df=40.0),
 ])  # fmt: skip
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_the_point_outward_where_a_density_has_fallen(build, dtype):
     """Log p(r(z, e)) = log p(z) - e on the side of z, for a fall of 1e-6 as for one of 50, from the mode and from far out."""
     with jax.enable_x64(dtype == "float64"):

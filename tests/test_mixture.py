@@ -251,6 +251,7 @@ def test_derivatives_in_a_weight_of_zero():
     np.testing.assert_allclose(second, closed, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_score_in_weights_of_zero_to_the_second_order():
     """log(w p_0 + v p_1) in both weights, where one of them is 0."""
     at = jnp.float32(0.3)
@@ -315,6 +316,7 @@ def test_the_path_has_no_unit(power, unchecked_keys):
 # Lists
 
 
+@pytest.mark.slow
 def test_a_list_is_the_batch_of_its_components(unchecked_keys):
     batch = sf.Mixture(
         logits=jnp.array([0.3, -0.2]), components=sf.Gamma(concentration=jnp.array([0.7, 4.0]), rate=1.0)
@@ -337,6 +339,7 @@ def test_a_list_is_the_batch_of_its_components(unchecked_keys):
     np.testing.assert_allclose(*grads, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_counts_with_too_many_zeros():
     """A list of Poissons, one of them of rate 0: P(0) = w + (1 - w) exp(-rate), whose derivatives by the sum are exact."""
     inflated = sf.family(
@@ -480,7 +483,7 @@ def test_tails_have_their_own_digits(name):
     np.testing.assert_allclose(above, exact.sf(np.float64(x)), rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", list(PATHS))
+@pytest.mark.parametrize("name", by_default(PATHS, ["Gamma", "Normal"]))
 def test_velocities_keep_the_part_below(name, x64):
     """Once and twice, against differences of scipy's quantiles at one rank; so do numbers of a mixture of two."""
     kind, fields, *_ = PATHS[name]

@@ -105,6 +105,7 @@ def test_impossible_counts():
         assert np.isnan(dist.log_prob(x))
 
 
+@pytest.mark.slow
 def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
     build = lambda q: sf.Multinomial(total_count=q["n"], logits=q["l"])
     l, key = jnp.array([[0.3, 0.0, -0.4], [0.0, 0.5, 0.2]]), jax.random.key(0)

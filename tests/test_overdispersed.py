@@ -11,6 +11,7 @@ import scipy.stats
 import jax_scorefn as sf
 
 
+@pytest.mark.slow
 def test_the_convention_is_that_of_numpyro_and_not_that_of_scipy():
     numpyro = pytest.importorskip("numpyro.distributions")
     ours, k = sf.NegativeBinomial(total_count=2.5, probs=0.3), jnp.arange(6)
@@ -32,6 +33,7 @@ def test_one_failure_is_a_geometric_count_and_many_are_a_poisson_one():
     np.testing.assert_allclose(many, jax.vmap(sf.Poisson(rate=3.0).log_prob)(k), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_gradient_in_the_number_of_failures_by_score():
     """E[x^2] = m^2 + m / q for the mean m = r p / q. Without the digamma terms it would be biased."""
@@ -94,7 +96,7 @@ def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
     for got, expected in zip(
         *map(jax.tree.leaves, jax.jit(lambda n: (facts(build({"n": n, "a": 1.5})), facts(same)))(5)), strict=True
     ):
-        np.testing.assert_allclose(got, expected, rtol=1e-6)
+        np.testing.assert_allclose(got, expected, rtol=5e-6)  # folded by the compiler, or not
     with pytest.raises(TypeError, match="its total_count is a Python int"):
         build({"n": jnp.array(3), "a": 0.4}).grid()
     with pytest.raises(TypeError, match="total_count of a BetaBinomial was differentiated"):
