@@ -217,6 +217,7 @@ def test_delta_in_a_joint_and_for_whole_numbers():
     assert all(reduced[name].var() < 1e-6 * plain[name].var() for name in exact)
 
 
+@pytest.mark.slow
 def test_moments_and_modes_of_the_distributions():
     """Against their own draws, and against neighbours of the mode."""
     a, b = jnp.array([0.6, 2.5]), jnp.array([1.5, 0.7])

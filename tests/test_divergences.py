@@ -41,7 +41,7 @@ def expected(name, f):
 
 
 ENTROPIES, DIVERGENCES = (sorted(set(CASES) - none - BY_HAND) for none in (NO_ENTROPY, NO_KL))
-SOME = ("Beta", "Categorical", "Gumbel", "MultivariateNormal", "TruncatedNormal", "VonMises")
+SOME = ("Categorical", "Gumbel", "MultivariateNormal", "TruncatedNormal", "VonMises")
 
 
 @pytest.mark.parametrize("name", by_default(ENTROPIES, SOME))
@@ -70,8 +70,8 @@ def test_relative_entropy_is_that_of_all_outcomes(name, x64):
 
 
 def test_a_relative_entropy_the_wrong_way_round_is_found_out(x64):
-    family, p, q = CASES["Gamma"].family, params_of("Gamma", jnp.float64), other_params("Gamma")
-    whole = expected("Gamma", lambda x, p, q: family(p, x) - family(q, x))
+    family, p, q = CASES["Exponential"].family, params_of("Exponential", jnp.float64), other_params("Exponential")
+    whole = expected("Exponential", lambda x, p, q: family(p, x) - family(q, x))
     assert abs(sf.kl(family.at(q), family.at(p)) - whole((p, q))) > 1e-3
 
 

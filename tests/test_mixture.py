@@ -81,7 +81,7 @@ def as_float(f):
     return lambda x: f(jnp.asarray(x).astype(float))
 
 
-@pytest.mark.parametrize("name", list(PROBLEMS))
+@pytest.mark.parametrize("name", by_default(PROBLEMS, [n for n in PROBLEMS if n != "three planes"]))
 def test_sums_and_quadratures_are_exact(name, x64):
     build, params, f, _, options = PROBLEMS[name]
     loss = lambda p: sf.exact(as_float(f), sf.family(build), p, **options)
@@ -111,7 +111,7 @@ def runs_of(estimator, name, twice=False, build=None, num=2000):
     ("name", "estimator"),
     by_default(
         [(name, "score_function") for name in PROBLEMS] + [("two normals", "pathwise")],
-        [("two normals", "pathwise"), ("three planes", "score_function")],
+        [("two normals", "pathwise"), ("two normals", "score_function")],
     ),
 )
 def test_estimates_are_unbiased(name, estimator):
@@ -180,7 +180,7 @@ def laplace(f):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("twice", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", by_default(PATHS, ["Gamma", "Cauchy"]))
+@pytest.mark.parametrize("name", by_default(PATHS, ["Cauchy"]))
 def test_paths_of_every_kind_of_component(name, twice):
     """In weights and all fields, once and twice, against a quadrature of the density in float64."""
     kind, fields, f, interval = PATHS[name]
@@ -202,6 +202,7 @@ def test_paths_of_every_kind_of_component(name, twice):
         )
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_whole(unchecked_keys):
     """A mixture of planes, and one of joints whose draw is a tree, against their draws."""
     planes = three_planes(arrays(PROBLEMS["three planes"][1], jnp.float32))
@@ -483,7 +484,7 @@ def test_tails_have_their_own_digits(name):
     np.testing.assert_allclose(above, exact.sf(np.float64(x)), rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", by_default(PATHS, ["Gamma", "Normal"]))
+@pytest.mark.parametrize("name", by_default(PATHS, ["Normal"]))
 def test_velocities_keep_the_part_below(name, x64):
     """Once and twice, against differences of scipy's quantiles at one rank; so do numbers of a mixture of two."""
     kind, fields, *_ = PATHS[name]

@@ -52,6 +52,7 @@ def test_draws_have_their_distribution_in_every_category(n):
     assert worst(p + np.array([0.02, 0, -0.02, 0])) < 1e-4
 
 
+@pytest.mark.slow
 def test_rows_and_their_support(unchecked_keys):
     """Two rows of three categories: every pair of values, with the sum and the second moments of the distribution."""
     logits = jnp.array([[0.3, -0.5, 0.0], [1.0, 0.0, -jnp.inf]])

@@ -51,6 +51,7 @@ def test_the_gradient_in_the_number_of_failures_by_score():
         sf.testing.assert_unbiased(sf.testing.replicate(twin, jax.random.key(0), 4000), exact, precision=0.02)
 
 
+@pytest.mark.slow
 def test_a_count_of_trials_with_a_drawn_probability():
     """Against NumPyro, the Binomial that it becomes, the sum over all counts, and at counts that there are not."""
     numpyro = pytest.importorskip("numpyro.distributions")
@@ -83,6 +84,7 @@ def test_the_likeliest_count(n, a, b):
     assert log_probs[int(dist.mode())] >= log_probs.max() - 1e-6
 
 
+@pytest.mark.slow
 def test_a_traced_number_of_trials_is_drawn_and_scored(unchecked_keys):
     build = lambda q: sf.BetaBinomial(total_count=q["n"], a=q["a"], b=2.0)
     family, key = sf.family(build), jax.random.key(0)

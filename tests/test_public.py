@@ -22,7 +22,15 @@ ROOT = pathlib.Path(sf.__file__).parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "jax_scorefn."))
 
 
-@pytest.mark.parametrize("name", ["jax_scorefn", *MODULES])
+LONG = {
+    f"jax_scorefn.distributions.{name}" for name in ("_negative_binomial", "_multinomial", "_dirichlet", "_mixture", "_beta_binomial")
+}  # fmt: skip
+"""Distributions whose examples take seconds each."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in ["jax_scorefn", *MODULES]]
+)
 def test_docstring_examples_run(name):
     optax = "standard" if "training" in name or name.endswith(("_learned", "_tuning")) else "strict"  # it mixes dtypes
     scanned = name.endswith(("_rollout", "programs._expectation"))  # see the fixture unchecked_keys

@@ -54,7 +54,7 @@ def test_a_rule_that_is_not_on_the_page_is_seen(monkeypatch):
 
 
 @pytest.mark.usefixtures("foreign")
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "gamma" else n for n in FAMILIES])
 def test_the_example_of_a_rule_is_true(name):
     function = FAMILIES[name]
     found = [maps for primitive, maps in said(function).items() if belongs(primitive, function)]
