@@ -164,6 +164,8 @@ PATHS = {  # components, parameters of two of them, f, where it is integrated
     "Logistic": (sf.Logistic, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
     "Gumbel": (sf.Gumbel, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
     "Cauchy": (sf.Cauchy, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
+    "HalfNormal": (sf.HalfNormal, {"scale": [0.6, 1.4]}, WAVE, (0.0, 16.0)),
+    "LogNormal": (sf.LogNormal, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (1e-6, 32.0)),
     "Exponential": (sf.Exponential, {"rate": [1.0, 3.0]}, WAVE, (0.0, 16.0)),
     "Weibull": (sf.Weibull, {"concentration": [1.5, 2.5], "scale": [0.6, 2.0]}, WAVE, (0.0, 16.0)),
     "Gamma": (sf.Gamma, {"concentration": [1.5, 4.0], "rate": [2.0, 1.5]}, WAVE, (0.0, 16.0)),
@@ -462,6 +464,8 @@ SCIPY = {
     "Logistic": (sf.Logistic(loc=0.3, scale=0.7), scipy.stats.logistic(0.3, 0.7)),
     "Gumbel": (sf.Gumbel(loc=0.3, scale=0.7), scipy.stats.gumbel_r(0.3, 0.7)),
     "Cauchy": (sf.Cauchy(loc=0.3, scale=0.7), scipy.stats.cauchy(0.3, 0.7)),
+    "HalfNormal": (sf.HalfNormal(scale=0.7), scipy.stats.halfnorm(0.0, 0.7)),
+    "LogNormal": (sf.LogNormal(loc=0.3, scale=0.7), scipy.stats.lognorm(0.7, scale=np.exp(0.3))),
     "Exponential": (sf.Exponential(rate=2.0), scipy.stats.expon(scale=0.5)),
     "Weibull": (sf.Weibull(concentration=1.7, scale=0.8), scipy.stats.weibull_min(1.7, scale=0.8)),
     "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5)),
@@ -489,7 +493,8 @@ def test_velocities_keep_the_part_below(name, x64):
     """Once and twice, against differences of scipy's quantiles at one rank; so do numbers of a mixture of two."""
     kind, fields, *_ = PATHS[name]
     at = {"Gamma": lambda a, rate: scipy.stats.gamma(a, scale=1 / rate), "Exponential": lambda rate: scipy.stats.expon(scale=1 / rate),
-          "Weibull": lambda a, scale: scipy.stats.weibull_min(a, scale=scale)}  # fmt: skip
+          "Weibull": lambda a, scale: scipy.stats.weibull_min(a, scale=scale), "HalfNormal": lambda scale: scipy.stats.halfnorm(0.0, scale),
+          "LogNormal": lambda loc, scale: scipy.stats.lognorm(scale, scale=np.exp(loc))}  # fmt: skip
     exact = at.get(name, type(SCIPY[name][1].dist)())
     start = np.array([values[0] for values in fields.values()])
     build = lambda p: kind(**dict(zip(fields, p, strict=True)))

@@ -339,5 +339,9 @@ class HalfNormal(WithMoments):
     def _standard_log_prob(self, z):
         return jnp.where(z < 0, -jnp.inf, (np.asarray(np.log(2 / np.pi), z.dtype) - z * z) / 2)
 
+    def _cdf(self, x):
+        z = self._of(x) / np.sqrt(2).astype(x.dtype)
+        return jax.scipy.special.erf(z), jax.scipy.special.erfc(z)
+
     def _rule(self, num_nodes, like):
         return half_normal(num_nodes, like)

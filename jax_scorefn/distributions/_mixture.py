@@ -47,8 +47,9 @@ DRAWS_DIFFER = (
 )
 NO_PATH = (
     "A draw of a Mixture of {kind} was differentiated in its parameters, along which it has no path: that takes components of one "
-    "kind whose draw is one number, of Normal, Laplace, Logistic, Gumbel, Cauchy, Exponential, Weibull and Gamma. Use a "
-    "score-function estimator (sf.score_function), or stop the parameters that go into the draw with jax.lax.stop_gradient."
+    "kind whose draw is one number, of Normal, HalfNormal, LogNormal, Laplace, Logistic, Gumbel, Cauchy, Exponential, Weibull and "
+    "Gamma. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw with "
+    "jax.lax.stop_gradient."
 )
 PER_COMPONENT = Capability.LOG_PROB | Capability.SAMPLE | Capability.MOMENTS | Capability.QUADRATURE
 """What a mixture can do where all its components can."""
@@ -71,10 +72,10 @@ class Mixture(Distribution):
     where components are made of uniforms. Where they are not, it is ``Categorical.sample`` of the first key of
     ``jax.random.split(key)``, and the component's ``sample`` of the second. A list makes K draws and takes one.
 
-    Draws of one number are reparameterized where the components are all Normal, Laplace, Logistic, Gumbel, Cauchy, Exponential,
-    Weibull or Gamma (figurnov2018), to the second order. The derivative in the weights is carried by draws between the
-    components: where these are so far apart that there are none, ``pathwise`` misses it, and its standard error does not show it.
-    Score the draw, or sum over the component (``sf.sample(key, sf.Categorical(...), estimator="enumerate")``).
+    Draws of one number are reparameterized where the components are all Normal, HalfNormal, LogNormal, Laplace, Logistic, Gumbel,
+    Cauchy, Exponential, Weibull or Gamma (figurnov2018), to the second order. The derivative in the weights is carried by draws
+    between the components: where these are so far apart that there are none, ``pathwise`` misses it, and its standard error does not
+    show it. Score the draw, or sum over the component (``sf.sample(key, sf.Categorical(...), estimator="exact")``).
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

@@ -128,6 +128,12 @@ class LogNormal(PushedNormal):
         _, scale = self._fields()
         return self.mean(), jnp.expm1(scale * scale)
 
+    def _cdf(self, x: Array) -> tuple[Array, Array]:
+        return self._normal._cdf(jnp.log(x))
+
+    def _velocity(self, x: Array, dloc: Array, dscale: Array) -> Array:
+        return x * self._normal._velocity(jnp.log(x), dloc, dscale)
+
     def mode(self) -> Array:
         loc, scale = stop(self._fields())
         return jnp.exp(loc - scale * scale)
