@@ -305,8 +305,10 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
         lambda p: sf.Categorical(logits=jnp.concatenate([p, 2 * p])),  # more than are told apart by selection
         lambda p: sf.Bernoulli(logits=p),
         lambda p: sf.TanhNormal(loc=p, scale=1.0),
+        pytest.param(lambda p: sf.TruncatedNormal(loc=p - 4.0, scale=1.0, low=0.0), marks=pytest.mark.slow),
+        pytest.param(lambda p: sf.VonMises(loc=p, concentration=1.0), marks=pytest.mark.slow),
     ],
-    ids=["categorical", "categories", "bernoulli", "tanh"],
+    ids=["categorical", "categories", "bernoulli", "tanh", "truncated", "angles"],
 )
 def test_other_distributions_in_an_explicit_mesh(dist):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Explicit,))

@@ -3,7 +3,7 @@
     p(x)  =  exp(-y^2 / 2 - m y) / (s M)          y = (x - c) / s,   m = (c - loc) / s,   M its integral over [a, b]
 
     a draw      m = 0    the inverse of erf, to the left of the mode or to the right
-                m > 0    -log P(y' > y) = y^2 / 2 + m y + log(R(m) / R(m + y)), solved by Newton's method, R(m) = erfcx(m / sqrt(2))
+                m > 0    -log P(y' > y) = y^2 / 2 + m y + log(R(m) / R(m + y)), solved by Newton's method, R(m) Mills' ratio
                 m < 0    the mirror image
     its path    P(y' < y) stays where it is:  dy = u e(b) / e(y) db + (1 - u) e(a) / e(y) da + int_a^y (t - E[t]) e(t) / e(y) dt dm
 
@@ -21,7 +21,7 @@ import numpy as np
 from jax.scipy.special import erf, erfcx, erfinv
 
 from jax_scorefn._guards import guard
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Domain, End, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._quadratures import legendre
@@ -196,15 +196,21 @@ def _inverse_jvp(primals, tangents):
 
 def _beyond(v: Array, m: Array, width: Array) -> Array:
     """For m > 0 and the density on [0, width]: the y below which a part v is."""
-    ratio = lambda y: erfcx((m + y) / np.sqrt(2).astype(v.dtype))
+    whole = _mills(m)
     mass = jnp.exp(_points(_Shape(m, jnp.zeros_like(width), width))[2])
-    target = -jnp.log1p(-v * jnp.minimum(mass / (np.sqrt(np.pi / 2).astype(v.dtype) * ratio(jnp.zeros_like(m))), 1))
-    y = (
-        2 * target / (m + jnp.sqrt(m * m + 2 * target))
-    )  # too far, since the ratio falls; from there the steps only go down
+    target = -jnp.log1p(-v * jnp.minimum(mass / whole, 1))
+    y = 2 * target / (m + jnp.sqrt(m * m + 2 * target))  # too far, since R falls; from there the steps only go down
     for _ in range(4):
-        fallen = y * (y / 2 + m) + jnp.log(ratio(jnp.zeros_like(m)) / ratio(y))
-        y = jnp.maximum(y - (fallen - target) * ratio(y) * np.sqrt(np.pi / 2).astype(v.dtype), 0)
+        rest = _mills(m + y)
+        y = jnp.maximum(y - (y * (y / 2 + m) + jnp.log(whole / rest) - target) * rest, 0)
     rate = m + width / 2  # where the interval is narrow, the density is an exponential one
     narrow = -jnp.log1p(v * jnp.expm1(-rate * width)) / rate
     return jnp.where(width < float(jnp.finfo(v.dtype).eps) ** (1 / 3), narrow, y)
+
+
+def _mills(m: Array) -> Array:
+    """R(m), the integral of exp(-t^2 / 2 - m t) over t > 0."""
+    if in_explicit_mesh():  # JAX's erfcx makes arrays there that are in no mesh
+        reach = 80 / (m + jnp.sqrt(m * m + 80))
+        return jnp.exp(_points(_Shape(m, jnp.zeros_like(m), reach))[2])
+    return np.sqrt(np.pi / 2).astype(m.dtype) * erfcx(m / np.sqrt(2).astype(m.dtype))
