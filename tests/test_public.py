@@ -4,6 +4,7 @@ import ast
 import contextlib
 import doctest
 import importlib
+import importlib.util
 import inspect
 import io
 import os
@@ -101,6 +102,23 @@ def test_only_public_surfaces_and_no_configuration():
         for forbidden in ("jax._src", "jaxlib._", "config.update", "monkeypatch"):
             assert forbidden not in text, f"{path}: {forbidden}"
         assert len(text.splitlines()) <= 400, path
+
+
+def _tables():
+    path = ROOT.parent / "docs" / "tables.py"
+    spec = importlib.util.spec_from_file_location("docs_tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["estimators", "distributions"])
+def test_a_table_of_the_readme_is_what_the_library_says(name):
+    page = _tables()
+    _, found, _ = page.part(page.PAGE.read_text(), name)
+    assert found.strip() == page.TABLES[name]().strip(), "python docs/tables.py writes it anew"
+    names = sf.ESTIMATORS if name == "estimators" else ["Autoregressive", "Mixture", "VonMises"]
+    assert all(f"`{n}`" in found for n in names)
 
 
 RETIRED = {"law", "laws", "held", "once", "coin", "coins", "spread", "how"}
