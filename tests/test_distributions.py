@@ -162,7 +162,10 @@ def test_a_draw_is_that_of_jax_random(name, dtype):
         got = jax.jit(lambda p, k: CASES[name].family.at(p).sample(k))(params, jax.random.key(5))
         expected = jax.jit(JAX_RANDOM[name])(params, jax.random.key(5))
         assert got.dtype == expected.dtype and got.shape == expected.shape
-        np.testing.assert_array_equal(got, expected)
+        if name == "Mixture":  # XLA may round loc + scale z in between, or not
+            np.testing.assert_allclose(got, expected, rtol=8 * np.finfo(dtype).eps)
+        else:
+            np.testing.assert_array_equal(got, expected)
         outside_jit = CASES[name].family.at(params).sample(jax.random.key(5))
         np.testing.assert_array_equal(outside_jit, JAX_RANDOM[name](params, jax.random.key(5)))
 
