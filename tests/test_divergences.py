@@ -1,6 +1,7 @@
 """Entropy and relative entropy: closed forms against sums over all outcomes and quadrature, and their digits near equality."""
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -158,3 +159,25 @@ def test_what_has_no_closed_form_says_how_to_estimate_it():
         sf.kl(sf.Joint([sf.Poisson(rate=1.0)]), sf.Joint((sf.Poisson(rate=1.0),)))
     with pytest.raises(TypeError, match="must return a distribution"):
         sf.kl(3.0, sf.Poisson(rate=1.0))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Normal", "Laplace", "Gumbel", "Cauchy", "Gamma", "Beta", "Poisson", "Bernoulli", "VonMises", "TruncatedNormal"],
+)
+def test_at_equality_its_curvature_is_the_fisher_information(name, x64):
+    """Of KL(p || p + d), which is d^T F d / 2: F is the variance of the score, by the same sums as above."""
+    family, params = CASES[name].family, params_of(name, jnp.float64)
+    score = jax.grad(lambda p, x: family(p, x))
+    flat = lambda tree: jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
+    square = lambda i, j: expected(name, lambda x, p, q: (s := flat(score(p, x)))[i] * s[j])
+    size = flat(params).size
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+    closed = lambda v: sf.kl(family.at(params), family.at(unravel(v)))
+    found, information = jax.jit(
+        lambda v: (jax.hessian(closed)(v), [[square(i, j)((params, params)) for j in range(size)] for i in range(size)])
+    )(vector)
+    np.testing.assert_allclose(
+        found, np.array(information), rtol=5e-3, atol=1e-6
+    )  # the sum over a Cauchy distribution ends at 200
+    assert not np.allclose(1.02 * found, np.array(information), rtol=5e-3, atol=1e-6)
