@@ -11,6 +11,7 @@ from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import (
+    KL_SHAPES,
     SMOOTH,
     Distribution,
     distribution,
@@ -129,6 +130,8 @@ class MultivariateNormal(Distribution):
 
     def _kl_to(self, other: MultivariateNormal) -> Array:
         (loc, tril), (centre, factor) = self._fields(), other._fields()
+        if loc.shape != centre.shape:
+            raise ValueError(KL_SHAPES.format(dist=self.name, mine=loc.shape, others=centre.shape))
         solve = lambda b: jax.scipy.linalg.solve_triangular(factor, b, lower=True)
         ratio, off = solve(tril), solve(loc - centre)
         diagonal = jnp.diagonal(ratio)
