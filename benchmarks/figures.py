@@ -18,8 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib import ticker
+from matplotlib import pyplot as plt, ticker
 
 from benchmarks.methods import BASE, METHODS
 from benchmarks.results import Results, Row, Section

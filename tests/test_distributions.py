@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from cases import CASES, params_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import jax_scorefn as sf
 from jax_scorefn.typing import Capability

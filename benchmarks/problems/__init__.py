@@ -1,10 +1,7 @@
 """The table of problems. A new one is a ``Problem`` in a file of its own, and a line here."""
 
 from benchmarks.problems import bandit, bernoulli, coupled, gaussian, logistic, smooth, tail
-from benchmarks.problems._base import Curve as Curve
-from benchmarks.problems._base import Problem as Problem
-from benchmarks.problems._base import Reference as Reference
-from benchmarks.problems._base import Setup as Setup
+from benchmarks.problems._base import Curve as Curve, Problem as Problem, Reference as Reference, Setup as Setup
 
 PROBLEMS: dict[str, Problem] = {
     problem.name: problem

@@ -1,12 +1,12 @@
 """Measure an estimator: its bias, its noise, what it costs; and choose one by that."""
 
 from jax_scorefn.diagnostics._audit import audit as audit
-from jax_scorefn.diagnostics._check import BiasCheck as BiasCheck
-from jax_scorefn.diagnostics._check import check_unbiased as check_unbiased
-from jax_scorefn.diagnostics._moments import Moments as Moments
-from jax_scorefn.diagnostics._moments import effective_sample_size as effective_sample_size
-from jax_scorefn.diagnostics._moments import gradient_moments as gradient_moments
-from jax_scorefn.diagnostics._moments import snr as snr
-from jax_scorefn.diagnostics._report import AuditReport as AuditReport
-from jax_scorefn.diagnostics._report import Row as Row
+from jax_scorefn.diagnostics._check import BiasCheck as BiasCheck, check_unbiased as check_unbiased
+from jax_scorefn.diagnostics._moments import (
+    Moments as Moments,
+    effective_sample_size as effective_sample_size,
+    gradient_moments as gradient_moments,
+    snr as snr,
+)
+from jax_scorefn.diagnostics._report import AuditReport as AuditReport, Row as Row
 from jax_scorefn.diagnostics._verdict import Verdict as Verdict

@@ -16,7 +16,7 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import is_inexact
 from jax_scorefn.diagnostics._moments import Moments
 from jax_scorefn.distributions import Distribution, Family
-from jax_scorefn.estimators._black_box import NOT_DIFFERENTIABLE
+from jax_scorefn.engine import NOT_DIFFERENTIABLE
 from jax_scorefn.typing import Key, PyTree
 
 PROBED = 8

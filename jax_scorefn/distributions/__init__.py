@@ -1,40 +1,36 @@
 """What is random: distributions of one draw, and families of them."""
 
-from jax_scorefn.distributions._adapters import as_distribution as as_distribution
-from jax_scorefn.distributions._adapters import as_law as as_law
+from jax_scorefn.distributions._adapters import as_distribution as as_distribution, as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import Distribution as Distribution
 from jax_scorefn.distributions._beta import Beta as Beta
 from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
-from jax_scorefn.distributions._categorical import Categorical as Categorical
-from jax_scorefn.distributions._categorical import OneHotCategorical as OneHotCategorical
+from jax_scorefn.distributions._categorical import Categorical as Categorical, OneHotCategorical as OneHotCategorical
 from jax_scorefn.distributions._compose import Joint as Joint
-from jax_scorefn.distributions._continuous import Exponential as Exponential
-from jax_scorefn.distributions._continuous import Gamma as Gamma
-from jax_scorefn.distributions._continuous import Uniform as Uniform
-from jax_scorefn.distributions._continuous import Weibull as Weibull
+from jax_scorefn.distributions._continuous import (
+    Exponential as Exponential,
+    Gamma as Gamma,
+    Uniform as Uniform,
+    Weibull as Weibull,
+)
 from jax_scorefn.distributions._dirichlet import Dirichlet as Dirichlet
-from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli
-from jax_scorefn.distributions._discrete import Geometric as Geometric
-from jax_scorefn.distributions._discrete import Poisson as Poisson
+from jax_scorefn.distributions._discrete import Bernoulli as Bernoulli, Geometric as Geometric, Poisson as Poisson
 from jax_scorefn.distributions._divergences import kl as kl
-from jax_scorefn.distributions._family import Family as Family
-from jax_scorefn.distributions._family import GivenDraws as GivenDraws
-from jax_scorefn.distributions._family import family as family
+from jax_scorefn.distributions._family import Family as Family, GivenDraws as GivenDraws, family as family
 from jax_scorefn.distributions._grids import Grid as Grid
-from jax_scorefn.distributions._location_scale import Cauchy as Cauchy
-from jax_scorefn.distributions._location_scale import Gumbel as Gumbel
-from jax_scorefn.distributions._location_scale import HalfNormal as HalfNormal
-from jax_scorefn.distributions._location_scale import Laplace as Laplace
-from jax_scorefn.distributions._location_scale import Logistic as Logistic
+from jax_scorefn.distributions._location_scale import (
+    Cauchy as Cauchy,
+    Gumbel as Gumbel,
+    HalfNormal as HalfNormal,
+    Laplace as Laplace,
+    Logistic as Logistic,
+)
 from jax_scorefn.distributions._mixture import Mixture as Mixture
 from jax_scorefn.distributions._multinomial import Multinomial as Multinomial
 from jax_scorefn.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
-from jax_scorefn.distributions._normal import MultivariateNormal as MultivariateNormal
-from jax_scorefn.distributions._normal import Normal as Normal
-from jax_scorefn.distributions._pushed_normal import LogNormal as LogNormal
-from jax_scorefn.distributions._pushed_normal import TanhNormal as TanhNormal
+from jax_scorefn.distributions._normal import MultivariateNormal as MultivariateNormal, Normal as Normal
+from jax_scorefn.distributions._pushed_normal import LogNormal as LogNormal, TanhNormal as TanhNormal
 from jax_scorefn.distributions._student_t import StudentT as StudentT
 from jax_scorefn.distributions._truncated_normal import TruncatedNormal as TruncatedNormal
 from jax_scorefn.distributions._von_mises import VonMises as VonMises

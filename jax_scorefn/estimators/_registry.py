@@ -138,6 +138,8 @@ def estimator(
         named = inspect.signature(public).parameters.values()
         known = [p.name for p in named if p.kind is inspect.Parameter.KEYWORD_ONLY]
         ESTIMATORS[record.name] = record
+        for name in sorted(ESTIMATORS):  # in the order of their names, whichever file came first
+            ESTIMATORS[name] = ESTIMATORS.pop(name)
         return public
 
     return register

@@ -10,9 +10,7 @@ pass over the strata, a net) depend on each other, and groups are independent. A
 and a standard error of the spread between groups.
 """
 
-from jax_scorefn.schemes._base import Scheme as Scheme
-from jax_scorefn.schemes._base import group_size as group_size
-from jax_scorefn.schemes._pairs import antithetic as antithetic
-from jax_scorefn.schemes._pairs import iid as iid
+from jax_scorefn.schemes._base import Scheme as Scheme, group_size as group_size
+from jax_scorefn.schemes._pairs import antithetic as antithetic, iid as iid
 from jax_scorefn.schemes._sobol import sobol as sobol
 from jax_scorefn.schemes._strata import stratified as stratified

@@ -14,8 +14,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from benchmarks import peers, report, tables
-from benchmarks import run as run_module
+from benchmarks import peers, report, run as run_module, tables
 from benchmarks.__main__ import main
 from benchmarks.methods import METHODS
 from benchmarks.problems import PROBLEMS

@@ -10,8 +10,7 @@ from rich.console import Console
 
 import benchmarks.__main__ as command
 import jax_scorefn as sf
-from benchmarks import control, report, tables
-from benchmarks import run as run_module
+from benchmarks import control, report, run as run_module, tables
 from benchmarks.control import _cart_pole, _chess, _learning, _pendulum, _speed
 from benchmarks.results import collect
 from benchmarks.settings import Settings

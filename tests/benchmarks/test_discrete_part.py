@@ -17,8 +17,7 @@ from covering import by_default
 
 import benchmarks.__main__ as command
 import jax_scorefn as sf
-from benchmarks import discrete, report
-from benchmarks import run as run_module
+from benchmarks import discrete, report, run as run_module
 from benchmarks.discrete import _path, _race, _toy, _vae
 from benchmarks.discrete._methods import METHODS, VAE
 from benchmarks.findings import findings

@@ -15,8 +15,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from benchmarks import report, speed, tables
-from benchmarks import run as run_module
+from benchmarks import report, run as run_module, speed, tables
 from benchmarks.__main__ import main
 from benchmarks.findings import findings
 from benchmarks.peers import turns, workloads

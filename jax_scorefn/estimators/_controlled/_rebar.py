@@ -2,7 +2,7 @@
 
     c(z)  =  eta f( softmax(z / lambda) )
 
-in the frame of ``_controlled``. The temperature lambda and the coefficient eta change the variance alone.
+in the frame of ``_frame``. The temperature lambda and the coefficient eta change the variance alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn.estimators._controlled import controlled_estimate
+from jax_scorefn.estimators._controlled._frame import controlled_estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import softened
 from jax_scorefn.typing import Array, Bias, Capability

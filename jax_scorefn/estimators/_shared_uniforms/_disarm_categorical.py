@@ -17,8 +17,8 @@ import numpy as np
 
 from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.estimators._choices import in_a_row, in_blocks
-from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._shared_uniforms._frame import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.typing import Bias, Capability
 
 BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tree={given!r}.'

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop
-from jax_scorefn.estimators._coupled import Coupling, estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import exponentials
+from jax_scorefn.estimators._shared_uniforms._frame import Coupling, estimate
 from jax_scorefn.typing import Bias, Capability
 
 

@@ -21,7 +21,7 @@ from jax_scorefn._groups import group_means, others_mean, to_draws
 from jax_scorefn._surrogate import nan_where, score_surrogate
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._source import source_of
+from jax_scorefn.estimators._score._source import source_of
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import schemes
 from jax_scorefn._trees import stop
-from jax_scorefn.estimators._bound import log_density, log_target, log_weight, value_and_path
+from jax_scorefn.estimators._bounds._frame import log_density, log_target, log_weight, value_and_path
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import gradient_path
 from jax_scorefn._trees import stop
-from jax_scorefn.estimators._bound import (
+from jax_scorefn.estimators._bounds._frame import (
     learning_signals,
     log_density,
     log_mean_exp,

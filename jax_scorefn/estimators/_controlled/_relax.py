@@ -2,14 +2,14 @@
 
     c(z)  =  critic(tuning, z)
 
-in the frame of ``_controlled``: any function of the noisy logits z, trained to make the gradient less noisy.
+in the frame of ``_frame``: any function of the noisy logits z, trained to make the gradient less noisy.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jax_scorefn.estimators._controlled import controlled_estimate
+from jax_scorefn.estimators._controlled._frame import controlled_estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 

@@ -6,8 +6,8 @@ grad_phi E_{b ~ Bernoulli(sigma(phi))}[f(b)]  =  E_{u ~ U(0, 1)^D}[ ( f(1[u > si
 from __future__ import annotations
 
 from jax_scorefn._trees import stop
-from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._shared_uniforms._frame import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.typing import Bias, Capability
 
 

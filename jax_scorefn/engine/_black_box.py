@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 
 from jax_scorefn._guards import guard
-from jax_scorefn.engine import HOST_RESULT
+from jax_scorefn.engine._map import HOST_RESULT
 from jax_scorefn.typing import Array, PyTree
 
 CLOSES_OVER_TRACER = (

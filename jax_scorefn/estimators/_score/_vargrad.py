@@ -13,7 +13,7 @@ from jax_scorefn import baselines
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._score_function import estimate
+from jax_scorefn.estimators._score._score_function import estimate
 from jax_scorefn.typing import Bias, Capability
 
 

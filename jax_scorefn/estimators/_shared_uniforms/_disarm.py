@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import stop
-from jax_scorefn.estimators._coupled import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.estimators._shared_uniforms._frame import Coupling, antithetic_pair, estimate, outer
 from jax_scorefn.typing import Bias, Capability
 
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import stop, take_rows
-from jax_scorefn.estimators._coupled import Coupling, estimate
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import gumbels
+from jax_scorefn.estimators._shared_uniforms._frame import Coupling, estimate
 from jax_scorefn.typing import Bias, Capability
 
 SET_SIZE = (

@@ -1,0 +1,1 @@
+"""Lower bounds on a log-evidence: see ``_frame``."""
