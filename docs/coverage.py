@@ -5,7 +5,8 @@
 
 Public are the names without a leading underscore that ``jax_scorefn/__init__.py`` and the public submodules bind at top
 level, by import or by definition. A name imported for a module's own use is not public: a re-export is written
-``import x as x``. An object that has two names (``sf.Normal``, ``sf.distributions.Normal``) needs one entry.
+``import x as x``. Nor is what a module lists as ``_INTERNAL``, which other packages of the library take. An object that has
+two names (``sf.Normal``, ``sf.distributions.Normal``) needs one entry.
 """
 
 import ast
@@ -35,6 +36,7 @@ ENTRY = re.compile(r"^\.\. (?:auto)?(?:function|class|data|attribute|module|exce
 
 def public_names(module):
     """Names bound at top level, read from the source."""
+    internal = getattr(module, "_INTERNAL", ())
     for node in ast.parse(Path(module.__file__).read_text()).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names if alias.asname == alias.name]
@@ -45,7 +47,7 @@ def public_names(module):
             names = [target.id for target in targets if isinstance(target, ast.Name)]
         else:
             names = []
-        yield from (name for name in names if not name.startswith("_"))
+        yield from (name for name in names if not name.startswith("_") and name not in internal)
 
 
 def resolve(path):

@@ -96,6 +96,36 @@ def test_no_import_runs_upwards():
             assert floor[imported] <= floor[part], f"{path} imports {imported}"
 
 
+def private_imports(source, package):
+    """What a file of ``package`` imports of other packages' own files, or of their names with an underscore."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            of = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in (".".join([*of, alias.name]) for alias in node.names):
+                root, *path = name.split(".")
+                if root == "jax_scorefn" and path[:1] != [package] and any(part.startswith("_") for part in path[1:]):
+                    yield name
+
+
+def test_no_package_imports_from_the_files_of_another():
+    for path in ROOT.rglob("*.py"):
+        package = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        assert not list(private_imports(path.read_text(), package)), path
+    twin = """
+from jax_scorefn import _checks, programs
+from jax_scorefn._trees import stop
+from jax_scorefn.programs.rules._base import Rule
+from jax_scorefn.distributions import Normal, _views
+def f():
+    import jax_scorefn.engine._map
+"""
+    rule, views, of_engine = (
+        f"jax_scorefn.{path}" for path in ("programs.rules._base.Rule", "distributions._views", "engine._map")
+    )
+    assert list(private_imports(twin, "programs")) == [views, of_engine]
+    assert list(private_imports(twin, "distributions")) == [rule, of_engine]
+
+
 def test_only_public_surfaces_and_no_configuration():
     for path in ROOT.rglob("*.py"):
         text = path.read_text()

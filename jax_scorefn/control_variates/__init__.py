@@ -7,6 +7,14 @@ Where h follows f, little is left for the score to multiply. ``score_function(..
 coefficient c is a number, or fitted by least squares on the other groups of draws, one for all parameters or one for each.
 """
 
-from jax_scorefn.control_variates._base import ControlVariate as ControlVariate
+from jax_scorefn.control_variates._base import (
+    ControlTerm as ControlTerm,
+    ControlVariate as ControlVariate,
+    attach as attach,
+    is_per_parameter as is_per_parameter,
+)
 from jax_scorefn.control_variates._delta import delta as delta
 from jax_scorefn.control_variates._known import known as known
+
+_INTERNAL = {"ControlTerm", "attach", "is_per_parameter"}
+"""What other packages of the library take, and no page of the documentation has."""

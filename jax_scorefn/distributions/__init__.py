@@ -2,7 +2,7 @@
 
 from jax_scorefn.distributions._adapters import as_distribution as as_distribution, as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
-from jax_scorefn.distributions._base import Distribution as Distribution
+from jax_scorefn.distributions._base import Distribution as Distribution, is_distribution as is_distribution
 from jax_scorefn.distributions._beta import Beta as Beta
 from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
@@ -33,4 +33,12 @@ from jax_scorefn.distributions._normal import MultivariateNormal as Multivariate
 from jax_scorefn.distributions._pushed_normal import LogNormal as LogNormal, TanhNormal as TanhNormal
 from jax_scorefn.distributions._student_t import StudentT as StudentT
 from jax_scorefn.distributions._truncated_normal import TruncatedNormal as TruncatedNormal
+from jax_scorefn.distributions._views import (
+    CategoricalView as CategoricalView,
+    Row as Row,
+    WeakDerivative as WeakDerivative,
+)
 from jax_scorefn.distributions._von_mises import VonMises as VonMises
+
+_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "is_distribution"}
+"""What other packages of the library take, and no page of the documentation has."""

@@ -18,7 +18,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import gradient_path, nan_where, nan_with
 from jax_scorefn._trees import stop, take_rows, widest
-from jax_scorefn.distributions._views import Row, WeakDerivative
+from jax_scorefn.distributions import Row, WeakDerivative
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Array, Bias, Capability, Key, PyTree
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._views import CategoricalView
+from jax_scorefn.distributions import CategoricalView
 from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
 from jax_scorefn.typing import Array

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn.programs import sample
-from jax_scorefn.programs._forget import forget as forget_
+from jax_scorefn.programs import forget as forget_, sample
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
 BAD_STEP = (

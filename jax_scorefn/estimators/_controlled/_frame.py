@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import magic_box, nan_with
 from jax_scorefn._trees import along_draws
-from jax_scorefn.distributions._views import CategoricalView
+from jax_scorefn.distributions import CategoricalView
 from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row
 from jax_scorefn.estimators._relaxed import Relaxation, perturbed, perturbed_given

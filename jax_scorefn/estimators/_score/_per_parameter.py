@@ -20,7 +20,7 @@ from jax_scorefn import _checks
 from jax_scorefn._regression import fit_on_others
 from jax_scorefn._surrogate import magic_box, scale_tangent
 from jax_scorefn._trees import along_draws, flatten_floats, stop
-from jax_scorefn.control_variates._base import ControlTerm
+from jax_scorefn.control_variates import ControlTerm
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._score._source import Source
 from jax_scorefn.typing import Array, PyTree

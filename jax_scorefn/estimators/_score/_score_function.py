@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, flatten_floats, stop
-from jax_scorefn.control_variates._base import attach, is_per_parameter
+from jax_scorefn.control_variates import attach, is_per_parameter
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score._per_parameter import Sampled, Term, correction, fit, scores_of, tabulated
 from jax_scorefn.estimators._score._source import importance_weights, source_of

@@ -20,8 +20,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import Distribution, as_distribution
-from jax_scorefn.distributions._base import is_distribution
+from jax_scorefn.distributions import Distribution, as_distribution, is_distribution
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.typing import Array, Capability, PyTree
 
