@@ -2,7 +2,11 @@
 
 from jax_scorefn.distributions._adapters import as_distribution as as_distribution, as_law as as_law
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
-from jax_scorefn.distributions._base import Distribution as Distribution, is_distribution as is_distribution
+from jax_scorefn.distributions._base import (
+    Distribution as Distribution,
+    declared as declared,
+    is_distribution as is_distribution,
+)
 from jax_scorefn.distributions._beta import Beta as Beta
 from jax_scorefn.distributions._beta_binomial import BetaBinomial as BetaBinomial
 from jax_scorefn.distributions._binomial import Binomial as Binomial
@@ -40,5 +44,5 @@ from jax_scorefn.distributions._views import (
 )
 from jax_scorefn.distributions._von_mises import VonMises as VonMises
 
-_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "is_distribution"}
+_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "declared", "is_distribution"}
 """What other packages of the library take, and no page of the documentation has."""

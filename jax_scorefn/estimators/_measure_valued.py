@@ -43,29 +43,16 @@ def measure_valued(f, call, *, coordinates=None):
     parameter of the distribution, so use it where these are few or f is cheap, or pick some of them with ``coordinates``.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose distributions have a weak derivative: Bernoulli, Categorical, Binomial, Geometric, Poisson,
-        NegativeBinomial (not in its total_count), Normal, TanhNormal, LogNormal, HalfNormal, Laplace, Logistic, Gumbel, Cauchy,
-        StudentT (not in its df), Exponential, Gamma and Weibull (not in their concentrations), and a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
       coordinates: number k of scalar parameters that each draw looks at, picked at random and weighted by P / k; None is all
         P of them. The P parameters are those of the distribution, after broadcasting, whether they depend on ``params`` or not: 2 D
         for a Normal of D coordinates, K for a choice among K categories.
       chunk_size: draws in memory at once, each with all its variants; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, about the draws of the distribution itself.
 
-    Returns:
-      The mean of f over the draws of the distribution, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution without a weak derivative, a concentration of Gamma or Weibull that is
-        differentiated, more ``coordinates`` than there are parameters, and for what ``score_function`` refuses.
-
-    Bias: none to first order; a second derivative raises. Cost: S (1 + 2 P) evaluations of f, or S (1 + 2 k), and a :func:`black_box`
-    is called twice for each chunk; memory of the variants of ``chunk_size`` draws, and P numbers for each draw.
+    Raises: more ``coordinates`` than there are parameters, and a derivative in a parameter that has no weak one: a
+    concentration of Gamma or Weibull, the df of StudentT, the total_count of NegativeBinomial.
+    Cost: A :func:`black_box` is called twice for each chunk; memory of the variants of ``chunk_size`` draws, and P numbers
+    for each draw.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -75,8 +62,6 @@ def measure_valued(f, call, *, coordinates=None):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.3814)")
       0.3811 +- 0.0003  (exact 0.3814)
-
-    References: rosca2019, mohamed2020 (section 6).
     """
     weak, stopped = call.dist.weak_derivative(), stop(call.dist)
     total = weak.parameter.size

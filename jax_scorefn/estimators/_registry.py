@@ -23,6 +23,7 @@ from jax_scorefn._reports import report
 from jax_scorefn._trees import is_number, partition
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._call import Call
+from jax_scorefn.estimators._docstring import composed
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.typing import Bias, Capability, Params
 
@@ -102,11 +103,13 @@ def estimator(
     draws: bool = True,
     differentiates_f: bool = False,
     estimates: str = "E[f]",
+    rows: str = "draws",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a body ``(f, call, *, options) -> call.answer(...)`` as an estimator ``(f, logp, params, key, *, options)``.
 
     The public function returns the value alone, or with the ``Info``, made only then, when ``has_aux=True``. Its own options are
-    ``num_samples`` (the default is given here; none where it ``draws`` nothing), the layout of the draws and ``has_aux``.
+    ``num_samples`` (the default is given here; none where it ``draws`` nothing), the layout of its ``rows`` (draws, or groups of them)
+    and ``has_aux``. Its docstring is the body's with what the record tells.
     """
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,7 +138,9 @@ def estimator(
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         public.__signature__ = _public_signature(body, num_samples, draws)  # pyright: ignore[reportAttributeAccessIssue]
-        named = inspect.signature(public).parameters.values()
+        signature = inspect.signature(public)
+        public.__doc__ = composed(record, body, signature, rows)
+        named = signature.parameters.values()
         known = [p.name for p in named if p.kind is inspect.Parameter.KEYWORD_ONLY]
         ESTIMATORS[record.name] = record
         for name in sorted(ESTIMATORS):  # in the order of their names, whichever file came first

@@ -67,29 +67,21 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
         close over parameters (a model's), and the derivative in these is in the result. "score" and "vimco" never differentiate it in
         the draw.
       logp: a :func:`family` q.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of draws and evaluations of f, a Python int: S / K bounds, whose mean is the value.
       num_particles: K, draws to a bound, a Python int that divides S; None is S, one bound of all draws.
       gradient: "score", "vimco", "pathwise" or "doubly_reparameterized"; "auto" is "vimco", and "score" for one particle.
       chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches. It may split a bound.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`: ``values`` are the log-weights, ``weights`` the share of each particle in its bound,
         times K.
 
-    Returns:
-      The mean of the bounds, a scalar; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a path through a distribution that is not reparameterized, "vimco" with one particle, a
-        ``num_samples`` that is not whole bounds, a distribution whose log-probability lacks its constant, an f that returns a shape or
-        asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
-
-    Bias: none to first order, as an estimate of the bound (which lies below log Z, by less with more particles); along the path f
-    has to be locally Lipschitz, and a draw that has rounded to the edge of its support has lost its slope, as in
-    :func:`sticking_the_landing`. A second derivative raises. A bound whose weights are all 0 is -inf, and so is the value; nothing
-    good can be said of its gradient. Cost: S
-    evaluations of f and one backward pass; memory of ``chunk_size`` draws and a few scalars for each, for "vimco" S K scalars.
+    Returns: The mean of the bounds, a scalar
+    Raises: a path through a distribution that is not reparameterized, "vimco" with one particle, a distribution whose
+    log-probability lacks its constant, and an f that returns a shape or asks ``logp`` at ``params`` for log q.
+    Bias: The estimate is one of the bound (which lies below log Z, by less with more particles). Along the path f has to be
+    locally Lipschitz, and a draw that has rounded to the edge of its support has lost its slope, as in
+    :func:`sticking_the_landing`. A bound whose weights are all 0 is -inf, and so is the value; nothing good can be said of
+    its gradient.
+    Cost: One backward pass; memory of ``chunk_size`` draws and a few scalars for each, for "vimco" S K scalars.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -103,8 +95,6 @@ def iwae(f, call, *, num_particles=None, gradient="auto"):
        1 particles: -0.080 +- 0.003
        4 particles: -0.017 +- 0.003
       16 particles: -0.005 +- 0.003
-
-    References: burda2016, mnih2016vimco, tucker2019.
     """
     dist = call.dist
     size = call.num_samples if num_particles is None else _checks.positive_int("num_particles", num_particles)

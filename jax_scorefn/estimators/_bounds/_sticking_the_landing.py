@@ -39,26 +39,15 @@ def sticking_the_landing(f, call, *, scheme=None):
       f: log of the target, up to a constant: a function of one draw that returns a scalar and is differentiable in it. It may
         close over parameters (a model's), and the derivative in these is in the result.
       logp: a :func:`family` q whose distributions are reparameterized.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
-      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, whose ``values`` are f - log q.
 
-    Returns:
-      The mean of f - log q over the draws, a scalar; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution whose draws are not reparameterized or whose log-probability lacks its
-        constant, for the moving ends of a uniform distribution (whose score has another mean), an f that is a black box, returns a
-        shape or asks ``logp`` at ``params`` for log q, and for what ``score_function`` refuses.
-
-    Bias: none to first order if f and log q are locally Lipschitz; a second derivative raises, since without the score it would
-    be wrong. log q is taken at the draw itself: a draw that has rounded to the edge of its support (the tanh of 9, in float32)
-    has lost its place there, and with it the slope of log q; where many do, use float64, or :func:`iwae` without a path. Cost: S
-    evaluations of f and one backward pass; memory of ``chunk_size`` draws.
+    Returns: The mean of f - log q over the draws, a scalar
+    Raises: a distribution whose log-probability lacks its constant, the moving ends of a uniform distribution (whose score
+    has another mean), and an f that returns a shape or asks ``logp`` at ``params`` for log q.
+    Bias: f and log q have to be locally Lipschitz; without the score a second derivative would be wrong. log q is taken at
+    the draw itself: a draw that has rounded to the edge of its support (the tanh of 9, in float32) has lost its place there,
+    and with it the slope of log q; where many do, use float64, or :func:`iwae` without a path.
+    Cost: One backward pass; memory of ``chunk_size`` draws.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -71,8 +60,6 @@ def sticking_the_landing(f, call, *, scheme=None):
       >>> at_the_target = grads(jnp.array([1.0, jnp.log(0.5)]), jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{jnp.max(jnp.abs(at_the_target)):.3f}")
       0.000
-
-    References: roeder2017.
     """
     group_size = schemes.group_size(scheme, call.num_samples)
     target, log_q = log_target(call, f), log_density(call, call.free)

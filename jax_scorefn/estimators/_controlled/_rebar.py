@@ -48,26 +48,14 @@ def rebar(f, call, *, tuning=None):
     Args:
       f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the
         draws too.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
       tuning: a :class:`RebarTuning`, or any object with its two attributes; None is temperature 1/2 and coefficient 1. Train it with
         :func:`tuned_grad`.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f(x) - c(z~) + c(z), of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical, or
-        :func:`relax`), an f that is a black box, and for what ``score_function`` refuses.
-
-    Bias: none to first order, for every tuning; a second derivative raises. Where f closes over parameters of its own, their
-    gradient has the noise of c(z) - c(z~) as well: for a decoder, ask f once more at ``Info.samples``, held
-    fixed. Cost: 3 S evaluations of f and one backward pass.
+    Returns: The mean of f(x) - c(z~) + c(z), of the shape and dtype of f
+    Bias: It is so for every tuning. Where f closes over parameters of its own, their gradient has the noise of c(z) - c(z~)
+    as well: for a decoder, ask f once more at ``Info.samples``, held fixed.
+    Cost: One backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -78,8 +66,6 @@ def rebar(f, call, *, tuning=None):
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.rebar_grad):.3f}")
       0.382 -> 0.255
-
-    References: tucker2017.
     """
     tuning = RebarTuning() if tuning is None else tuning
 

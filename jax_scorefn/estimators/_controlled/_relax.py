@@ -31,29 +31,16 @@ def relax(f, call, *, critic, tuning):
     logits z that made the draw and at others that make the same one.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
-        support, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       critic: ``(tuning, z) -> number``, a differentiable guess of f, of f's shape. z has the structure of a draw: a noisy logit
         for each bit (a bit is 1 where it is positive), a last axis of K noisy logits for each choice among K (the draw is the
         largest; an option of probability 0 has -100).
       tuning: pytree that the critic is made of: weights of a network, a temperature. Train it with :func:`tuned_grad`.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f(x) - c(z~) + c(z), of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution that is not made of choices, and for what ``score_function`` refuses.
-      ValueError: for a critic whose result has not the shape of f's.
-
-    Bias: none to first order, for every critic and tuning; a second derivative raises. Cost: S evaluations of f, 2 S of the
-    critic, and one backward pass.
+    Returns: The mean of f(x) - c(z~) + c(z), of the shape and dtype of f
+    Raises: a critic whose result has not the shape of f's.
+    Bias: It is so for every critic and tuning.
+    Cost: One backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -65,8 +52,6 @@ def relax(f, call, *, critic, tuning):
       ...     return jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{std(0.0):.3f} -> {std(0.1):.3f}")
       0.376 -> 0.302
-
-    References: grathwohl2018.
     """
 
     def c(choices, z):

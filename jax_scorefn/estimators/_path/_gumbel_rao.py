@@ -32,26 +32,11 @@ def gumbel_rao(f, call, *, temperature=0.5, num_paths=10):
     temperature can be afforded.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
       temperature: lambda > 0, a number or a traced scalar: small is less biased, and noisier.
       num_paths: number M of paths that are averaged for each draw, a Python int.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
-        black box, and for what ``pathwise`` refuses.
-
-    Bias: of the gradient, and it does not go away with more draws or paths; the value has none. A second derivative raises.
-    Cost: S evaluations of f and one backward pass, and S M K numbers for each choice among K.
+    Bias: It is one of the gradient, and more paths do not take it away either; the value has none.
+    Cost: One backward pass, and S M K numbers for each choice among K.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -60,8 +45,6 @@ def gumbel_rao(f, call, *, temperature=0.5, num_paths=10):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.250)")
       0.323 +- 0.001  (exact 0.250)
-
-    References: paulus2021.
     """
     num_paths = _checks.positive_int("num_paths", num_paths)
 

@@ -28,27 +28,13 @@ def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
     unbiased estimator.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
       temperature: lambda > 0, a number or a traced scalar: small is less biased, and noisier.
       straight_through: ask f at the hard draw, and differentiate it as if the draw were the soft one. The value is then unbiased,
         and f is never asked for anything but draws.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
-        black box, and for what ``pathwise`` refuses.
-
-    Bias: of value and gradient (of the gradient alone with ``straight_through=True``), and it does not go away with more
-    draws; a second derivative raises. Cost: S evaluations of f and one backward pass.
+    Returns: The mean of f at the soft draws, of the shape and dtype of f
+    Bias: It is one of value and gradient; of the gradient alone with ``straight_through=True``.
+    Cost: One backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -57,8 +43,6 @@ def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0250)")
       0.0211 +- 0.0005  (exact 0.0250)
-
-    References: jang2017, maddison2017.
     """
 
     def soften(log_probs, probs, hot, uniforms):

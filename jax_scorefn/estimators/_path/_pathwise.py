@@ -15,7 +15,7 @@ from jax_scorefn.typing import Bias, Capability
     orders=2,
     evaluations="S, and S gradients of f",
     differentiates_f=True,
-    cite=("kingma2014", "figurnov2018"),
+    cite=("kingma2014", "figurnov2018", "mohamed2020"),
 )
 def pathwise(f, call, *, scheme=None):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
@@ -27,25 +27,10 @@ def pathwise(f, call, *, scheme=None):
 
     Args:
       f: function of one draw, differentiable in it, that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose distributions are reparameterized.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
-      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f over the draws; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution whose draws are not reparameterized, an f that is a black box, and
-        for what ``score_function`` refuses.
-
-    Bias: none to first order if f is locally Lipschitz, to second order if grad f is too (the Hessian of a ReLU misses the
-    kink), implicit paths included; a third derivative raises. Cost: S
-    evaluations of f and one backward pass; memory of ``chunk_size`` draws.
+    Bias: To first order f has to be locally Lipschitz, to second order grad f too (the Hessian of a ReLU misses the kink),
+    implicit paths included.
+    Cost: One backward pass; memory of ``chunk_size`` draws.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -54,8 +39,6 @@ def pathwise(f, call, *, scheme=None):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 8)")
       7.996 +- 0.008  (exact 8)
-
-    References: kingma2014, figurnov2018, mohamed2020.
     """
     group_size = schemes.group_size(scheme, call.num_samples)
 

@@ -32,25 +32,10 @@ def reinmax(f, call, *, temperature=1.0):
     :func:`straight_through`.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
       temperature: tau > 0, a number or a traced scalar, in the soft half of pi_1; 1 is the second-order rule.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
-        black box, and for what ``pathwise`` refuses.
-
-    Bias: of the gradient, from third derivatives of f on, and it does not go away with more draws; the value has none. A second
-    derivative raises. Cost: S evaluations of f and one backward pass.
+    Bias: It is one of the gradient, from third derivatives of f on; the value has none.
+    Cost: One backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -59,8 +44,6 @@ def reinmax(f, call, *, temperature=1.0):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0197)")
       0.0190 +- 0.0009  (exact 0.0197)
-
-    References: liu2023.
     """
 
     def soften(log_probs, probs, hot, uniforms):

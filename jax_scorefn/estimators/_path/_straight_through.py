@@ -25,25 +25,8 @@ def straight_through(f, call):
     The oldest and simplest of its kind. Unbiased where f is linear in each coordinate, given the others; :func:`reinmax` is of second
     order, for the same cost.
 
-    Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is asked, and differentiated, between the draws.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
-
-    Returns:
-      The mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution with nothing between its draws (Categorical: use OneHotCategorical), an f that is a
-        black box, and for what ``pathwise`` refuses.
-
-    Bias: of the gradient, and it does not go away with more draws; the value has none. A second derivative
-    raises. Cost: S evaluations of f and one backward pass.
+    Bias: It is one of the gradient; the value has none.
+    Cost: One backward pass.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -52,8 +35,6 @@ def straight_through(f, call):
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.250)")
       0.373 +- 0.001  (exact 0.250)
-
-    References: bengio2013.
     """
 
     def soften(log_probs, probs, hot, uniforms):

@@ -43,26 +43,13 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
     Args:
       f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the values of
         a draw.
-      logp: a :func:`family` whose distributions know their mean.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of draws, a Python int of at least 2.
       coefficient: alpha, a number or a traced scalar. It changes the variance alone, and the gradient is linear in it: train it with
         :func:`tuned_grad`, as the paper does, or leave it at 1.
-      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f - alpha h over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution without a known mean, fewer than 2 draws, an f that is a black box, and
-        for what ``score_function`` refuses.
-
-    Bias: none, at every order. Cost: S evaluations and S gradients of f, and one backward pass; S x D numbers for a draw of D
-    coordinates and each element of f.
+    Returns: The mean of f - alpha h over the draws, of the shape and dtype of f
+    Raises: fewer than 2 draws.
+    Cost: One backward pass; S x D numbers for a draw of D coordinates and each element of f.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -73,8 +60,6 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
       ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=8)))(keys).std()
       >>> print(f"{std(sf.score_function_grad):.4f} -> {std(sf.double_control_variate_grad):.4f}")
       0.0343 -> 0.0030
-
-    References: titsias2022.
     """
     dist, source = call.dist, source_of(call, scheme)
     size = source.group_size

@@ -57,26 +57,13 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
 
     Args:
       f: function of one draw that returns a real or complex array of fixed shape and can be differentiated between the draws.
-      logp: a :func:`family` whose distributions have something between their draws: Bernoulli, OneHotCategorical, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of draws, a Python int of at least 2.
       surrogate: H: ``(tuning, mean of f, step) -> (h, h~)``, elementwise in arrays of the shape of f; None is linear in the step.
       tuning: pytree that H is made of; None is :class:`RodeoTuning` of the linear H. Train it with :func:`tuned_grad`.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution with nothing between its draws, fewer than 2 draws, an f that is a black
-        box,
-        and for what ``score_function`` refuses.
-
-    Bias: none to first order, for every surrogate and tuning; a second derivative raises. Cost: S evaluations and S gradients of f;
-    S N evaluations of H for N options of all choices.
+    Raises: fewer than 2 draws.
+    Bias: It is so for every surrogate and tuning.
+    Cost: S N evaluations of H for N options of all choices.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -87,8 +74,6 @@ def rodeo(f, call, *, surrogate=None, tuning=None):
       ...     return jax.jit(jax.vmap(lambda key: estimator(f, bits, jnp.zeros(20), key, num_samples=2)))(keys).std()
       >>> print(f"{std(sf.score_function_grad):.4f} -> {std(sf.rodeo_grad):.4f}")
       0.0919 -> 0.0077
-
-    References: shi2022.
     """
     if surrogate is None:
         surrogate, tuning = _linear, RodeoTuning() if tuning is None else tuning

@@ -54,36 +54,25 @@ def score_function(f, call, *, baseline="auto", control_variate=None, scheme=Non
 
     Args:
       f: function of one draw that returns a float, complex, int or bool array of fixed shape (a real scalar for the gradient form).
-      logp: a :func:`family`.
-      params: pytree with at least one float leaf.
       key: one JAX key; None is allowed where the family holds given draws.
       num_samples: number S of draws, a Python int; None is 64, or all the draws that the family holds.
       baseline: what is subtracted from f: "auto" (``leave_one_out`` for S > 1, none for S = 1), a member of
         ``sf.baselines``, a function of the values (S, ...) that for each draw depends on the others alone, or None.
       control_variate: functions with a known expectation that are subtracted from f: a member of
         ``sf.control_variates``, or a sequence of them. Fitted coefficients are fitted together.
-      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
       proposal: a distribution q to draw from instead; each draw then weighs p / q. q > 0 wherever p f is not 0. Where the
         family has no constant (``normalized=False``), the estimate is normalised by its weights.
       max_weight: the most that a draw may weigh, cut in log space (1 is a typical weight): a number, or an array that may be traced.
         Declared biased; None is no limit.
       chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches. Any remainder is fine.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, whose ``effective_sample_size`` says what weighted draws are worth.
 
-    Returns:
-      The mean of f over the draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a bare function in place of a family, a distribution that cannot be drawn from,
-        parameters without a float leaf, a bad key, f or log-probability of the wrong shape, or fewer draws (under a scheme:
-        groups of draws) than the baseline needs.
-
-    Bias: none; derivatives of every order are unbiased, with every baseline that does not depend on the draw it is
-    subtracted from, every control variate, scheme and proposal. Given draws that depend on each other, or unnormalised densities:
-    vanishing. ``sf.ESTIMATORS["score_function"].bias_with(logp, **options)`` says it as data. Cost: S evaluations of f
-    and one backward pass, whatever the number of parameters; memory of ``chunk_size`` draws and a few scalars for each draw.
-    Coefficients for each parameter: the score of each draw beside it, S x P numbers, and a second pass.
+    Raises: fewer draws (under a scheme: groups of draws) than the baseline needs.
+    Bias: It is so with every baseline that does not depend on the draw it is subtracted from, every control variate, scheme
+    and proposal. Given draws that depend on each other, or unnormalised densities: vanishing.
+    ``sf.ESTIMATORS["score_function"].bias_with(logp, **options)`` says it as data.
+    Cost: One backward pass, whatever the number of parameters; memory of ``chunk_size`` draws and a few scalars for each
+    draw. Coefficients for each parameter: the score of each draw beside it, S x P numbers, and a second pass.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -92,8 +81,6 @@ def score_function(f, call, *, baseline="auto", control_variate=None, scheme=Non
       >>> g = grads(jax.random.split(jax.random.key(0), 1000))
       >>> print(f"{g.mean():.3f} +- {g.std() / 1000**0.5:.3f}  (exact 0.393)")
       0.392 +- 0.002  (exact 0.393)
-
-    References: williams1992, foerster2018, kool2019.
     """
     return estimate(f, call, baseline, control_variate, scheme, proposal, max_weight)
 

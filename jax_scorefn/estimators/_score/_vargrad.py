@@ -34,23 +34,11 @@ def vargrad(f, call, *, scheme=None):
     Args:
       f: function of one draw. *Its own dependence on the parameters is dropped*, which is right where that is log p's alone (or
         where there is none), and wrong where a model's parameters are among those differentiated: use ``score_function`` there.
-      logp: a :func:`family`.
-      params: pytree with at least one float leaf.
       key: one JAX key; None is allowed where the family holds given draws.
       num_samples: number S of draws, a Python int of at least 2; None is 64, or all the draws that the family holds.
-      scheme: how draws are made: a member of ``sf.schemes``; None is independent draws.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f over the draws; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: for fewer than 2 draws, and for what ``score_function`` refuses.
-
-    Bias: none to first order for an f whose derivative in the parameters has mean 0; a second derivative raises. Cost: that of
-    ``score_function``.
+    Raises: fewer than 2 draws.
+    Bias: It is so for an f whose derivative in the parameters has mean 0.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -61,8 +49,6 @@ def vargrad(f, call, *, scheme=None):
       >>> half_variance = lambda logits: jnp.var(jax.vmap(lambda x: kl(x, logits))(info.samples), ddof=1) / 2
       >>> print(jnp.allclose(g, jax.grad(half_variance)(logits), atol=1e-6))
       True
-
-    References: richter2020, kool2019.
     """
     stopped = Objective(lambda x: stop(f(x)))
     return estimate(stopped, call, baselines.leave_one_out, scheme=scheme)

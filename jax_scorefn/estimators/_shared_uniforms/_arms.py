@@ -21,7 +21,7 @@ from jax_scorefn.estimators._shared_uniforms._frame import Coupling, estimate
 from jax_scorefn.typing import Bias, Capability
 
 
-@estimator(needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
+@estimator(rows="groups", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
 def arms(f, call, *, group_size=4):
     """E[f(b)] for independent coins b, with groups of n settings that avoid each other (ARMS).
 
@@ -29,25 +29,8 @@ def arms(f, call, *, group_size=4):
     leave-one-out over a group, corrected for the correlation. f is not differentiated.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose distributions are independent coins: Bernoulli, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of evaluations of f, a Python int, a multiple of ``group_size``.
       group_size: settings that are made together, a Python int of at least 2.
-      chunk_size: groups in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of groups.
-      has_aux: also return an :class:`Info`.
-
-    Returns:
-      The mean of f over all draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution that is not made of coins, a ``num_samples`` that is not whole groups,
-        and for
-        what ``score_function`` refuses.
-
-    Bias: none to first order; a second derivative raises. Cost: S evaluations of f.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -57,8 +40,6 @@ def arms(f, call, *, group_size=4):
       >>> g = 1e4 * grads(jax.random.split(jax.random.key(0), 10_000))[:, 0]
       >>> print(f"{g.mean():.2f} +- {g.std() / 100:.2f}  (exact 2.50)")
       2.48 +- 0.02  (exact 2.50)
-
-    References: dimitriev2021.
     """
     n = _checks.positive_int("group_size", group_size)
     if n < 2:

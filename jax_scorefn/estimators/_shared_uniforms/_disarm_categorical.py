@@ -24,7 +24,7 @@ from jax_scorefn.typing import Bias, Capability
 BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tree={given!r}.'
 
 
-@estimator(needs=(Capability.CHOICES,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2021",))
+@estimator(rows="pairs", needs=(Capability.CHOICES,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2021",))
 def disarm_categorical(f, call, *, tree="stick"):
     """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by coins along a binary tree.
 
@@ -32,27 +32,11 @@ def disarm_categorical(f, call, *, tree="stick"):
     differentiated in the draw.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
-        support, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of evaluations of f, an even Python int: S / 2 pairs.
       tree: "stick" breaks off one option after the other, so the likely ones should come first; "balanced" halves the options at
         each node, in their order.
-      chunk_size: pairs in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of pairs.
-      has_aux: also return an :class:`Info`.
 
-    Returns:
-      The mean of f over all draws, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution that is not made of choices, another tree, a ``num_samples`` that is not
-        whole pairs, and for what ``score_function`` refuses.
-
-    Bias: none to first order; a second derivative raises. Cost: S evaluations of f; K - 1 coins and K (K - 1) bits for each choice
-    among K.
+    Raises: another tree.
+    Cost: K - 1 coins and K (K - 1) bits for each choice among K.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -63,8 +47,6 @@ def disarm_categorical(f, call, *, tree="stick"):
       ...     return grads(jax.random.split(jax.random.key(0), 1000)).std(axis=0).mean()
       >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.disarm_categorical_grad):.3f}")
       0.110 -> 0.098
-
-    References: dong2021.
     """
     if tree not in ("balanced", "stick"):
         raise ValueError(BAD_TREE.format(given=tree))

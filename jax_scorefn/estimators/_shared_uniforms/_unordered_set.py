@@ -33,7 +33,12 @@ MOST = 12
 
 
 @estimator(
-    needs=(Capability.LOG_PROB, Capability.FINITE), bias=Bias.NONE, orders=1, evaluations="S", cite=("kool2020",)
+    rows="sets",
+    needs=(Capability.LOG_PROB, Capability.FINITE),
+    bias=Bias.NONE,
+    orders=1,
+    evaluations="S",
+    cite=("kool2020",),
 )
 def unordered_set(f, call, *, set_size=2, max_points=2**16):
     """E[f(x)] over a finite support from sets of different outcomes, drawn without replacement.
@@ -42,27 +47,13 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
     differentiated in the draw.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose distributions have a finite support.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of evaluations of f, a Python int, a multiple of ``set_size``: sets are independent of each other.
       set_size: number k of outcomes in a set, from 2 to 12. One large set is better than two of half the size.
-      max_points: most outcomes that may be listed.
-      chunk_size: sets in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of sets.
       has_aux: also return an :class:`Info`; the weights there are those of the draws in the value, with mean 1.
 
-    Returns:
-      The weighted mean of f, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution whose support is not finite.
-      ValueError: for more than ``max_points`` outcomes, a set that is too small or too large, and a ``num_samples`` that is not whole
-        sets.
-
-    Bias: none to first order; a second derivative raises. Cost: S evaluations of f, a Gumbel for each outcome and set, and
-    k 2^k additions for each set.
+    Returns: The weighted mean of f, of the shape and dtype of f
+    Raises: more than ``max_points`` outcomes, and a set that is too small or too large.
+    Cost: A Gumbel for each outcome and set, and k 2^k additions for each set.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -73,8 +64,6 @@ def unordered_set(f, call, *, set_size=2, max_points=2**16):
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{std(sf.score_function_grad):.3f} -> {std(sf.unordered_set_grad, set_size=4):.3f}")
       0.418 -> 0.247
-
-    References: kool2020.
     """
     k = _checks.positive_int("set_size", set_size)
     grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))

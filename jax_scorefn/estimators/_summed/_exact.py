@@ -11,6 +11,7 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 
 
 @estimator(
+    rows="points",
     needs=(Capability.SUPPORT | Capability.QUADRATURE,),
     bias=Bias.NONE,
     orders=EVERY_ORDER,
@@ -31,34 +32,22 @@ def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
     right.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose distributions have a finite support or a quadrature.
-      params: pytree with at least one float leaf.
       key: ignored; may be None.
       num_nodes: nodes for each coordinate of a quadrature.
       max_value: largest value to sum for distributions on all whole numbers.
       max_points: most points that may be asked for.
-      chunk_size: points in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of points.
       has_aux: also return an :class:`Info`, whose samples are the points and whose weights are theirs.
 
-    Returns:
-      The expectation, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution that has neither a support nor a quadrature.
-      ValueError: for more than ``max_points`` points, or an infinite support without ``max_value``.
-
-    Bias: none for a finite support, at every order; vanishing in ``num_nodes`` for a quadrature. Cost: one evaluation of f
-    for each point, K for K categories, 2^D for D bits, num_nodes^D for D continuous coordinates.
+    Returns: The expectation, of the shape and dtype of f
+    Raises: more than ``max_points`` points, and an infinite support without ``max_value``.
+    Bias: That is for a finite support; the bias of a quadrature vanishes in ``num_nodes``.
+    Cost: K for K categories, 2^D for D bits, num_nodes^D for D continuous coordinates.
 
     Example:
       >>> import jax, jax_scorefn as sf
       >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
       >>> print(f"{sf.exact_grad(lambda x: 1.0 + 2.0 * x, coin, 1.0):.5f} +- 0")
       0.39322 +- 0
-
-    References: golub1969 for the quadratures.
     """
     options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
     sizes = {name: _checks.positive_int(name, n) for name, n in options.items() if n is not None}

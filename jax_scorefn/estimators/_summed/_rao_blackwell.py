@@ -35,25 +35,12 @@ def rao_blackwell(f, call):
     coordinates or a cheap f. f is not differentiated in the draw.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape.
-      logp: a :func:`family` whose distributions are independent choices: Bernoulli, Categorical, OneHotCategorical, Binomial, a given
-        support, or a Joint of such.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
-      num_samples: number S of draws, a Python int.
       chunk_size: draws in memory at once, each with all its evaluations; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`, with f at the draws themselves.
 
-    Returns:
-      The mean of f with each coordinate summed out in turn, of the shape and dtype of f; with ``has_aux=True`` the pair
-      ``(value, Info)``.
-
-    Raises:
-      TypeError, ValueError: when traced, for a distribution that is not made of choices, and for what ``score_function`` refuses.
-
-    Bias: none to first order; a second derivative raises. Cost: S (K_1 + .. + K_D) evaluations of f for D choices among K_d
-    options, and their backward passes where f depends on the parameters; with ``chunk_size`` they are asked again for the gradient.
+    Returns: The mean of f with each coordinate summed out in turn, of the shape and dtype of f
+    Cost: S (K_1 + .. + K_D) for D choices among K_d options, and their backward passes where f depends on the parameters;
+    with ``chunk_size`` they are asked again for the gradient.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -63,8 +50,6 @@ def rao_blackwell(f, call):
       >>> g = grads(jax.random.split(jax.random.key(0), 10_000))
       >>> [f"{m:.3f} +- {s:.3f}" for m, s in zip(g.mean(0), g.std(0) / 100)]  # exact 0.125, 0.125, 0.25
       ['0.125 +- 0.001', '0.125 +- 0.001', '0.250 +- 0.000']
-
-    References: titsias2015.
     """
     choices = call.dist.choices()
     stopped = stop(choices.log_probs)

@@ -41,26 +41,14 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
     by the probability m that is left.
 
     Args:
-      f: function of one draw that returns a real or complex array of fixed shape; it is not differentiated in the draw.
-      logp: a :func:`family` whose distributions have a finite support.
-      params: pytree with at least one float leaf.
-      key: one JAX key.
       num_samples: number S of draws from what is not summed, a Python int. Two draws or more have the mean of f at the
         others as their baseline, one draw has f at the likeliest outcome.
       num_summed: number k of outcomes that are summed, a Python int below the number of outcomes.
-      max_points: most outcomes that may be listed.
-      chunk_size: draws in memory at once; None is all of them, "auto" as many as suit the caches.
-      sharding: a ``jax.sharding.Sharding`` for the axis of draws.
       has_aux: also return an :class:`Info`: first the outcomes that were summed, then the draws; their weights sum to 1.
 
-    Returns:
-      The sum, of the shape and dtype of f; with ``has_aux=True`` the pair ``(value, Info)``.
-
-    Raises:
-      TypeError: when traced, for a distribution whose support is not finite.
-      ValueError: for more than ``max_points`` outcomes, or if all are to be summed.
-
-    Bias: none, at every order. Cost: k + S evaluations of f, and a probability for each outcome.
+    Returns: The sum, of the shape and dtype of f
+    Raises: more than ``max_points`` outcomes, and all of them to be summed.
+    Cost: A probability for each outcome.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -71,8 +59,6 @@ def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
       ...     return grads(jax.random.split(jax.random.key(0), 1000))[:, 0].std()
       >>> print(f"{std(sf.score_function_grad, num_samples=4):.4f} -> {std(sf.sum_and_sample_grad, num_samples=3):.4f}")
       0.2164 -> 0.0226
-
-    References: liu2019.
     """
     num_samples, k = call.num_samples, _checks.positive_int("num_summed", num_summed)
     grid = call.dist.grid(max_points=_checks.positive_int("max_points", max_points))
