@@ -151,6 +151,15 @@ def test_a_table_of_the_readme_is_what_the_library_says(name):
     assert all(f"`{n}`" in found for n in names)
 
 
+def test_tests_mirror_the_package():
+    tests = pathlib.Path(__file__).parent
+    folders = {path.parent.name for path in tests.glob("*/test_*.py")}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == packages | {"benchmarks", "traps"}
+    names = [path.name for path in tests.rglob("test_*.py")]
+    assert len(names) == len(set(names)), "two files of one name are one module to pytest"
+
+
 RETIRED = {"law", "laws", "held", "once", "coin", "coins", "spread", "how"}
 """Words that meant what another word says (see docs/glossary.md), and whole identifiers that did."""
 RETIRED_NAMES = {"num_draws", "Draws", "Choice", "choice_p", "Bits", "Choices", "Bound", "bind"}

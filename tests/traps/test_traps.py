@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from broken_twins import KINDS, twin
 from cases import REQUIRED
 
 import jax_scorefn as sf
@@ -154,7 +155,7 @@ def test_10_weights_are_stopped_and_ratios_are_taken_in_the_right_order(x64):
         np.testing.assert_allclose(got, G, atol=1e-7)
 
 
-# 10, for bounds of K particles: tests/test_bounds.py sums over all tuples, with twins whose weights are not stopped.
+# 10, for bounds of K particles: tests/estimators/test_bounds.py sums over all tuples, with twins whose weights are not stopped.
 
 
 def test_11_implicit_gradients_hold_in_expectation():
@@ -332,12 +333,10 @@ def test_32_the_score_of_a_rare_value_has_mean_zero():
 
 def test_33_no_gate_is_without_a_twin_that_fails_it():
     """storchastic: paths that no test asserts. The gate of the exam fails each known way of being wrong."""
-    import test_testing
-
     exact = 2.8
-    for kind in test_testing.KINDS:
+    for kind in KINDS:
         with pytest.raises(AssertionError, match="is biased"):
-            assert_unbiased(runs_of(test_testing.twin(kind)), exact, precision=0.08)
+            assert_unbiased(runs_of(twin(kind)), exact, precision=0.08)
 
 
 def test_34_a_rare_action_keeps_its_gradient():
@@ -407,7 +406,7 @@ def test_39_a_derivative_above_the_declared_order_raises():
         jax.grad(sf.vargrad_grad, argnums=2)(lambda x: x**4, NORMAL, 0.5, jax.random.key(0))
 
 
-# 40, that people can examine an estimator of their own: tests/test_testing.py examines five that are not the library's.
+# 40, that people can examine an estimator of their own: tests/testing/test_testing.py examines five that are not the library's.
 
 
 def test_40_a_users_own_estimator_sits_the_same_exam():

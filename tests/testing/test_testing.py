@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from broken_twins import KINDS, twin
 
 import jax_scorefn as sf
 from jax_scorefn.testing import assert_unbiased, assert_variance, quadrature_expectation, replicate
@@ -41,26 +42,6 @@ def test_assert_variance_passes_and_fails():
         assert_variance(RUNS, np.full(3, 1.15), precision=0.05)
     with pytest.raises(AssertionError, match="cannot be judged"):
         assert_variance(RUNS[:50], np.ones(3), precision=0.05)
-
-
-def twin(kind):
-    """Estimators of d/dm E[x^2 + m x] at m, one right and the rest broken in the ways that are met in public."""
-
-    def estimate(key, m=0.7, size=4):
-        x = m + jax.random.normal(key, (size,))
-        f, score = x**2 + m * x, x - m
-        others = (f.sum() - f) / (size - 1)
-        inside = f.mean()
-        return {
-            "right": ((f - others) * score + x).mean(), "sign flipped": (-(f - others) * score + x).mean(),
-            "df/dtheta dropped": ((f - others) * score).mean(), "mean with the draw itself": ((f - inside) * score + x).mean(),
-            "wrong factor": ((f - others) * score + x).sum() / (size - 1), "reparameterized score": (0.0 * score + x).mean(),
-        }[kind]  # fmt: skip
-
-    return estimate
-
-
-KINDS = ["sign flipped", "df/dtheta dropped", "mean with the draw itself", "wrong factor", "reparameterized score"]
 
 
 def test_the_gate_of_the_exam_fails_every_broken_twin():
