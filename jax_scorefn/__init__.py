@@ -68,6 +68,8 @@ from jax_scorefn.estimators import (
     arms as arms,
     arms_grad as arms_grad,
     black_box as black_box,
+    carms as carms,
+    carms_grad as carms_grad,
     disarm as disarm,
     disarm_categorical as disarm_categorical,
     disarm_categorical_grad as disarm_categorical_grad,

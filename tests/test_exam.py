@@ -18,7 +18,7 @@ SAMPLING = {
     name: {"num_samples": 8}
     for name in (
         "score_function", "pathwise", "double_control_variate", "vargrad", "arm", "disarm", "arms", "rao_blackwell", "sum_and_sample",
-        "unordered_set", "disarm_categorical", "rebar", "relax", "rodeo", "gumbel_softmax", "straight_through", "gumbel_rao", "reinmax",
+        "unordered_set", "disarm_categorical", "carms", "rebar", "relax", "rodeo", "gumbel_softmax", "straight_through", "gumbel_rao", "reinmax",
         "sticking_the_landing", "measure_valued",
     )
 } | {"iwae": {"num_samples": 8, "num_particles": 1}}  # fmt: skip
@@ -40,6 +40,7 @@ FEW = {
     "double_control_variate": ("Normal",), "vargrad": ("Joint",), "disarm": ("Bernoulli",), "arms": ("Bernoulli",),
     "rao_blackwell": ("Categorical",), "sum_and_sample": ("Binomial",), "unordered_set": ("Autoregressive",),
     "disarm_categorical": ("OneHotCategorical",), "rebar": ("OneHotCategorical",), "relax": ("Binomial",), "rodeo": ("OneHotCategorical",),
+    "carms": ("Categorical",),
     "sticking_the_landing": ("TanhNormal",), "iwae": ("Categorical",),
     "measure_valued": ("Normal",),
 }  # fmt: skip

@@ -40,6 +40,7 @@ from jax_scorefn.estimators._score._score_function import (
 from jax_scorefn.estimators._score._vargrad import vargrad as vargrad, vargrad_grad as vargrad_grad
 from jax_scorefn.estimators._shared_uniforms._arm import arm as arm, arm_grad as arm_grad
 from jax_scorefn.estimators._shared_uniforms._arms import arms as arms, arms_grad as arms_grad
+from jax_scorefn.estimators._shared_uniforms._carms import carms as carms, carms_grad as carms_grad
 from jax_scorefn.estimators._shared_uniforms._disarm import disarm as disarm, disarm_grad as disarm_grad
 from jax_scorefn.estimators._shared_uniforms._disarm_categorical import (
     disarm_categorical as disarm_categorical,

@@ -39,8 +39,8 @@ ONE_DRAW = {
     if isinstance(cls, type) and issubclass(cls, Distribution) and name not in ("Distribution", "Joint", "Mixture")
 }
 """The distributions that are not made of others."""
-MORE = {1: "a second derivative raises", 2: "a third derivative raises"}
-FREE_OF_BIAS = {EVERY_ORDER: "none, at every order", 1: "none to first order", 2: "none up to second order"}
+MORE: dict[float, str] = {1: "a second derivative raises", 2: "a third derivative raises"}
+FREE_OF_BIAS: dict[float, str] = {EVERY_ORDER: "none, at every order", 1: "none to first order", 2: "none up to second order"}
 
 
 def composed(record: Record, body: Callable[..., Any], signature: inspect.Signature, rows: str) -> str:

@@ -64,6 +64,8 @@ METHODS = {
     "sum_and_sample": {"num_summed": 1},
     "unordered_set": {"set_size": 2},
     "unordered_set of 4": {"set_size": 4},
+    "carms": {"group_size": 4},
+    "carms of 2": {"group_size": 2},
     "disarm_categorical": {},
     "disarm_categorical, balanced": {"tree": "balanced"},
     "rebar": {},
@@ -75,7 +77,8 @@ NUM = 8
 BY_DEFAULT = {
     "disarm": ("eight that interact",), "arms": ("eight that interact",), "rao_blackwell": ("coins and a choice, from a network",),
     "sum_and_sample": ("f of the parameters",), "unordered_set of 4": ("one among 64",),
-    "disarm_categorical": ("coins and a choice, from a network",), "rebar": ("f of the parameters",), "rebar of one": ("eight that interact",),
+    "disarm_categorical": ("coins and a choice, from a network",), "rebar": ("f of the parameters",),
+    "carms": ("two choices among four",), "rebar of one": ("eight that interact",),
     "relax": ("two choices among four",), "rodeo": ("coins and a choice, from a network",),
 }  # fmt: skip
 """Problems that a method meets in the default run; the long run has all."""
@@ -438,6 +441,28 @@ def test_with_two_options_a_tree_is_disarm():
     expected, *got = jax.jit(lambda: [run(sf.disarm), *(run(sf.disarm_categorical, tree=tree) for tree in trees)])()
     for other in got:
         np.testing.assert_allclose(other, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_with_two_options_carms_is_arms():
+    loss = lambda function: lambda l: function(interacting, ONE, l, jax.random.key(0), num_samples=16)
+    at = jnp.linspace(-2.0, 1.9, 8)  # at 0 the two take the other side for the rarer one
+    got, expected = jax.jit(lambda: [jax.value_and_grad(loss(function))(at) for function in (sf.carms, sf.arms)])()
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(got[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("probs", [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [1e-30, 0.5, 0.5]])
+def test_no_pair_of_choices_is_impossible(probs):
+    """The ratios of a group are finite at ties, and where an option has no probability."""
+    table = jnp.array([1.0, -2.0, 5.0])
+    loss = lambda p, key: sf.carms(
+        lambda x: table[x], sf.family(lambda p: sf.Categorical(probs=p)), p, key, num_samples=8, group_size=2
+    )
+    runs = sf.testing.replicate(lambda key: jax.grad(loss)(jnp.array(probs), key), jax.random.key(2), 4000, batch=4000)
+    exact = jax.grad(lambda p: table @ p / jnp.sum(p))(jnp.array(probs))
+    possible = np.asarray(probs) > 1e-6
+    sf.testing.assert_unbiased(runs[:, possible], exact[possible], precision=0.05)
+    assert np.isfinite(runs).all()
 
 
 def test_a_set_of_everything_is_exact():

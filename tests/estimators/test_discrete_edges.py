@@ -11,8 +11,8 @@ import jax_scorefn as sf
 
 ONE = sf.family(lambda l: sf.Bernoulli(logits=l))
 NUMBERS = sf.family(lambda l: sf.Categorical(logits=l))
-COUPLED = ("arm", "disarm", "arms", "disarm_categorical", "unordered_set")
-CHOOSING = ("disarm_categorical", "unordered_set", "sum_and_sample", "rao_blackwell", "relax")
+COUPLED = ("arm", "disarm", "arms", "carms", "disarm_categorical", "unordered_set")
+CHOOSING = ("carms", "disarm_categorical", "unordered_set", "sum_and_sample", "rao_blackwell", "relax")
 
 
 def call(name, f, family, params, **options):

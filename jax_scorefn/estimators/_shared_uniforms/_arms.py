@@ -1,8 +1,7 @@
 """ARMS: n mutually antithetic settings of the coins                          (Dimitriev and Zhou 2021)
 
-    w ~ Dirichlet(1, .., 1),   m_i = 1[(1 - w_i)^(n-1) < r],   r = sigma(-|phi|)       m: the rarer side of each coin
-    g_d  =  1/(n-1) sum_i ( f(b_i) - mean f ) (b_id - p_d) / (1 - rho_d)
-    rho  =  (p_2 - r^2) / (r (1 - r)),   p_2 = P(m_i = m_j = 1) = max(0, 2 r^(1/(n-1)) - 1)^(n-1)
+    m_i = 1[u_i < r],   r = sigma(-|phi|)                    u from a Dirichlet copula; m: the rarer side of each coin
+    g_d  =  1/(n-1) sum_i ( f(b_i) - mean f ) (b_id - p_d) / (1 - rho_d),          rho the correlation of m_i and m_j
 
 Given b_i, the mean of b_j is p + rho (b_i - p), so a sample covariance of the n settings is 1 - rho times the covariance of f and
 b, which is the gradient in the logits. n = 2 is DisARM's pair.
@@ -13,10 +12,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
-from jax_scorefn.estimators._relaxed import exponentials
+from jax_scorefn.estimators._shared_uniforms._dirichlet import below, parted, size_of
 from jax_scorefn.estimators._shared_uniforms._frame import Coupling, estimate
 from jax_scorefn.typing import Bias, Capability
 
@@ -41,29 +39,19 @@ def arms(f, call, *, group_size=4):
       >>> print(f"{g.mean():.2f} +- {g.std() / 100:.2f}  (exact 2.50)")
       2.48 +- 0.02  (exact 2.50)
     """
-    n = _checks.positive_int("group_size", group_size)
-    if n < 2:
-        raise ValueError(f"arms wants groups of at least 2 settings; it got group_size={group_size}.")
-
+    n = size_of("arms", group_size)
     logits, build = call.dist.bits()
     stopped = stop(logits)
     log_r = jax.nn.log_sigmoid(-jnp.abs(stopped))
 
     def draw(u):
-        e = exponentials(u)  # (n, D); a Dirichlet is exponentials over their sum
-        total = jnp.sum(e, axis=0, keepdims=True)
-        others = (1 - jnp.eye(n, dtype=u.dtype)) @ e  # a small rest of a sum keeps its digits
-        log_rest = jnp.log(others) - jnp.log(total)  # log(1 - w)
-        rarer = (n - 1) * log_rest < log_r[None]
+        rarer = below(u, log_r)
         return jnp.where((stopped > 0)[None], ~rarer, rarer).astype(u.dtype)
 
     def weigh(u, bits, values):
         del u
-        r = jnp.exp(log_r)
-        both = jnp.maximum(0, 2 * jnp.exp(log_r / (n - 1)) - 1) ** (n - 1)
-        rho = (jnp.where(both > 0, both, 0) / jnp.where(r > 0, r, 1) - r) / (1 - r)
         deviations = values - jnp.mean(values, axis=0, keepdims=True)  # (n, ...)
-        centred = (bits - jax.nn.sigmoid(stopped)[None]) / (1 - rho)[None]
+        centred = (bits - jax.nn.sigmoid(stopped)[None]) * parted(log_r, n)[None]
         return jnp.tensordot(deviations.astype(bits.dtype), centred, axes=(0, 0)) / (n - 1)
 
     return estimate(Coupling(n, (n, *logits.shape), logits, draw, build, weigh), f, call)
