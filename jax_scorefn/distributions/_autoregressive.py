@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import is_float
-from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, combinations
+from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 BAD_STEP = (

@@ -23,10 +23,10 @@ import numpy as np
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import BinaryView, CategoricalView, WeakDerivative, binary_view
+from jax_scorefn.noise import uniform
 from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")

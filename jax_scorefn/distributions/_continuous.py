@@ -16,7 +16,6 @@ from jax.scipy.special import gammaln, xlogy
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import departure
 from jax_scorefn._trees import stop
-from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Domain, Finite, Positive, confine, float_fields, known
@@ -30,6 +29,7 @@ from jax_scorefn.distributions._special import (
     stirling,
 )
 from jax_scorefn.distributions._views import WeakDerivative
+from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Key
 
 UNIFORM_ENDS = (

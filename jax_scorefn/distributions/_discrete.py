@@ -13,7 +13,6 @@ import numpy as np
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
-from jax_scorefn._uniforms import Fine
 from jax_scorefn.distributions import _counts, _weak
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import (
@@ -30,6 +29,7 @@ from jax_scorefn.distributions._masses import poisson_mass, power
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import divergence, entropy_terms, excess, log_poisson
 from jax_scorefn.distributions._views import CategoricalView, WeakDerivative
+from jax_scorefn.noise import Fine
 from jax_scorefn.typing import Array, Capability, Key
 
 DISCRETE_DRAW = (

@@ -22,7 +22,6 @@ from jax.scipy.special import gammaln
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import CORNER, SMOOTH, Elementwise, distribution, scale_uniform
 from jax_scorefn.distributions._fields import Finite, Positive, float_fields
@@ -30,6 +29,7 @@ from jax_scorefn.distributions._quadratures import half_normal, laguerre, logist
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.distributions._special import divergence
 from jax_scorefn.distributions._views import WeakDerivative
+from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Key
 
 

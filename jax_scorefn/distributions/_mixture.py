@@ -24,13 +24,13 @@ from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import is_float, stop, take_rows
-from jax_scorefn._uniforms import uniform
 from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical, _given_probs, _logits_of
 from jax_scorefn.distributions._discrete import safe_log
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
 from jax_scorefn.distributions._paths import has_path, tails, velocity
+from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_COMPONENTS = (

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._materialize import materialize
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
@@ -24,6 +23,7 @@ from jax_scorefn.distributions._quadratures import hermite
 from jax_scorefn.distributions._scales import log
 from jax_scorefn.distributions._special import divergence
 from jax_scorefn.distributions._views import WeakDerivative
+from jax_scorefn.noise import materialize
 from jax_scorefn.typing import Array
 
 

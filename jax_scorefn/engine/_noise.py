@@ -22,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from jax_scorefn._threefry import bits32, bits64, stock
-from jax_scorefn._uniforms import Fine, note_use, threefry_words, uniform_of_bits
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
+from jax_scorefn.noise import Fine, bits32, bits64, note_use, stock, threefry_words, uniform_of_bits
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (

@@ -40,7 +40,11 @@ ONE_DRAW = {
 }
 """The distributions that are not made of others."""
 MORE: dict[float, str] = {1: "a second derivative raises", 2: "a third derivative raises"}
-FREE_OF_BIAS: dict[float, str] = {EVERY_ORDER: "none, at every order", 1: "none to first order", 2: "none up to second order"}
+FREE_OF_BIAS: dict[float, str] = {
+    EVERY_ORDER: "none, at every order",
+    1: "none to first order",
+    2: "none up to second order",
+}
 
 
 def composed(record: Record, body: Callable[..., Any], signature: inspect.Signature, rows: str) -> str:

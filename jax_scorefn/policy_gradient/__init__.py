@@ -1,22 +1,14 @@
 """Policy gradients: returns and advantages, losses, rollouts and sequences. Arrays in, arrays out, time first."""
 
+from jax_scorefn.policy_gradient._clipped import grpo as grpo, ppo_clip as ppo_clip
 from jax_scorefn.policy_gradient._environments import (
     Board as Board,
     Environment as Environment,
     from_gymnax as from_gymnax,
     from_pgx as from_pgx,
 )
-from jax_scorefn.policy_gradient._groups import group_advantages as group_advantages
-from jax_scorefn.policy_gradient._losses import (
-    Loss as Loss,
-    actor_critic as actor_critic,
-    critic_loss as critic_loss,
-    grpo as grpo,
-    mean_loss as mean_loss,
-    ppo_clip as ppo_clip,
-    reinforce as reinforce,
-    reward_to_go as reward_to_go,
-)
+from jax_scorefn.policy_gradient._group_advantages import group_advantages as group_advantages
+from jax_scorefn.policy_gradient._loss import Loss as Loss, mean_loss as mean_loss
 from jax_scorefn.policy_gradient._penalties import entropy as entropy, entropy_loss as entropy_loss, kl_loss as kl_loss
 from jax_scorefn.policy_gradient._returns import (
     VTrace as VTrace,
@@ -32,3 +24,9 @@ from jax_scorefn.policy_gradient._rollout import (
     rollout as rollout,
 )
 from jax_scorefn.policy_gradient._sequences import rloo as rloo, token_log_probs as token_log_probs
+from jax_scorefn.policy_gradient._trajectory import (
+    actor_critic as actor_critic,
+    critic_loss as critic_loss,
+    reinforce as reinforce,
+    reward_to_go as reward_to_go,
+)

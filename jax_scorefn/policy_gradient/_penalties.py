@@ -17,7 +17,8 @@ from jax.lax import stop_gradient
 
 from jax_scorefn.policy_gradient._arrays import real, trajectory, wide
 from jax_scorefn.policy_gradient._episodes import episodes
-from jax_scorefn.policy_gradient._losses import Loss, reward_to_go
+from jax_scorefn.policy_gradient._loss import Loss
+from jax_scorefn.policy_gradient._trajectory import reward_to_go
 from jax_scorefn.typing import Array
 
 NO_CATEGORIES = (

@@ -18,8 +18,8 @@ from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box, nan_where
 from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, real, wide
-from jax_scorefn.policy_gradient._groups import group_advantages
-from jax_scorefn.policy_gradient._losses import Loss
+from jax_scorefn.policy_gradient._group_advantages import group_advantages
+from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.typing import Array
 
 BAD_TOKENS = (

@@ -17,7 +17,7 @@ import numpy as np
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import along_draws
-from jax_scorefn._uniforms import Fine, uniform_of_bits
+from jax_scorefn.noise import Fine, uniform_of_bits
 from jax_scorefn.schemes._base import Rows, Scheme
 from jax_scorefn.typing import Array, Key
 

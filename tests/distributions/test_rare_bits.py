@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jax_scorefn as sf
-from jax_scorefn._uniforms import Fine, uniform, uniform_of_bits
+from jax_scorefn.noise import Fine, uniform, uniform_of_bits
 
 ALL_WORDS = 2.0**32
 

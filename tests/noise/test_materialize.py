@@ -11,10 +11,9 @@ from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 import jax_scorefn as sf
-from jax_scorefn import _materialize
-from jax_scorefn._materialize import materialize
-from jax_scorefn._threefry import _threefry, bits32, bits64, stock
 from jax_scorefn.engine import _noise
+from jax_scorefn.noise import _materialize, materialize
+from jax_scorefn.noise._threefry import _threefry, bits32, bits64, stock
 
 
 def root(x, y):

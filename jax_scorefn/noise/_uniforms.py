@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._threefry import bits32, bits64
+from jax_scorefn.noise._threefry import bits32, bits64
 from jax_scorefn.typing import Array, Key, PyTree
 
 

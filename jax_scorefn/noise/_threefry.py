@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.extend.random import threefry2x32_p
 
-from jax_scorefn._materialize import materialize
+from jax_scorefn.noise._materialize import materialize
 from jax_scorefn.typing import Array
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
