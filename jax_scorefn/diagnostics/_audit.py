@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
+from jax_scorefn._progress import bar
 from jax_scorefn._trees import is_inexact, partition, real_parts, to_float
 from jax_scorefn.diagnostics import _reference
 from jax_scorefn.diagnostics._candidates import candidates, is_default, record_of
@@ -106,10 +107,10 @@ def audit(
     truth = _truth(reference, problem, reference_key, share, clock)
     rows: list[Row] = []
     waiting = list(chosen)
-    with _bar(progress, len(chosen)) as advance:
+    with bar("audit", len(chosen), wanted=progress, missing=NEEDS_RICH_BAR, transient=True) as show:
         while waiting and clock.left > clock.overhead:
             label = waiting[0]
-            advance(label)
+            show(len(rows), label)
             one = _Candidate(label, chosen[label], problem, num_samples, clock, len(waiting))
             draws = jax.random.fold_in(key, len(rows))
             row = one.measure(truth, draws, share, len(chosen), false_alarm, varies)
@@ -249,29 +250,3 @@ def _part(moments: Moments, name: str) -> Moments:
     """The moments of one entry of a dictionary."""
     fields = {field.name: getattr(moments, field.name) for field in dataclasses.fields(moments)}
     return Moments(**{n: v if n == "count" else v[name] for n, v in fields.items()})
-
-
-def _bar(progress: bool | None, total: int) -> Any:
-    import contextlib
-    import sys
-
-    @contextlib.contextmanager
-    def shown():
-        wanted = sys.stderr.isatty() if progress is None else progress
-        if not wanted:
-            yield lambda label: None
-            return
-        try:
-            from rich.progress import Progress as Bar
-        except ImportError as error:
-            if progress:
-                raise ImportError(NEEDS_RICH_BAR) from error
-            yield lambda label: None
-            return
-        from rich.console import Console
-
-        with Bar(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("audit", total=total)
-            yield lambda label: bar.update(task, advance=1, description=label)
-
-    return shown()

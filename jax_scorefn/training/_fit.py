@@ -9,7 +9,6 @@ very numbers of one that was not, and the length of the inner loop changes nothi
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 import optax
 
 from jax_scorefn import _checks
+from jax_scorefn._progress import bar
 from jax_scorefn._trees import is_inexact, partition, uphill
 from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
 from jax_scorefn.typing import Array, Key, Params, PyTree
@@ -134,7 +134,8 @@ def fit(
         raise ValueError(UNKNOWN_METRIC.format(show=show, known=", ".join(sorted(names))))
 
     with contextlib.ExitStack() as stack:
-        report = stack.enter_context(_bar(show, num_updates)) if progress else None
+        missing = NOT_INSTALLED.format(option="progress=True", package="rich")
+        report = stack.enter_context(bar(show, num_updates, wanted=progress, missing=missing))
         done, history, store = 0, {name: np.zeros(0) for name in names}, None
         if save_to is not None:
             store = stack.enter_context(Saved(Path(save_to), identity(key, tag, (params, *state[1:]), names)))
@@ -149,8 +150,8 @@ def fit(
             state, rows = inner(state, jnp.arange(done, done + size, dtype=jnp.uint32))
             done += size
             history = {name: np.concatenate([history[name], np.asarray(rows[name])]) for name in names}
-            if report is not None:
-                report(done, history[show][-size:])
+            if progress:
+                report(done, _mean(show, history[show][-size:]))
             if store is not None and (done - saved >= save_every or done == num_updates):
                 store.save(done, state, history)
                 saved = done
@@ -198,25 +199,7 @@ def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callab
     return call
 
 
-@contextlib.contextmanager
-def _bar(show: str, total: int) -> Any:
-    if importlib.util.find_spec("rich") is None:
-        raise ImportError(NOT_INSTALLED.format(option="progress=True", package="rich"))
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns) as bar:
-        task = bar.add_task(show, total=total)
-
-        def report(done: int, values: np.ndarray) -> None:
-            error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-            bar.update(task, completed=done, description=f"{show} {values.mean():.4g} ± {error:.2g}")
-
-        yield report
+def _mean(name: str, values: np.ndarray) -> str:
+    """The mean of a metric, with its standard error."""
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return f"{name} {values.mean():.4g} ± {error:.2g}"
