@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +115,9 @@ def run(todo: Sequence[Task], store: Store, console: Console) -> None:
         console.print(f"{len(todo) - len(left)} of {len(todo)} are finished already.")
     if not left:
         return
-    progress = _progress(console)
-    bar: AbstractContextManager[object] = progress if console.is_terminal else nullcontext()
-    with bar:
+    words = TextColumn("[dim]{task.description}[/dim]")
+    columns = (BarColumn(bar_width=32), MofNCompleteColumn(), TimeElapsedColumn(), words)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         total = progress.add_task("", total=len(left))
         for number, task in enumerate(left, start=1):
             progress.update(total, description=str(task))
@@ -129,13 +128,3 @@ def run(todo: Sequence[Task], store: Store, console: Console) -> None:
             if not console.is_terminal:
                 console.print(f"[{number:>2}/{len(left)}] {task}  {time.perf_counter() - begin:.1f} s", markup=False)
         progress.update(total, description="done")
-
-
-def _progress(console: Console) -> Progress:
-    columns: tuple[Callable[..., object], ...] = (MofNCompleteColumn, TimeElapsedColumn)
-    return Progress(
-        BarColumn(bar_width=32),
-        *(column() for column in columns),  # pyright: ignore[reportArgumentType]
-        TextColumn("[dim]{task.description}[/dim]"),
-        console=console,
-    )
