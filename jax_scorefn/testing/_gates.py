@@ -7,6 +7,7 @@ gate that cannot fail proves nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from jax_scorefn._trees import real_parts
 from jax_scorefn.typing import Key, PyTree
 
 BIASED = (
-    "{name} is biased: at {where} the mean of {count} estimates is {mean:.6g} +- {error:.2g}, the exact value is {exact:.6g}, "
+    "{name} is biased: at {where} the mean of {count} estimates is {found:.6g} +- {error:.2g}, the exact value is {exact:.6g}, "
     "{z:.1f} standard errors away (allowed: {sigmas})."
 )
 IMPRECISE = (
@@ -27,7 +28,7 @@ IMPRECISE = (
     "scale {scale:.3g} of the exact value). Use more replicates or more draws."
 )
 WRONG_VARIANCE = (
-    "{name} has the wrong variance: at {where} it is {variance:.6g} +- {error:.2g} over {count} estimates; {exact:.6g} was "
+    "{name} has the wrong variance: at {where} it is {found:.6g} +- {error:.2g} over {count} estimates; {exact:.6g} was "
     "expected, {z:.1f} standard errors away (allowed: {sigmas})."
 )
 NOT_FINITE = "{name} gave {bad} non-finite numbers out of {total} at {where}."
@@ -73,37 +74,12 @@ def assert_unbiased(
       The z-scores, a pytree like ``exact``.
     """
 
-    def one(path: Any, runs: Any, truth: Any) -> np.ndarray:
-        where = jax.tree_util.keystr(path) or "the estimate"
-        runs, truth = real_parts(np.asarray(runs)), real_parts(np.asarray(truth))
-        runs_, truth_ = _finite(name, where, runs), np.asarray(truth, np.float64)
-        count = runs_.shape[0]
-        mean, error = runs_.mean(axis=0), runs_.std(axis=0, ddof=1) / np.sqrt(count)
-        scale = float(np.max(np.abs(truth_), initial=0)) or 1.0
-        eps = float(jnp.finfo(np.asarray(runs).dtype).eps) * 64 if rounding is None else rounding
-        floor = eps * max(scale, float(np.max(np.abs(runs_), initial=0)))
-        worst = float(np.max(error, initial=0))
-        if worst > precision * scale:
-            raise AssertionError(
-                IMPRECISE.format(
-                    name=name, where=where, error=worst, wanted=precision * scale, precision=precision, scale=scale
-                )
-            )
-        distance = np.abs(mean - truth_)
-        z = (mean - truth_) / np.maximum(error, np.finfo(np.float64).tiny)
-        bad = distance > sigmas * error + floor
-        if np.any(bad):
-            index = np.unravel_index(np.argmax(np.where(bad, distance / (sigmas * error + floor), 0)), bad.shape)
-            spot = where if bad.ndim == 0 else f"{where}{[int(i) for i in index]}"
-            raise AssertionError(
-                BIASED.format(
-                    name=name, where=spot, count=count, mean=mean[index], error=error[index],
-                    exact=np.broadcast_to(truth_, mean.shape)[index], z=float(z[index]), sigmas=sigmas,
-                )
-            )  # fmt: skip
-        return z
+    def measure(runs: np.ndarray, dtype: Any, scale: float) -> Any:
+        floor = 64 * float(jnp.finfo(dtype).eps) if rounding is None else rounding
+        return runs.mean(axis=0), _error(runs), floor * max(scale, float(np.max(np.abs(runs), initial=0)))
 
-    return jax.tree_util.tree_map_with_path(one, estimates, exact)
+    gate = functools.partial(_gate, measure, BIASED, precision=precision, sigmas=sigmas, name=name)
+    return jax.tree_util.tree_map_with_path(lambda *leaf: gate(*leaf)[1], estimates, exact)
 
 
 def assert_variance(
@@ -116,34 +92,46 @@ def assert_variance(
     absolute. Returns the measured variances.
     """
 
-    def one(path: Any, runs: Any, truth: Any) -> np.ndarray:
-        where = jax.tree_util.keystr(path) or "the estimate"
-        runs, truth = real_parts(np.asarray(runs)), real_parts(np.asarray(truth))
-        runs_, truth_ = _finite(name, where, runs), np.asarray(truth, np.float64)
-        count = runs_.shape[0]
-        squares = (runs_ - runs_.mean(axis=0)) ** 2
-        variance, error = squares.sum(axis=0) / (count - 1), squares.std(axis=0, ddof=1) / np.sqrt(count)
-        scale = float(np.max(np.abs(truth_), initial=0)) or 1.0
-        if float(np.max(error, initial=0)) > precision * scale:
-            raise AssertionError(
-                IMPRECISE.format(
-                    name=name, where=where, error=float(np.max(error)), wanted=precision * scale, precision=precision,
-                    scale=scale,
-                )
-            )  # fmt: skip
-        bad = np.abs(variance - truth_) > sigmas * error + rounding
-        if np.any(bad):
-            i = np.unravel_index(np.argmax(bad), bad.shape)
-            exact_ = np.broadcast_to(truth_, variance.shape)[i]
-            raise AssertionError(
-                WRONG_VARIANCE.format(
-                    name=name, where=where, variance=variance[i], error=error[i], count=count, exact=exact_,
-                    z=float((variance[i] - exact_) / max(float(error[i]), 1e-300)), sigmas=sigmas,
-                )
-            )  # fmt: skip
-        return variance
+    def measure(runs: np.ndarray, dtype: Any, scale: float) -> Any:
+        squares = (runs - runs.mean(axis=0)) ** 2
+        return squares.sum(axis=0) / (len(runs) - 1), _error(squares), rounding
 
-    return jax.tree_util.tree_map_with_path(one, estimates, exact)
+    gate = functools.partial(_gate, measure, WRONG_VARIANCE, precision=precision, sigmas=sigmas, name=name)
+    return jax.tree_util.tree_map_with_path(lambda *leaf: gate(*leaf)[0], estimates, exact)
+
+
+def _error(runs: np.ndarray) -> np.ndarray:
+    """Standard error of the mean."""
+    return runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+
+
+def _gate(
+    measure: Any, message: str, path: Any, runs: Any, truth: Any, *, precision: float, sigmas: float, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What was measured in a leaf, and its z-scores; an error where that is too uncertain to be judged, or too far from the truth.
+
+    ``measure(runs, dtype, scale)`` returns a number for each coordinate, its standard error, and what is laid to rounding.
+    """
+    where = jax.tree_util.keystr(path) or "the estimate"
+    runs, truth = real_parts(np.asarray(runs)), np.asarray(real_parts(np.asarray(truth)), np.float64)
+    scale = float(np.max(np.abs(truth), initial=0)) or 1.0
+    found, error, rounding = measure(_finite(name, where, runs), runs.dtype, scale)
+    about = {"name": name, "count": len(runs), "precision": precision, "scale": scale, "sigmas": sigmas}
+    worst = float(np.max(error, initial=0))
+    if worst > precision * scale:
+        raise AssertionError(IMPRECISE.format(where=where, error=worst, wanted=precision * scale, **about))
+    distance, allowed = np.abs(found - truth), sigmas * error + rounding
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where nothing varies
+        z, excess = (found - truth) / np.maximum(error, np.finfo(np.float64).tiny), distance / allowed
+    bad = distance > allowed
+    if np.any(bad):
+        at = np.unravel_index(np.argmax(np.where(bad, excess, 0)), bad.shape)
+        where = f"{where}{[int(i) for i in at]}" if at else where
+        truth = np.broadcast_to(truth, found.shape)
+        raise AssertionError(
+            message.format(where=where, found=found[at], error=error[at], exact=truth[at], z=z[at], **about)
+        )
+    return found, z
 
 
 def _finite(name: str, where: str, runs: Any) -> np.ndarray:

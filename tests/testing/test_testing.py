@@ -38,8 +38,10 @@ def test_a_mean_without_variance_is_held_to_rounding():
 
 def test_assert_variance_passes_and_fails():
     np.testing.assert_allclose(assert_variance(RUNS, np.ones(3), precision=0.05), 1.0, atol=0.1)
-    with pytest.raises(AssertionError, match="has the wrong variance"):
-        assert_variance(RUNS, np.full(3, 1.15), precision=0.05)
+    with pytest.raises(AssertionError, match=r"has the wrong variance: at the estimate\[1\] it is"):
+        assert_variance(RUNS * np.array([1.0, 1.2, 1.1]), np.ones(3), precision=0.05)  # the worst is named
+    with pytest.raises(AssertionError, match=r"at the estimate it is 0 \+- 0 .*; 9 was expected, -inf standard errors"):
+        assert_variance(np.ones(10), 9.0, precision=0.05, rounding=0.0)
     with pytest.raises(AssertionError, match="cannot be judged"):
         assert_variance(RUNS[:50], np.ones(3), precision=0.05)
 
