@@ -45,8 +45,6 @@ class Case:
     """Fields of the distribution that are parameters of the case, each with numbers that no distribution has there."""
     units: tuple[str, ...] = ()
     """The parameters that have the unit of a draw."""
-    first: bool = True
-    """Whether it sits the exam in the default run too, and not in the long run alone: none in its frame does."""
 
     def f(self, x, params):
         """Smooth in x, different in each coordinate, and dependent on the parameters."""
@@ -209,7 +207,6 @@ CASES: dict[str, Case] = {
         panels=300,
         exact_options=(("num_nodes", 64),),
         reference=lambda p: scipy.stats.logistic(p["loc"], p["scale"]),
-        first=False,
     ),
     "Gumbel": Case(
         sf.Gumbel,
@@ -219,7 +216,6 @@ CASES: dict[str, Case] = {
         panels=300,
         exact_options=(("num_nodes", 64),),
         reference=lambda p: scipy.stats.gumbel_r(p["loc"], p["scale"]),
-        first=False,
     ),
     "Cauchy": Case(
         sf.Cauchy,
@@ -229,7 +225,6 @@ CASES: dict[str, Case] = {
         panels=3000,
         objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments,
         reference=lambda p: scipy.stats.cauchy(p["loc"], p["scale"]),
-        first=False,
         exact_options=(("num_nodes", 128),),
     ),
     "HalfNormal": Case(
@@ -243,7 +238,6 @@ CASES: dict[str, Case] = {
         random=lambda p, k: p["scale"] * jnp.sqrt(jnp.asarray(2.0, p["scale"].dtype)) * jax.scipy.special.erfinv(jax.random.uniform(k, (), p["scale"].dtype)),
         bad=(("scale", (-1.0, 0.0)),),
         units=("scale",),
-        first=False,
     ),
     "LogNormal": Case(
         sf.LogNormal,
@@ -254,7 +248,6 @@ CASES: dict[str, Case] = {
         exact_options=(("num_nodes", 96),),
         reference=lambda p: scipy.stats.lognorm(np.exp(p["log_scale"]), scale=np.exp(p["loc"])),
         random=lambda p, k: jnp.exp(p["loc"] + jnp.exp(p["log_scale"]) * jax.random.normal(k, (), p["loc"].dtype)),
-        first=False,
     ),
     "StudentT": Case(
         sf.StudentT,
@@ -269,7 +262,6 @@ CASES: dict[str, Case] = {
         random=lambda p, k: p["loc"] + p["scale"] * jax.random.t(k, p["df"]),
         bad=(("df", (-1.0, 0.0)), ("scale", (-1.0, 0.0))),
         units=("loc", "scale"),
-        first=False,
     ),
     "TruncatedNormal": Case(
         sf.TruncatedNormal,
@@ -288,7 +280,6 @@ CASES: dict[str, Case] = {
         panels=60,
         objective=lambda x, p: jnp.sin(x) + jnp.cos(2 * x + 0.5) / 2 + p["k"] * jnp.cos(x - 1),
         reference=lambda p: _Circular(p["k"], p["loc"]),
-        first=False,
     ),
     "Exponential": Case(
         sf.Exponential, _family(lambda p: sf.Exponential(rate=p["rate"])), {"rate": 1.5}, intervals=(0.0, 30.0), panels=200,
@@ -343,7 +334,6 @@ CASES: dict[str, Case] = {
         lift=on_simplex,
         exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
-        first=False,
     ),
     "Bernoulli": Case(
         sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3),
@@ -381,14 +371,12 @@ CASES: dict[str, Case] = {
         _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
         {"a": [1.4, 0.6], "b": [2.0, 1.1]},
         support=counts(6, dims=2),
-        first=False,
     ),
     "Multinomial": Case(
         sf.Multinomial,
         _family(lambda p: sf.Multinomial(total_count=4, logits=p["l"])),
         {"l": [0.4, -0.6, 0.1]},
         support=sums_to(4, 3),
-        first=False,
     ),
     "Geometric": Case(
         sf.Geometric,
@@ -413,7 +401,6 @@ CASES: dict[str, Case] = {
         support=counts(60),
         exact_options=(("max_value", 59),),
         shape=("r",),
-        first=False,
     ),
     "Mixture": Case(
         sf.Mixture,
@@ -436,6 +423,23 @@ CASES: dict[str, Case] = {
         objective=lambda x, p: joint_objective({"a": x["a"].astype(p["m"].dtype), "b": x["b"].astype(p["m"].dtype)}, p),
     ),
 }  # fmt: skip
+
+
+def maker(name: str, method: str) -> type:
+    """The class whose method a distribution has: what is inherited needs to be met with one heir alone by default."""
+    return next(kind for kind in type(dist_of(name)).__mro__ if method in vars(kind))
+
+
+@functools.cache
+def dist_of(name: str) -> sf.Distribution:
+    """The distribution of a case at its parameters."""
+    return CASES[name].family.at(params_of(name, jnp.float32))
+
+
+def frame(estimator: str) -> tuple[Any, ...]:
+    """What an estimator has in common with others: what is estimated, and whether f is differentiated."""
+    record = sf.ESTIMATORS[estimator]
+    return record.estimates, record.differentiates_f
 
 
 def params_of(name: str, dtype: Any) -> Any:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, loss_of, params_of, truth
+from cases import CASES, dist_of, loss_of, maker, params_of, truth
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn import distributions
@@ -28,26 +29,7 @@ REPLICATES, PRECISION = 10_000, 0.08
 
 
 def _works(name, estimator):
-    case = CASES[name]
-    return not sf.ESTIMATORS[estimator].missing(case.family.at(params_of(name, jnp.float32)))
-
-
-FIRST = [name for name, case in CASES.items() if case.first]
-BY_DEFAULT = {"score_function": FIRST, "pathwise": FIRST, "exact": FIRST}
-"""Distributions that an estimator meets in the default run; the long run has all. One that shares its engine with another needs
-few."""
-FEW = {
-    "double_control_variate": ("Normal",), "vargrad": ("Joint",), "disarm": ("Bernoulli",), "arms": ("Bernoulli",),
-    "rao_blackwell": ("Categorical",), "sum_and_sample": ("Binomial",), "unordered_set": ("Autoregressive",),
-    "disarm_categorical": ("OneHotCategorical",), "rebar": ("OneHotCategorical",), "relax": ("Binomial",), "rodeo": ("OneHotCategorical",),
-    "carms": ("Categorical",),
-    "sticking_the_landing": ("TanhNormal",), "iwae": ("Categorical",),
-    "measure_valued": ("Normal",),
-}  # fmt: skip
-
-
-def _marks(name, estimator):
-    return [] if name in BY_DEFAULT.get(estimator, FEW.get(estimator, ())) else [pytest.mark.slow]
+    return not sf.ESTIMATORS[estimator].missing(dist_of(name))
 
 
 PAIRS = [(name, estimator) for name in CASES for estimator in OPTIONS if _works(name, estimator)]
@@ -64,17 +46,17 @@ def test_every_distribution_and_every_estimator_sits_the_exam():
     assert len(PAIRS) + len(REFUSED) == len(CASES) * len(OPTIONS)
 
 
-def _covering():
-    """Every pair in one precision at least; the full cross in the slow run."""
-    unbiased = [pair for pair in PAIRS if pair[1] in SAMPLING and pair[1] not in BIASED]
-    for i, (name, estimator) in enumerate(unbiased):
-        for j, dtype in enumerate(("float32", "float64")):
-            marks = _marks(name, estimator) if j == (i % 3 == 0) else [pytest.mark.slow]
-            yield pytest.param(name, estimator, dtype, marks=marks)
+UNBIASED = [
+    (*pair, dtype)
+    for pair in PAIRS
+    if pair[1] in SAMPLING and pair[1] not in BIASED
+    for dtype in ("float32", "float64")
+]
+"""By default every distribution, every estimator and both precisions."""
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("name", "estimator", "dtype"), list(_covering()))
+@pytest.mark.parametrize(("name", "estimator", "dtype"), covering(UNBIASED))
 def test_value_and_gradient_are_unbiased(name, estimator, dtype):
     exact = truth(name, estimator)
     with jax.enable_x64(dtype == "float64"):
@@ -98,14 +80,13 @@ def test_a_declared_bias_is_there(name, estimator):
         sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION)
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 @pytest.mark.parametrize(
-    "name",
-    [
-        name if name in BY_DEFAULT["exact"] else pytest.param(name, marks=pytest.mark.slow)
-        for name, estimator in PAIRS
-        if estimator == "exact"
-    ],
+    ("name", "dtype"),
+    covering(
+        [(name, dtype) for name, estimator in PAIRS if estimator == "exact" for dtype in ("float64", "float32")],
+        lambda name, dtype: (maker(name, "grid"), CASES[name].support is None),
+        lambda name, dtype: dtype,
+    ),
 )
 def test_exact_agrees_with_the_oracle(name, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -119,7 +100,7 @@ def test_exact_agrees_with_the_oracle(name, dtype):
 
 @pytest.mark.parametrize(
     ("name", "estimator"),
-    [pair if pair == ("Normal", "score_function") else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+    covering(PAIRS, lambda name, estimator: estimator if name == "Normal" and estimator == "score_function" else None),
 )
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
@@ -135,34 +116,16 @@ def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
         np.testing.assert_allclose(m[1], e, rtol=2e-4, atol=2e-4 * scale)
 
 
-def _lowered():
-    """By default every distribution and every estimator in a pair: which distribution an estimator meets is the matter of other
-    tests."""
-    of_all = {name: [pair for pair in PAIRS if pair[0] == name and pair[1] in BY_DEFAULT] for name in CASES}
-    chosen = {of_all[name][i % len(of_all[name])] for i, name in enumerate(FIRST)}
-    chosen |= {(name, estimator) for estimator, names in FEW.items() for name in names}
-    assert {name for pair in chosen for name in pair} == {*FIRST, *BY_DEFAULT, *FEW}
-    for i, pair in enumerate(PAIRS):
-        for j, platform in enumerate(("cuda", "tpu")):
-            yield pytest.param(*pair, platform, marks=[] if pair in chosen and (i + j) % 2 else [pytest.mark.slow])
-
-
-@pytest.mark.parametrize(("name", "estimator", "platform"), list(_lowered()))
+@pytest.mark.parametrize(
+    ("name", "estimator", "platform"), covering([(*pair, platform) for pair in PAIRS for platform in ("cuda", "tpu")])
+)
 def test_lowers_for_accelerators(name, estimator, platform):
     grad = jax.jit(jax.grad(loss_of(name, estimator, **OPTIONS[estimator])))
     lowered = grad.trace(params_of(name, jnp.float32), jax.random.key(0)).lower(lowering_platforms=(platform,))
     assert "func.func public @main" in lowered.as_text()
 
 
-def _refused():
-    """By default each distribution meets every third estimator that refuses it, and each estimator every third distribution."""
-    names, estimators = list(CASES), list(OPTIONS)
-    for name, estimator in REFUSED:
-        first = (names.index(name) + estimators.index(estimator)) % 3 == 0
-        yield pytest.param(name, estimator, marks=[] if first else pytest.mark.slow)
-
-
-@pytest.mark.parametrize(("name", "estimator"), list(_refused()))
+@pytest.mark.parametrize(("name", "estimator"), covering(REFUSED))
 def test_a_missing_capability_is_named(name, estimator):
     loss = loss_of(name, estimator, **OPTIONS[estimator])
     instead = (
@@ -206,10 +169,9 @@ def test_full_cross_of_transforms(name, estimator, transform):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    "name", [pytest.param("gamma", marks=pytest.mark.slow), pytest.param("beta", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["gamma", "beta"])
 def test_second_derivatives_along_the_implicit_path_are_unbiased(name):
     """E[x^2] has a closed form in both parameters; its Hessian through jax.random's implicit rules, against it."""
     dist, second_moment = {
@@ -275,13 +237,14 @@ VARIANT_PAIRS = [
     (name, variant)
     for name, case in CASES.items()
     for variant, (needs, _) in VARIANTS.items()
-    if needs is None or needs in case.family.at(params_of(name, jnp.float32)).capabilities
+    if needs is None or needs in dist_of(name).capabilities
 ]
 EXAMPLES = ("Normal", "Bernoulli")
-VARIED = [
-    pytest.param(name, variant, marks=[] if name == EXAMPLES[list(VARIANTS).index(variant) % 2] else pytest.mark.slow)
-    for name, variant in VARIANT_PAIRS
-] + [pytest.param("Joint", "per_parameter", id="draws with a key of their own", marks=pytest.mark.slow)]
+VARIED = covering(
+    VARIANT_PAIRS,
+    lambda name, variant: variant if name in EXAMPLES else None,
+    lambda name, variant: name if name in EXAMPLES else None,
+)
 
 
 def _varied(name, variant, **more):
@@ -297,7 +260,10 @@ def test_every_variant_sits_the_exam_by_default():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("name", "variant"), VARIED)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [*VARIED, pytest.param("Joint", "per_parameter", id="draws with a key of their own", marks=pytest.mark.slow)],
+)
 def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
     params = params_of(name, jnp.float32)
     loss = jax.value_and_grad(_varied(name, variant))
@@ -305,21 +271,12 @@ def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
     sf.testing.assert_unbiased(runs, truth(name), precision=PRECISION, name=f"{variant} on {name}")
 
 
-SPLIT_BY_DEFAULT = ("sobol", "proposal")
-
-
 @pytest.mark.sharded
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [
-        pytest.param(
-            *param.values,
-            marks=[]
-            if not param.marks and param.id is None and param.values[1] in SPLIT_BY_DEFAULT
-            else [pytest.mark.slow],
-        )
-        for param in VARIED[:-1]
-    ],
+    covering(
+        VARIANT_PAIRS, lambda name, variant: variant if name in EXAMPLES and variant in ("sobol", "proposal") else None
+    ),
 )
 def test_chunks_and_devices_change_no_variant(name, variant):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import REQUIRED
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn._guards import guard
@@ -97,11 +98,7 @@ def test_leaves_that_are_not_floats_pass_untouched():
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "name",
-    [
-        n if n in ("disarm", "measure_valued", "iwae") else pytest.param(n, marks=pytest.mark.slow)
-        for n in sorted(sf.ESTIMATORS)
-        if n not in ("exact", "vargrad")
-    ],
+    covering([n for n in sorted(sf.ESTIMATORS) if n not in ("exact", "vargrad")], lambda n: sf.ESTIMATORS[n].estimates),
 )
 def test_mixed_derivatives_are_unbiased(name):
     """Distribution and f differentiated once each, in both orders: against differences of the gradient, whose draws do not depend on

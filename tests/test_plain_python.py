@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from cases import REQUIRED
-from covering import by_default
+from cases import REQUIRED, frame
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -46,7 +46,7 @@ def reward(x):
     return 1.0 if x > 0 else 0.0
 
 
-@pytest.mark.parametrize("name", by_default(sorted(sf.ESTIMATORS), ["disarm", "exact", "pathwise", "vargrad"]))
+@pytest.mark.parametrize("name", covering(sorted(sf.ESTIMATORS), frame))
 def test_under_every_estimator(name):
     record = sf.ESTIMATORS[name]
     family = COIN if record.missing(NORMAL.at(0.0)) else NORMAL

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import REQUIRED
-from covering import by_default
+from cases import REQUIRED, frame
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -54,7 +54,7 @@ def test_reverse_mode_of_each_part_raises_and_forward_mode_is_0(part):
     assert jax.jit(jax.jacfwd(of))(AT) == 0 and jax.jit(jax.jacfwd(jax.jacfwd(of)))(AT) == 0
 
 
-@pytest.mark.parametrize("name", by_default(sorted(sf.ESTIMATORS), ["disarm", "exact", "iwae", "rao_blackwell"]))
+@pytest.mark.parametrize("name", covering(sorted(sf.ESTIMATORS), frame))
 def test_every_estimator_has_such_an_info(name):
     record = sf.ESTIMATORS[name]
     family = COIN if record.missing(NORMAL.at(0.0)) else NORMAL

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gymnax")
-from covering import by_default
+from covering import covering
 from rich.console import Console
 
 import benchmarks.__main__ as command
@@ -112,7 +112,9 @@ CONTROL = [
 
 
 # By default all of them, one with a picture and one without.
-@pytest.mark.parametrize("left", by_default([None, *range(5)], [None, 0, 4]))
+@pytest.mark.parametrize(
+    "left", covering([None, *range(5)], lambda left: {None: "all", 0: "no picture", 4: "a picture"}.get(left))
+)
 def test_what_was_learned_is_in_the_report(tmp_path, capsys, left):
     store = open_store(tmp_path, Settings(), resume=False)
     told = CONTROL if left is None else [CONTROL[left]]  # each alone, and all of them

@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 pytest.importorskip("rich")
 
-from covering import by_default
+from covering import covering
 
 import benchmarks.__main__ as command
 import jax_scorefn as sf
@@ -209,7 +209,7 @@ DISCRETE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("left", by_default([None, "toy", "path", "race"], [None, "toy"]))
+@pytest.mark.parametrize("left", covering([None, "toy", "path", "race"], lambda left: "all" if left is None else "one"))
 def test_what_was_found_is_in_the_report(tmp_path, left):
     store = open_store(tmp_path, Settings(), resume=False)
     for record in DISCRETE:

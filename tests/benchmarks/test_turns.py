@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -71,7 +72,7 @@ def exact():
     return float(p * (1 - p) * ((1 - workloads.TARGET) ** 2 - workloads.TARGET**2))
 
 
-@pytest.mark.parametrize("shift", [pytest.param(0.0, marks=pytest.mark.slow), 1e-3])
+@pytest.mark.parametrize("shift", covering([1e-3, 0.0]))
 def test_a_peer_takes_turns_with_ours(environments, shift):
     record = turns.compare(WORK, environments(PEER, mean=exact() + shift), rounds=3)
     hand, other = record["systems"][turns.BY_HAND], record["systems"]["Fake 1"]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from told import mean_over_bits, mean_over_groups
 from traced_once import with_hessian, with_jacobian
 
@@ -59,8 +60,6 @@ OPTIONS = {
     },
 }  # fmt: skip
 DRAWS = {"three at once": 6}
-DEFAULT = [("optimal constant", 2), ("three at once", 1), ("known, self-critical", 1), ("delta 2, no baseline", 1)]
-"""Second order includes the first. The long run has all."""
 
 
 DERIVATIVES = {1: jax.value_and_grad, 2: with_hessian}
@@ -91,11 +90,12 @@ def assert_same(got, expected, rtol=1e-10):
 
 @pytest.mark.parametrize(
     ("name", "order"),
-    [
-        pytest.param(name, order, marks=[] if (name, order) in DEFAULT else [pytest.mark.slow])
-        for name in OPTIONS for order in (1, 2)
-    ],
-)  # fmt: skip
+    covering(
+        [(name, order) for name in OPTIONS for order in (1, 2)],
+        lambda name, order: order,
+        lambda name, order: OPTIONS[name].get("baseline", "auto") or "none",
+    ),
+)
 def test_every_one_is_unbiased_to_second_order(name, order, x64):
     draws = DRAWS.get(name, 5 if "per" in name or "fitted" in name else 4)
     rtol = 1e-8 if name == "three at once" else 1e-10  # two columns may be nearly one there, which magnifies rounding

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn import _checks
@@ -25,7 +26,7 @@ NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
 
 @pytest.mark.parametrize(
     "sizes",
-    [(1, 999), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1000,), (400, 350, 250), tuple([10] * 100)))],
+    covering([((1, 999),), ((1000,),), ((400, 350, 250),), ((10,) * 100,)]),
     ids=str,
 )
 def test_moments_are_those_of_all_at_once(sizes):
@@ -268,7 +269,7 @@ def audited(name):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("which", ["some", pytest.param("bits", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("which", covering(["some", "bits"]))
 def test_the_audit_of_bits(which):
     """Everything unbiased passes or is called noisy; nothing that declares a bias is recommended; plain score is not."""
     report = audited(which)
@@ -331,14 +332,9 @@ def test_without_rich_a_report_is_plain_lines(monkeypatch):
         report._table()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    ("name", "recommended"),
-    [
-        pytest.param("square", "pathwise", marks=pytest.mark.slow),
-        pytest.param("hump", "measure_valued", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("name", "recommended"), [("square", "pathwise"), ("hump", "measure_valued")])
 def test_the_audit_of_the_normal_table(name, recommended):
     report = audited(name)
     assert report.recommended == recommended and "quadrature" in report.reference.how

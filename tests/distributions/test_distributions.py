@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from cases import CASES, params_of
+from covering import covering
 from hypothesis import given, settings, strategies as st
 
 import jax_scorefn as sf
@@ -91,11 +92,9 @@ def test_log_prob_is_the_textbook_one(name):
     np.testing.assert_allclose(got, expected, rtol=2e-5)
 
 
-def alternating(names):
+def in_both(names):
     """Every distribution in one precision by default, in both in the long run."""
-    for i, name in enumerate(names):
-        for j, dtype in enumerate(("float32", "float64")):
-            yield pytest.param(name, dtype, marks=[] if i % 2 == j else [pytest.mark.slow])
+    return covering((name, dtype) for name in names for dtype in ("float32", "float64"))
 
 
 JAX_RANDOM = {
@@ -142,7 +141,7 @@ JAX_RANDOM["NegativeBinomial"] = gamma_poisson
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), list(alternating(sorted(name for name, case in CASES.items() if case.random is not None)))
+    ("name", "dtype"), in_both(sorted(name for name, case in CASES.items() if case.random is not None))
 )
 def test_a_draw_is_that_of_jax_random_but_for_rounding(name, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -154,7 +153,7 @@ def test_a_draw_is_that_of_jax_random_but_for_rounding(name, dtype):
         np.testing.assert_allclose(got, expected, rtol=64 * np.finfo(dtype).eps, atol=16 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize(("name", "dtype"), list(alternating(sorted(JAX_RANDOM))))
+@pytest.mark.parametrize(("name", "dtype"), in_both(sorted(JAX_RANDOM)))
 def test_a_draw_is_that_of_jax_random(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         params = params_of(name, dtype)
@@ -176,7 +175,7 @@ FROM_UNIFORM = [
 ]
 
 
-@pytest.mark.parametrize(("name", "dtype"), list(alternating(FROM_UNIFORM)))
+@pytest.mark.parametrize(("name", "dtype"), in_both(FROM_UNIFORM))
 def test_from_uniform_makes_the_draw_of_sample(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         dist = CASES[name].family.at(params_of(name, dtype))

@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 from cases import CASES, REQUIRED
-from covering import by_default
+from covering import covering
 from traced_once import with_hessian
 
 import jax_scorefn as sf
 from jax_scorefn._surrogate import nan_where
+from jax_scorefn.distributions._base import Elementwise
+from jax_scorefn.typing import Capability
 
 TOP = {"max_value": 12}
 # name -> (distribution at a parameter, bad parameters, the field's name)
@@ -103,15 +105,17 @@ def valid(name):
     return jnp.eye(2) if bad.ndim == 2 else jnp.full(bad.shape, 0.5)
 
 
-def some(name):
-    """In the default run one estimator for every second field, another one for the next; all of them otherwise."""
-    every = [(name, *row) for row in fitting(NONE_HAS[name][0], valid(name))]
-    place = list(NONE_HAS).index(name)
-    return by_default(every, [] if place % 2 else [every[place // 2 % len(every)]])
+CALLS = [(name, *row) for name in NONE_HAS for row in fitting(NONE_HAS[name][0], valid(name))]
+
+
+def kind(name):
+    """What a program sees of a draw: whether it is a number with an outcome in a list, and whether its elements are independent."""
+    dist = NONE_HAS[name][0](valid(name))
+    return Capability.SUPPORT in dist.capabilities, isinstance(dist, Elementwise)
 
 
 @pytest.mark.parametrize(
-    ("name", "estimator", "options"), [row for name in NONE_HAS for row in some(name)],
+    ("name", "estimator", "options"), covering(CALLS, lambda name, *_: NONE_HAS[name][2], lambda _, estimator, options: estimator),
     ids=lambda x: x if isinstance(x, str) else "",
 )  # fmt: skip
 def test_what_no_distribution_has_is_nan_under_jit_and_an_error_without(name, estimator, options):
@@ -135,7 +139,7 @@ def test_what_no_distribution_has_is_nan_under_jit_and_an_error_without(name, es
         getattr(sf, f"{estimator}_grad")(f, family, jnp.asarray(bads[0]), jax.random.key(0), **options)
 
 
-@pytest.mark.parametrize("name", by_default(NONE_HAS, ["Normal", "Bernoulli", "Poisson", "Categorical logits"]))
+@pytest.mark.parametrize("name", covering(NONE_HAS, kind))
 def test_a_program_says_nan_as_well(name):
     build, bads, _ = NONE_HAS[name]
     run = jax.jit(jax.value_and_grad(sf.expectation(lambda p, key: f(sf.sample(key, build(p))), num_samples=4)))
@@ -209,7 +213,12 @@ SUMMED = ("exact", "rao_blackwell", "measure_valued")
 """Estimators that do not rest on drawing what has probability 0."""
 
 
-@pytest.mark.parametrize("name", by_default(ENDS, ["Poisson 0", "Geometric 1", "Categorical -inf"]))
+@pytest.mark.parametrize(
+    "name",
+    covering(
+        ENDS, lambda name: np.isinf(ENDS[name][1]), lambda name: ENDS[name][1] == 1, lambda name: bool(ENDS[name][3])
+    ),
+)
 def test_values_and_gradients_at_the_ends_of_a_range_are_their_limits(name, x64, unchecked_keys):
     """By the sum, all derivatives; by drawing, the value, and a gradient that is finite beside good coordinates."""
     build, end, inward, top = ENDS[name]
@@ -359,7 +368,7 @@ def test_a_traced_number_of_trials(unchecked_keys):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("estimator", by_default(["score", "enumerate"], ["score"]))
+@pytest.mark.parametrize("estimator", covering(["score", "enumerate"]))
 def test_two_counts_in_a_row(estimator):
     """Who is left of 3 after two days: 3 p^2, whose derivative at .4 is 2.4. With the second count's trials held it would be 1.2."""
 

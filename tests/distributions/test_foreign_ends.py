@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering import by_default
+from covering import covering
 from foreign_cases import MOVING, STAYING, dx, nd, tfd
 from scipy import stats
 
@@ -92,7 +92,7 @@ TRUNCATED = [
 
 
 @pytest.mark.parametrize("build", TRUNCATED)
-@pytest.mark.parametrize("wide", by_default([False, True], [False]))
+@pytest.mark.parametrize("wide", covering([False, True]))
 def test_between_fixed_ends_the_location_moves(build, wide):
     mean = lambda m: stats.truncnorm(-1.0 - m, 2.0 - m, loc=m).mean()
     exact = (mean(0.3 + 1e-5) - mean(0.3 - 1e-5)) / 2e-5

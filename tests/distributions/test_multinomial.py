@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -29,7 +30,7 @@ def test_masses_and_scores_in_float32(n):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("n", [30, pytest.param(10**7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", covering([30, 10**7]))
 def test_draws_have_their_distribution_in_every_category(n):
     """Each count and each sum of two is binomial; a twin with probabilities that are off by 2 % must fail."""
     p = np.array([0.2, 0.05, 0.6, 0.15])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
-from covering import by_default
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -156,13 +156,9 @@ def same_in_units(run, dtype, powers, rtol):
 
 AXES = (DISTRIBUTIONS, (densities, moments), POWERS)
 EACH = [row for row in itertools.product(*AXES) if row[:2] != ("Cauchy", moments)]
-IN_TURN = [
-    row for row in EACH if row[0] == "Cauchy" or sum(list(kind).index(x) for kind, x in zip(AXES, row, strict=True)) % 2
-]
-"""Every two of a distribution, what is looked at and a dtype meet; the long run has all three at once."""
 
 
-@pytest.mark.parametrize(("name", "what", "dtype"), by_default(EACH, IN_TURN))
+@pytest.mark.parametrize(("name", "what", "dtype"), covering(EACH, strength=2))
 def test_densities_and_moments_have_no_unit(name, dtype, what):
     with jax.enable_x64(dtype == "float64"):
         same_in_units(what(name, dtype), dtype, POWERS[dtype], {"float32": 3e-5, "float64": 1e-12}[dtype])
@@ -175,12 +171,7 @@ def test_a_density_that_squares_its_scale_is_found_out():
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
-    [
-        pytest.param(n, d, marks=[] if (n, d) in (("Normal", "float32"), ("Gamma", "float64")) else [pytest.mark.slow])
-        for d in POWERS
-        for n in DISTRIBUTIONS
-    ],
+    ("name", "dtype"), covering([(n, d) for d in POWERS for n in DISTRIBUTIONS], lambda name, dtype: dtype)
 )
 def test_gradients_of_estimators_have_no_unit(name, dtype, unchecked_keys):
     with jax.enable_x64(dtype == "float64"):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn.testing import assert_unbiased, replicate
@@ -70,10 +71,10 @@ def mean_over_outcomes(run, log_prob, support, num_draws, count):
 
 @pytest.mark.parametrize(
     ("gradient", "size", "num_bounds"),
-    [
-        ("vimco", 3, 2),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("score", 1, 2), ("score", 2, 2), ("score", 3, 2), ("vimco", 2, 1), ("score", 3, 1), ("vimco", 2, 2), ("vimco", 3, 1))),
-    ],
+    covering(
+        [("vimco", 3, 2), ("score", 1, 2), ("score", 2, 2), ("score", 3, 2), ("vimco", 2, 1), ("score", 3, 1), ("vimco", 2, 2), ("vimco", 3, 1)],
+        lambda *_: "the code of all",
+    ),
 )  # fmt: skip
 def test_the_bound_and_its_gradient_over_all_outcomes(x64, gradient, size, num_bounds):
     """In the parameters of q and of the model, to the last digits."""
@@ -201,7 +202,7 @@ def integrated_bound(size):
     return jax.device_get(jax.jit(jax.value_and_grad(oracle))(at()))
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", covering([2, 1, 3]))
 @pytest.mark.parametrize("gradient", ["pathwise", "doubly_reparameterized"])
 def test_gradients_along_the_path_are_those_of_the_papers_and_integrate_to_the_bounds(x64, gradient, size):
     _, grads = integrated_bound(size)
@@ -302,7 +303,7 @@ PLAIN = sf.family(
 )
 
 
-@pytest.mark.parametrize("family", [pytest.param(JOINT, marks=pytest.mark.slow), PLAIN], ids=["joint", "two functions"])
+@pytest.mark.parametrize("family", covering([PLAIN, JOINT]), ids=["two functions", "joint"])
 def test_at_the_target_there_is_no_noise_along_the_path(x64, family):
     """For every draw f - log q is a constant there; the score of log q is noise that pathwise keeps."""
     params = {"m": jnp.array([0.3, -0.8]), "s": jnp.array([-0.4, 0.2])}
@@ -400,7 +401,7 @@ def test_where_noise_is_what_the_papers_say():
 
 @pytest.mark.parametrize(
     "gradient",
-    ["vimco", "doubly_reparameterized", *(pytest.param(n, marks=pytest.mark.slow) for n in ("score", "pathwise"))],
+    covering(["vimco", "doubly_reparameterized", "score", "pathwise"], lambda name: name in ("vimco", "score")),
 )
 def test_extreme_weights_give_finite_gradients(gradient):
     """Log-weights thousands apart, beyond all floats, and weights of 0: of some particles, of all but one."""
@@ -454,7 +455,7 @@ def test_an_offset_moves_no_gradient():
 # The frame
 
 
-@pytest.mark.parametrize("gradient", ["vimco", pytest.param("score", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gradient", covering(["vimco", "score"]))
 def test_f_may_be_a_black_box_and_is_evaluated_once_for_each_particle(gradient):
     bits, seen = sf.family(lambda l: sf.Bernoulli(logits=l)), []
     host = lambda b: (seen.append(len(b)), np.float32(b.sum(axis=-1)))[1]

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import HOLD_F, LOG_TARGET, REQUIRED
+from cases import HOLD_F, LOG_TARGET, REQUIRED, frame
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -79,28 +80,19 @@ def close(tree, other, rtol=2e-4):
     return all(np.allclose(a, b, rtol=rtol, atol=rtol * scale) for a, b in pairs)
 
 
-FRAMES = {
-    "score_function",
-    "pathwise",
-    "exact",
-    "disarm",
-    "measure_valued",
-    "iwae",
-}
-"""Estimators of the default run; the long run has all."""
-
-
 def names_of(*estimates):
     names = [name for name, record in sorted(sf.ESTIMATORS.items()) if record.estimates in estimates]
-    return [name if name in FRAMES else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return covering(names, frame)
 
 
-REAL_IS_SLOW = [pytest.param(kind, marks=pytest.mark.slow if kind == "real" else []) for kind in sorted(KINDS)]
+NOT_REAL = covering(sorted(KINDS), lambda kind: kind if kind != "real" else None)
 """Real parameters are those of every other test."""
 
 
 @pytest.mark.parametrize(
-    "kinds", [("all complex", "mixed"), pytest.param(("real",), marks=pytest.mark.slow)], ids=" and ".join
+    "kinds",
+    covering([(("all complex", "mixed"),), (("real",),)], lambda kinds: len(kinds) > 1 or None),
+    ids=" and ".join,
 )
 @pytest.mark.parametrize("name", names_of("E[f]", "a bound"))
 def test_complex_parameters_are_pairs_of_real_ones(name, kinds):
@@ -125,7 +117,7 @@ def test_complex_parameters_are_pairs_of_real_ones(name, kinds):
 
 
 @pytest.mark.parametrize("name", ["exact", "score_function"])
-@pytest.mark.parametrize("kind", REAL_IS_SLOW)
+@pytest.mark.parametrize("kind", NOT_REAL)
 def test_derivatives_in_complex_parameters_are_those_of_the_sum_over_all_outcomes(name, kind):
     params = KINDS[kind]
     exact = jax.jit(jax.value_and_grad(sf.testing.enumerate_expectation(f, COINS, OUTCOMES)))(params)
@@ -183,9 +175,7 @@ HOW = {
 }
 
 
-@pytest.mark.parametrize(
-    "how", [how if how == "delta" else pytest.param(how, marks=pytest.mark.slow) for how in sorted(HOW)]
-)
+@pytest.mark.parametrize("how", covering(sorted(HOW)))
 def test_options_of_the_score_function_with_a_complex_f(how):
     same_as_the_parts("score_function", jax.random.key(0), **{"num_samples": 8, **HOW[how]})
 

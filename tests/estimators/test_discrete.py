@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import critic
+from covering import covering
 from traced_once import with_jacobian
 
 import jax_scorefn as sf
@@ -74,18 +75,15 @@ METHODS = {
     "rodeo": {},
 }
 NUM = 8
-BY_DEFAULT = {
-    "disarm": ("eight that interact",), "arms": ("eight that interact",), "rao_blackwell": ("coins and a choice, from a network",),
-    "sum_and_sample": ("f of the parameters",), "unordered_set of 4": ("one among 64",),
-    "disarm_categorical": ("coins and a choice, from a network",), "rebar": ("f of the parameters",),
-    "carms": ("two choices among four",), "rebar of one": ("eight that interact",),
-    "relax": ("two choices among four",), "rodeo": ("coins and a choice, from a network",),
-}  # fmt: skip
-"""Problems that a method meets in the default run; the long run has all."""
 
 
 def name_of(method):
     return method.split(" ")[0].rstrip(",")
+
+
+def needs(method):
+    """By default one method for each kind of distribution that there is an estimator for."""
+    return sf.ESTIMATORS[name_of(method)].needs
 
 
 def meets(method, problem):
@@ -113,12 +111,7 @@ def truth(problem):
 
 @pytest.mark.parametrize(
     ("method", "problem"),
-    [
-        pytest.param(m, p, marks=[] if p in BY_DEFAULT.get(m, ()) else [pytest.mark.slow])
-        for m in METHODS
-        for p in PROBLEMS
-        if meets(m, p)
-    ],
+    covering([(m, p) for m in METHODS for p in PROBLEMS if meets(m, p)], lambda m, p: name_of(m), lambda m, p: p),
 )
 def test_value_and_gradient_are_unbiased(method, problem):
     loss = jax.value_and_grad(loss_of(method, problem, **{"num_samples": NUM, **METHODS[method]}))
@@ -135,7 +128,7 @@ def test_every_unbiased_discrete_estimator_meets_four_problems():
         name for name, record in sf.ESTIMATORS.items()
         if record.bias is sf.Bias.NONE and any(need & discrete for need in record.needs)
     }  # fmt: skip
-    assert names == {name_of(method) for method in METHODS} and set(BY_DEFAULT) <= set(METHODS)
+    assert names == {name_of(method) for method in METHODS}
     for method in METHODS:
         assert sum(meets(method, problem) for problem in PROBLEMS) >= (
             3 if name_of(method) in ("arm", "disarm", "arms") else 6
@@ -147,7 +140,7 @@ TABLE = {  # t, p: gradient, variance of one pair by ARM and by DisARM
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("estimator", ["arm", "disarm", pytest.param("arms", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("estimator", covering(["arm", "disarm", "arms"], lambda name: name == "arm"))
 @pytest.mark.parametrize(("t", "p"), TABLE)
 def test_the_variance_of_one_pair(estimator, t, p):
     gradient, of_arm, of_disarm = TABLE[t, p]
@@ -168,7 +161,7 @@ SETS = {2: 0.0061125, 4: 0.0011308, 8: 0.0}
 """Three Bernoullis that share a logit, f = sum (x_i - p0_i)^2, eta = 0: size of a set of outcomes -> variance."""
 
 
-@pytest.mark.parametrize("size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)), 8])
+@pytest.mark.parametrize("size", covering([8, 2, 4]))
 def test_the_variance_of_a_set(size):
     family = PROBLEMS["three that share a logit"][0]
     run = lambda key: sf.unordered_set_grad(
@@ -185,17 +178,13 @@ def test_the_variance_of_a_set(size):
         assert runs.var() < 1e-12
 
 
-SATURATED = [("disarm", 8.0), ("rebar", np.inf), ("arms", 40.0)]
-
-
 @pytest.mark.parametrize(
     ("method", "logit"),
-    [
-        pytest.param(m, l, marks=[] if (m, l) in SATURATED else [pytest.mark.slow])
-        for m in METHODS
-        for l in (8.0, 40.0, np.inf)
-        if m != "rebar of one"
-    ],
+    covering(
+        [(m, l) for m in METHODS for l in (8.0, 40.0, np.inf) if m != "rebar of one"],
+        lambda m, l: needs(m),
+        lambda m, l: l,
+    ),
 )
 def test_saturated_coins(method, logit):
     """Finite everywhere; at +-8 right, at +-40 and infinity 0."""
@@ -216,11 +205,7 @@ def test_saturated_coins(method, logit):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        m if m in ("disarm_categorical", "relax", "sum_and_sample") else pytest.param(m, marks=pytest.mark.slow)
-        for m in METHODS
-        if meets(m, "one among 64")
-    ],
+    covering([m for m in METHODS if meets(m, "one among 64")], needs),
 )
 def test_saturated_and_forbidden_options(method):
     """Logits of +-8 and +-40, and options that are forbidden: right, and no derivative for what cannot be."""
@@ -241,11 +226,7 @@ def test_saturated_and_forbidden_options(method):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        m if m in ("rao_blackwell", "relax", "unordered_set") else pytest.param(m, marks=pytest.mark.slow)
-        for m in METHODS
-        if m != "rebar of one"
-    ],
+    covering([m for m in METHODS if m != "rebar of one"], needs),
 )
 def test_an_offset_in_f_does_not_drown_the_gradient(method):
     """1e4 on f moves a gradient by less than a tenth of its standard error, in float32."""
@@ -289,11 +270,7 @@ RELAXED = ("gumbel_softmax", "straight_through", "gumbel_rao", "reinmax")
 
 @pytest.mark.parametrize(
     "method",
-    [
-        m if m in ("rebar", "rao_blackwell", "sum_and_sample", "rodeo") else pytest.param(m, marks=pytest.mark.slow)
-        for m in (*METHODS, *RELAXED)
-        if m != "rebar of one"
-    ],
+    covering([m for m in (*METHODS, *RELAXED) if m != "rebar of one"], needs),
 )
 def test_evaluations_are_those_of_the_registry(method):
     assert _count(method, ONE, jnp.zeros(3)) == EVALUATIONS[sf.ESTIMATORS[name_of(method)].evaluations]
@@ -302,9 +279,7 @@ def test_evaluations_are_those_of_the_registry(method):
 BOXED = [m for m in METHODS if not sf.ESTIMATORS[name_of(m)].differentiates_f]
 
 
-@pytest.mark.parametrize(
-    "method", [m if m in ("relax", "unordered_set of 4") else pytest.param(m, marks=pytest.mark.slow) for m in BOXED]
-)
+@pytest.mark.parametrize("method", covering(BOXED, needs))
 def test_f_may_be_a_black_box(method):
     """Whose derivative raises; those that differentiate f say so."""
     function, options = sf.ESTIMATORS[name_of(method)].function, {"num_samples": NUM, **METHODS[method]}
@@ -327,11 +302,9 @@ def test_a_black_box_is_refused_where_f_is_differentiated(method):
 @pytest.mark.sharded
 @pytest.mark.parametrize(
     "method",
-    [
-        m if m in ("disarm", "rodeo") else pytest.param(m, marks=pytest.mark.slow)
-        for m in (*METHODS, *RELAXED)
-        if m != "rebar of one"
-    ],
+    covering(
+        [m for m in (*METHODS, *RELAXED) if m != "rebar of one"], lambda m: sf.ESTIMATORS[name_of(m)].differentiates_f
+    ),
 )
 def test_chunks_devices_and_shapes(method):
     function, params = sf.ESTIMATORS[name_of(method)].function, jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
@@ -356,13 +329,7 @@ def test_chunks_devices_and_shapes(method):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        m
-        if m in ("unordered_set", "sum_and_sample", "rebar", "gumbel_rao")
-        else pytest.param(m, marks=pytest.mark.slow)
-        for m in (*METHODS, *RELAXED)
-        if m not in ("arms of 8", "arms of 2", "rebar of one")
-    ],
+    covering([m for m in (*METHODS, *RELAXED) if m not in ("arms of 8", "arms of 2", "rebar of one")], needs),
 )
 def test_info_belongs_to_the_value(method):
     """Draws with their log-probabilities and values; the weighted mean of the values is the value, for those that have no more than
@@ -394,10 +361,10 @@ VARIANTS = [m for m in METHODS if m not in sf.ESTIMATORS]
 
 @pytest.mark.parametrize(
     "methods",
-    [
-        pytest.param([m for m in (*METHODS, *RELAXED) if m not in VARIANTS], id="each"),
-        pytest.param(VARIANTS, id="variants", marks=pytest.mark.slow),  # the code is that of "each", at other sizes
-    ],
+    covering(
+        [[m for m in (*METHODS, *RELAXED) if m not in VARIANTS], VARIANTS]
+    ),  # whose code is that of each, at other sizes
+    ids=["each", "variants"],
 )
 def test_nan_logits_never_become_numbers(methods):
     @jax.jit

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import REQUIRED
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -27,7 +28,7 @@ def call(name, f, family, params, **options):
         ("rao_blackwell", {}), ("exact", None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("bad", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bad", covering([np.nan, np.inf]))
 def test_f_may_be_anything_at_an_outcome_that_cannot_be(name, options, bad):
     """Forbidden by a logit of -inf; whatever f is there is no part of the value nor of the gradient."""
     table, logits = jnp.array([1.0, 2.0, bad, bad]), jnp.array([0.0, 0.5, -jnp.inf, -jnp.inf])
@@ -42,10 +43,7 @@ def test_f_may_be_anything_at_an_outcome_that_cannot_be(name, options, bad):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    "name",
-    [n if n == "unordered_set" else pytest.param(n, marks=pytest.mark.slow) for n in CHOOSING if n != "sum_and_sample"],
-)
+@pytest.mark.parametrize("name", covering([n for n in CHOOSING if n != "sum_and_sample"]))
 def test_a_distribution_that_is_no_pytree_does_not_escape_the_order_guard(name):
     """A finite set whose density closes over what is differentiated: the second derivative raises, the first is unbiased."""
     support = jnp.arange(4.0)
@@ -66,9 +64,7 @@ def test_a_distribution_that_is_no_pytree_does_not_escape_the_order_guard(name):
 
 
 @pytest.mark.sharded
-@pytest.mark.parametrize(
-    "name", ["unordered_set", *(pytest.param(n, marks=pytest.mark.slow) for n in CHOOSING if n != "unordered_set")]
-)
+@pytest.mark.parametrize("name", covering(CHOOSING))
 def test_explicit_meshes(name):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Explicit,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))
@@ -82,7 +78,7 @@ def test_explicit_meshes(name):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["unordered_set", pytest.param("disarm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", covering(["unordered_set", "disarm"]))
 def test_chunks_bound_the_memory_of_a_gradient(name):
     """Sixteen times the draws, one chunk at a time: no (groups, outcomes) array is ever there."""
     family, params, f = (
@@ -147,9 +143,7 @@ def test_distributions_of_other_kinds_hand_on_their_choices():
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["unordered_set", *(pytest.param(n, marks=pytest.mark.slow) for n in CHOOSING if n != "unordered_set")]
-)
+@pytest.mark.parametrize("name", covering(CHOOSING))
 def test_no_nan_is_made_on_the_way(name):
     logits = jnp.array([0.0, 0.5, -jnp.inf, -jnp.inf])
     options = {"set_size": 4} if name == "unordered_set" else {}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from told import mean_over_bits
 from traced_once import with_hessian
 
@@ -45,13 +46,13 @@ def mean_of(num_draws=3, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {}, {"baseline": None}, {"num_draws": 4, "baseline": baselines.optimal_constant},
-        pytest.param(
+    covering(
+        [
+            {}, {"baseline": None}, {"num_draws": 4, "baseline": baselines.optimal_constant},
             {"num_draws": 4, "control_variate": sf.control_variates.delta(order=1, coefficient="fitted_per_parameter")},
-            marks=pytest.mark.slow,
-        ),
-    ],
+        ],
+        lambda options: str(options.get("baseline", "auto")) if "control_variate" not in options else None,
+    ),
     ids=["leave-one-out", "none", "optimal constant", "per parameter"],
 )  # fmt: skip
 def test_a_proposal_is_unbiased_to_second_order(options, x64):
@@ -127,7 +128,7 @@ def energy_truth():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("form", ["proposal", pytest.param("given draws", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", covering(["proposal", "given draws"]))
 def test_the_constant_of_a_density_cancels(form):
     q = sf.Normal(loc=0.2, scale=1.0)
     cost = lambda x: x + jnp.cos(2 * x)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax.scipy.special import gamma
 
 import jax_scorefn as sf
@@ -151,7 +152,6 @@ PROBLEMS = {  # family, parameters, f (None: of the parameters), options
     ),
     "f of the parameters": (BITS, jnp.array([0.5, -0.5]), None, {"coordinates": 1}),
 }  # fmt: skip
-BY_DEFAULT = ("three of eight that interact", "two choices that interact", "64 categories", "logits of a network")
 
 
 def loss_of(estimator, problem, **options):
@@ -164,9 +164,7 @@ def loss_of(estimator, problem, **options):
     return jax.value_and_grad(loss)
 
 
-@pytest.mark.parametrize(
-    "problem", [pytest.param(p, marks=[] if p in BY_DEFAULT else pytest.mark.slow) for p in PROBLEMS]
-)
+@pytest.mark.parametrize("problem", covering(PROBLEMS, lambda p: PROBLEMS[p][0], lambda p: bool(PROBLEMS[p][3])))
 def test_value_and_gradient_are_unbiased(problem):
     _, params, _, options = PROBLEMS[problem]
     run = loss_of(sf.measure_valued, problem, num_samples=4, **options)
@@ -218,7 +216,7 @@ def test_the_normal_table():
 # Ends and digits
 
 
-@pytest.mark.parametrize("in_categories", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("in_categories", covering([False, True]))
 def test_saturated_logits(in_categories):
     """Right at +-8 and at +-40, and 0 at infinity. What has no probability is not shown to f."""
     logits = jnp.array([8.0, -8.0, 40.0, -40.0, jnp.inf, -jnp.inf], jnp.float32)
@@ -274,7 +272,7 @@ def _counted(**options):
     return sorted(seen), grads
 
 
-@pytest.mark.parametrize("chunked", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chunked", covering([False, True]))
 def test_evaluations_are_those_of_the_registry_and_f_may_be_a_black_box(chunked):
     assert sf.ESTIMATORS["measure_valued"].evaluations.startswith("S (1 + 2P) for P")
     counts, grads = _counted(num_samples=6)
@@ -365,7 +363,7 @@ def test_what_is_refused():
     lambda: sf.Logistic(loc=0.0, scale=1.0), lambda: sf.Gumbel(loc=0.0, scale=1.0), lambda: sf.Cauchy(loc=0.0, scale=1.0),
     lambda: sf.StudentT(df=0.7), lambda: sf.StudentT(df=40.0),
 ])  # fmt: skip
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", covering(["float32", "float64"]))
 def test_the_point_outward_where_a_density_has_fallen(build, dtype):
     """Log p(r(z, e)) = log p(z) - e on the side of z, for a fall of 1e-6 as for one of 50, from the mode and from far out."""
     with jax.enable_x64(dtype == "float64"):

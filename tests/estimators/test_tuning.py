@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -101,10 +102,7 @@ TUNINGS = {
 SMALL = jnp.array([[0.3, -1.0, 0.5, 0.0], [1.0, 0.0, -0.5, 0.2]])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n == "rodeo with a surrogate" else pytest.param(n, marks=pytest.mark.slow) for n in TUNINGS],
-)
+@pytest.mark.parametrize("name", covering(sorted(TUNINGS, key=lambda name: "surrogate" not in name)))
 def test_the_gradient_of_the_variance(name):
     """Against central differences of the variance on common draws; the gradients are the estimator's own, unbiased for any tuning."""
     estimator, options, tuning, option = TUNINGS[name]
@@ -143,7 +141,7 @@ def test_the_gradient_of_the_variance(name):
     sf.testing.assert_unbiased(np.asarray(grads), exact_grad(f, ROWS, SMALL), precision=0.05)
 
 
-@pytest.mark.parametrize("name", [n if n == "rebar" else pytest.param(n, marks=pytest.mark.slow) for n in TUNINGS])
+@pytest.mark.parametrize("name", covering(TUNINGS))
 def test_tuning_takes_variance_away(name):
     estimator, options, tuning, option = TUNINGS[name]
     options, adam = {**options, "num_samples": 4}, optax.adam(0.03)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
@@ -170,13 +171,10 @@ DISTRIBUTIONS = {
 
 @pytest.mark.parametrize(
     ("dtype", "shape"),
-    [
-        ("float32", (2, 3)),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [
-            ("float32", ()), ("float32", (3,)), ("float64", ()), ("float64", (3,)), ("float64", (2, 3)),
-        ]),
-    ],
-)  # fmt: skip
+    covering(
+        [(dtype, shape) for dtype in ("float32", "float64") for shape in ((2, 3), (), (3,))], lambda *_: "the first"
+    ),
+)
 def test_draws_are_one_batch_of_jax_random(dtype, shape):
     """Of every distribution whose docstring says so: whole, in chunks, and mapped over keys. Discrete ones to the bit, floats to 4
     ulp."""

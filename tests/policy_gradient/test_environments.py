@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 import jax_scorefn as sf
 import jax_scorefn.policy_gradient as pg
@@ -56,7 +57,7 @@ def test_the_pendulum_can_be_differentiated_through():
     assert np.all(np.isfinite(grad)) and np.all(grad != 0)
 
 
-@pytest.mark.parametrize("name", ["kuhn_poker", pytest.param("tic_tac_toe", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", covering(["kuhn_poker", "tic_tac_toe"]))
 def test_a_game_of_two_is_played_to_its_end_by_legal_moves(name):
     environment = pg.from_pgx(pgx.make(name))
     policy = lambda p, board: sf.Categorical(logits=pg.legal_logits(jnp.full(board.legal.shape, p), board.legal))

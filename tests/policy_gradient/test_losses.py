@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 import jax_scorefn as sf
 import jax_scorefn.policy_gradient as pg
@@ -80,7 +81,7 @@ ESTIMATORS = [reinforce, to_go, to_go_with_a_critic, advantages, clipped, groupe
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("gamma", [0.9, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gamma", covering([0.9, 1.0]))
 @pytest.mark.parametrize("loss", ESTIMATORS, ids=lambda f: f.__name__)
 def test_the_expected_gradient_is_that_of_the_process(loss, gamma):
     sample = trajectory(process(gamma))
@@ -118,7 +119,7 @@ def test_without_the_discount_of_the_state_it_is_another_gradient():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("lambda_", [pytest.param(0.0, marks=pytest.mark.slow), 0.6])  # 0 is the same code
+@pytest.mark.parametrize("lambda_", covering([0.6, 0.0]))  # 0 is the same code
 def test_with_an_exact_critic_every_lambda_is_right(lambda_):
     mdp = TabularMDP(process(0.9).transition, process(0.9).reward, process(0.9).start, 0.9)
     horizon = 40  # of an infinite horizon: what is left after it is worth the critic's value
@@ -188,7 +189,7 @@ def test_off_policy_v_trace_without_bounds_is_unbiased():
 
 @pytest.mark.statistical
 # Both losses meet a shorter process by default.
-@pytest.mark.parametrize("loss", [pytest.param(reinforce, marks=pytest.mark.slow), to_go], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("loss", covering([to_go, reinforce]), ids=lambda f: f.__name__)
 def test_a_long_nearly_deterministic_process(loss):
     """20 steps, and a policy that takes one of its actions with probability 0.98."""
     mdp = process(0.95, noise=0.05)
@@ -209,7 +210,7 @@ def test_a_long_nearly_deterministic_process(loss):
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "loss",
-    [reinforce, *(pytest.param(loss, marks=pytest.mark.slow) for loss in (to_go, to_go_with_a_critic))],
+    covering([reinforce, to_go, to_go_with_a_critic]),
     ids=lambda f: f.__name__,
 )
 def test_second_derivatives_are_unbiased(loss):
@@ -338,11 +339,7 @@ LOSSES = {
 }
 
 
-HALF = [name if j % 2 == 0 else pytest.param(name, marks=pytest.mark.slow) for j, name in enumerate(LOSSES)]
-"""The default run takes every other loss, the long run all."""
-
-
-@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("name", covering(LOSSES, lambda name: name.split("_")[0]))
 def test_padding_changes_neither_value_nor_gradient(name):
     """Behind a termination, whatever stands there. In a window that goes on rewards count, see ``test_masks``."""
     loss = LOSSES[name]
@@ -366,7 +363,7 @@ def test_padding_changes_neither_value_nor_gradient(name):
     assert weight == run(pad(L, 0.0), pad(R, 0.0), pad(ADV, 0.0), pad(OLD, 0.0), pad(V, 0.0), mask, ends)[2]
 
 
-@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("name", covering(LOSSES, lambda name: name.split("_")[0]))
 def test_splitting_a_batch_changes_nothing(name):
     loss = LOSSES[name]
     batch = np.asarray(L) + 0.1 * np.arange(6, dtype=np.float32)[:, None]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from policy_calls import CALLS, covered, functions_with, random_row
 
 import jax_scorefn.policy_gradient as pg
@@ -34,14 +35,7 @@ def test_every_function_is_called():
     assert set().union(*map(functions_with, arrays)) == covered() | {name.removesuffix("_over_std") for name in OTHERS}
 
 
-CASES = [(name, dtype) for name in (CALLS | OTHERS) for dtype in (B, H)]
-"""The default run takes one of the two dtypes in turn, the long run both."""
-
-
-@pytest.mark.parametrize(
-    "name, dtype",
-    [case if j % 4 in (0, 3) else pytest.param(*case, marks=pytest.mark.slow) for j, case in enumerate(CASES)],
-)
+@pytest.mark.parametrize("name, dtype", covering([(name, dtype) for name in (CALLS | OTHERS) for dtype in (B, H)]))
 def test_half_precision_is_float32_of_the_same_call(name, dtype):
     call = (CALLS | OTHERS)[name]
     if name == "token_log_probs":  # the outer product is made in half precision

@@ -1,13 +1,15 @@
 """Credit is exact: over all outcomes of the draws, the mean of each derivative is the derivative of the exact expectation."""
 
 import functools
+import inspect
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
-from covering import by_default
+from covering import covering
 from outcomes import bit
 from program_cases import CASES, P
 
@@ -17,11 +19,17 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 HESSIANS = ("plates", "rollout_carry", "cond_in_a_scan", "two_depths")
-BY_DEFAULT = {*HESSIANS, *sorted(CASES)[::3]}
+CALLS = {name: set(re.findall(r"[.](\w+)\(", inspect.getsource(program))) for name, (program, _) in CASES.items()}
+"""What each program calls: by default each function of JAX once."""
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in sorted(CASES)]
+    "name",
+    covering(
+        sorted(CASES),
+        lambda name: name if name in HESSIANS else None,
+        *((lambda name, word=word: word in CALLS[name] or None) for word in sorted(set().union(*CALLS.values()))),
+    ),
 )
 def test_value_gradient_and_hessian_are_exact(name):
     program, num_bits = CASES[name]
@@ -70,10 +78,7 @@ def test_a_broken_twin_fails_the_same_comparison(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "order"),
-    by_default(
-        [(name, order) for name in ("two_depths", "two_step_rollout") for order in (1, 2)],
-        [("two_depths", 1), ("two_step_rollout", 2)],
-    ),
+    covering([(name, order) for name in ("two_depths", "two_step_rollout") for order in (1, 2)]),
 )
 def test_leave_one_out_over_two_runs_is_exact(name, order):
     rollout = CASES["rollout_carry"][0]
@@ -272,7 +277,7 @@ def test_the_walk_of_a_hundred_steps_is_quieter_than_its_score_function():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("n", "fold"), [(16, 200.0), pytest.param(256, 40_000.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "fold"), covering([(16, 200.0), (256, 40_000.0)], lambda *_: "the small one"))
 def test_each_pair_of_a_plate_is_charged_with_its_own_cost(n, fold):
     """A root and n pairs of Bernoullis, each pair with a logit of its own, costs averaged: the variance of the plate's gradient.
 

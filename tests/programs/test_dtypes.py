@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
+from covering import covering
 from jax import lax
 from outcomes import bit
 
@@ -65,11 +66,7 @@ def large(p, key, dtype):
 
 PROGRAMS = dict.fromkeys((stacked, discounted, masked, scattered, product), 4) | {running: 1, enumerated: 1, large: 64}
 """Each with its number of runs."""
-CASES = [
-    pytest.param(f, dtype, marks=[] if dtype == jnp.bfloat16 or f in (stacked, large) else [pytest.mark.slow])
-    for f in PROGRAMS
-    for dtype in HALF
-]
+CASES = covering([(f, dtype) for f in PROGRAMS for dtype in HALF])
 
 
 def value_and_grad(program, dtype, **options):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
-from covering import by_default
+from covering import covering
 from outcomes import bit
 
 import jax_scorefn as sf
@@ -55,9 +55,9 @@ def called(p, x, key, length):
 
 
 PROGRAMS = {"chain": (chain, 3), "terms": (terms, 3), "masked": (masked, 4), "called": (called, 3)}
-LENGTHS = by_default(
+LENGTHS = covering(
     [(name, length) for name in PROGRAMS for length in (1200, 5000)],
-    [("chain", 1200), ("terms", 1200), ("masked", 1200)],
+    lambda name, length: name if length == 1200 else None,
 )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
-from covering import by_default
+from covering import covering
 from jax import lax
 from outcomes import bit
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("x64")
 WIDTH = 2
 BODIES = ("scan", "scan_of_rows", "scan_backwards", "scan_of_nothing", "fori", "while", "cond", "jit", "checkpoint",
           "custom_jvp", "custom_vjp", "nested")  # fmt: skip
+WHAT = {"scan": "loops", "cond": "branches", "jit": "calls", "custom_vjp": "has rules of its own", "nested": "both"}
+"""By default one of each, and what they are made of stands in the programs of ``program_cases``."""
 DRAWN = tuple("".join(names) for k in range(1, 4) for names in itertools.combinations("cir", k))
 """Which depend on draws: c, the constant; i, the first carry; r, the rows."""
 STEPS = {
@@ -125,7 +127,7 @@ def some(kind, count, seed):
     return [adds, *(mine[i] for i in np.random.default_rng(seed).permutation(len(mine))[:count])]
 
 
-@pytest.mark.parametrize("kind", by_default(BODIES, ["scan", "fori", "cond", "jit", "custom_vjp"]))
+@pytest.mark.parametrize("kind", covering(BODIES, WHAT.get))
 def test_wherever_a_draw_comes_into_a_body_credit_is_exact(kind):
     for how in some(kind, 3, seed=1):
         check(how)

@@ -8,22 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering import by_default
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn.programs.sites._base import sample_p
 
 LOGITS = jnp.array([0.3, -0.5])
 BITS = np.array([0.0, 1.0])
-
-
-def pairs(firsts, seconds, default):
-    """All pairs of both; those not named (by a first, and the place of a second) are for the long run."""
-    return [
-        pytest.param(first, second, marks=[] if (first, place) in default else [pytest.mark.slow])
-        for first in firsts
-        for place, second in enumerate(seconds)
-    ]
 
 
 def two(p, key):
@@ -134,9 +125,7 @@ def test_estimates_are_unbiased_with_and_without_a_baseline():
         )
 
 
-@pytest.mark.parametrize(
-    "order", ["rev-rev", *(pytest.param(order, marks=pytest.mark.slow) for order in ("fwd-rev", "rev-fwd"))]
-)
+@pytest.mark.parametrize("order", covering(["rev-rev", "fwd-rev", "rev-fwd"]))
 def test_hessians_of_each_mode_agree(order):
     loss = sf.expectation(two, num_samples=4)
     value = lambda p: loss(p, jax.random.key(5))
@@ -152,7 +141,7 @@ def test_hessians_of_each_mode_agree(order):
     assert np.isfinite(slope)
 
 
-@pytest.mark.parametrize("in_carry", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("in_carry", covering([False, True]))
 def test_transforms_compose(in_carry, unchecked_keys, checking_leaks):
     loss = sf.expectation(functools.partial(rollout, in_carry=in_carry, length=5), num_samples=3)
     grad, direction = jax.grad(loss), jnp.array([1.0, -2.0])
@@ -229,7 +218,11 @@ def test_leave_one_out_is_that_of_each_step(unchecked_keys):
 
 @pytest.mark.parametrize(
     ("chunk_size", "baseline"),
-    pairs((1, 3, 7, 10), ("auto", sf.baselines.batch_mean, None), default=[(1, 0), (3, 1), (10, 2)]),  # 7 is as 3
+    covering(
+        itertools.product((1, 3, 7, 10), ("auto", sf.baselines.batch_mean, None)),
+        lambda chunk_size, _: (chunk_size == 1, bool(10 % chunk_size)),
+        lambda _, baseline: baseline or "none",
+    ),
 )
 def test_chunks_change_nothing(unchecked_keys, chunk_size, baseline):
     run = lambda c: jax.jit(
@@ -252,7 +245,7 @@ def on_one_device(in_carry):
 @pytest.mark.sharded
 @pytest.mark.parametrize(
     ("devices", "in_carry", "explicit"),
-    by_default(itertools.product((2, 8), (False, True), (False, True)), [(2, False, False), (8, True, True)]),
+    covering(itertools.product((2, 8), (False, True), (False, True))),
 )
 def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
@@ -348,7 +341,7 @@ def _with_enumeration(p, key):
     return (a + e * 2 + 1) ** 2 + jnp.cos(b * p[0]) * (e + 1) + jnp.sin(p[1]) * a
 
 
-@pytest.mark.parametrize("max_value", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("max_value", covering([2, 30]))
 def test_a_choice_without_an_end_is_enumerated_up_to_a_value(max_value):
     def program(p, key):
         k1, k2 = jax.random.split(key)

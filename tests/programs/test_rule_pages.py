@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax import lax
 
 from jax_scorefn.programs import RULES, Rule
@@ -54,7 +55,7 @@ def test_a_rule_that_is_not_on_the_page_is_seen(monkeypatch):
 
 
 @pytest.mark.usefixtures("foreign")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "gamma" else n for n in FAMILIES])
+@pytest.mark.parametrize("name", covering(FAMILIES, lambda name: name if name != "gamma" else None))
 def test_the_example_of_a_rule_is_true(name):
     function = FAMILIES[name]
     found = [maps for primitive, maps in said(function).items() if belongs(primitive, function)]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
+from covering import covering
 from jax import lax
 from outcomes import bit
 
@@ -231,9 +232,7 @@ def test_a_rule_that_says_too_little_is_seen(monkeypatch, name):
 
 
 @pytest.mark.usefixtures("x64", "foreign")
-@pytest.mark.parametrize(
-    "name", [name if j % 3 == 0 else pytest.param(name, marks=pytest.mark.slow) for j, name in enumerate(PROGRAMS)]
-)
+@pytest.mark.parametrize("name", covering(PROGRAMS, lambda name: RULES.get(name)))
 def test_what_is_said_to_be_linear_is_linear(name):
     check_linear(name)
 

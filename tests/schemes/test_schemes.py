@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy.stats import qmc
 
@@ -33,11 +34,7 @@ def points(scheme, key, dtype=jnp.float32, impl="threefry2x32", num=S, **how):
 
 @pytest.mark.parametrize(
     ("name", "impl"),
-    [
-        *((name, "threefry2x32") for name in ALL),
-        ("antithetic", "rbg"),
-        *(pytest.param(name, "rbg", marks=pytest.mark.slow) for name in ("stratified", "sobol")),
-    ],
+    covering([*((name, "threefry2x32") for name in ALL), *((name, "rbg") for name in list(ALL)[1:])]),
 )
 def test_each_draw_alone_is_uniform(name, impl):
     """Draw i over many keys: its mean, its variance and the correlation of its coordinates; every i."""
@@ -52,7 +49,7 @@ def test_each_draw_alone_is_uniform(name, impl):
             assert np.all(np.abs(np.mean((u[..., a] - 0.5) * (u[..., b] - 0.5), axis=0)) < 5 / 12 / np.sqrt(count))
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
+@pytest.mark.parametrize("dtype", covering(["float64", "float32"]))
 def test_what_the_draws_of_a_group_are(dtype):
     with jax.enable_x64(dtype == "float64"):
         eps = jnp.finfo(dtype).eps
@@ -92,9 +89,7 @@ def test_distributions_of_several_parts_share_one_net():
 
 
 @pytest.mark.sharded
-@pytest.mark.parametrize(
-    "name", [name if name in ("stratified", "sobol") else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
-)
+@pytest.mark.parametrize("name", covering(ALL, lambda name: ALL[name][1] if ALL[name][1] > 2 else None))
 def test_no_split_changes_a_draw(name):
     scheme = ALL[name][0]
     whole = points(scheme, 3)

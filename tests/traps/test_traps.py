@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from broken_twins import KINDS, twin
 from cases import REQUIRED
+from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn import baselines
@@ -165,13 +166,7 @@ def test_11_implicit_gradients_hold_in_expectation():
     assert_unbiased(runs, 2 * 1.7 + 1, precision=0.03)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name not in ("score_function", "pathwise", "exact") else [])
-        for name in sorted(sf.ESTIMATORS)
-    ],
-)
+@pytest.mark.parametrize("name", covering(sorted(sf.ESTIMATORS), lambda name: sf.ESTIMATORS[name].orders))
 def test_12_every_transform_works_and_no_tracer_leaks(name, checking_leaks):
     """Jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
     estimator = sf.ESTIMATORS[name].function
@@ -371,9 +366,7 @@ def test_36_chunks_are_recomputed_and_do_not_pile_up():
     assert "f32[16,40]" in text and "f32[640,40]" not in text and "f32[40,16,40]" not in text
 
 
-@pytest.mark.parametrize(
-    "chunk_size", [pytest.param(1, marks=pytest.mark.slow), 3, 7, pytest.param(100, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("chunk_size", covering([3, 7, 1, 100], lambda size: size if size in (3, 7) else None))
 def test_37_any_chunk_size_with_any_remainder_gives_the_same(chunk_size):
     """NetKet #1006, #2010, #1356, #2229: the chunk must divide, or the result changes with it."""
     options = {"num_samples": 10}
