@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import jax_scorefn as sf
 from benchmarks.discrete._methods import VAE, Method
 from benchmarks.discrete._vae import Images, batch_grads, encode, estimates, start
 from benchmarks.settings import quick_jit
@@ -42,18 +43,12 @@ def trainer(method: Method, draws: int, data: Images, rate: float, batch: int, s
 
 
 def moments(method: Method, draws: int, repeats: int) -> Any:
-    """Mean and variance of so many gradients, elementwise (Welford)."""
+    """Mean and variance of so many gradients, elementwise."""
 
     def measure(decoder: Any, logits: Any, xs: Any, tuning: Any, key: Any) -> Any:
-        def add(carry: Any, now: Any) -> Any:
-            count, mean, square = carry
-            off = logit_grads(method, draws, decoder, logits, xs, now, tuning) - mean
-            mean = mean + off / (count + 1)
-            return (count + 1, mean, square + off * off * count / (count + 1)), None
-
-        zero = jnp.zeros_like(logits)
-        (_, mean, square), _ = jax.lax.scan(add, (jnp.zeros(()), zero, zero), jax.random.split(key, repeats))
-        return mean, square / (repeats - 1)
+        grads = lambda at, now: logit_grads(method, draws, decoder, at, xs, now, tuning)
+        found = sf.diagnostics.gradient_moments(grads, logits, key, num_replicates=repeats, chunk_size=10)
+        return found.mean, found.variance
 
     return measure
 

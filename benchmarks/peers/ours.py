@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import jax_scorefn as sf
 from benchmarks.peers import problems as p
@@ -56,10 +55,9 @@ def measure(name: str, settings: Settings, count: int = 20_000, batch: int = 500
     program, params = PROGRAMS[name]
     params = jnp.asarray(params)
     one = jax.grad(sf.expectation(program))
-    runs = jax.jit(jax.vmap(one, in_axes=(None, 0)))
-    keys = jax.random.split(settings.key("peers", name), (count // batch, batch))
-    gradients = np.concatenate([runs(params, k) for k in keys]).reshape(count, -1)
+    gradients = sf.testing.replicate(lambda k: one(params, k), settings.key("peers", name), count, batch=batch)
     mean = jax.jit(jax.grad(sf.expectation(program, num_samples=p.RUNS, baseline=None)))
     key = jax.random.key(0)
-    facts = p.moments(gradients) | {"microseconds": p.microseconds(lambda: jax.block_until_ready(mean(params, key)))}
+    microseconds = p.microseconds(lambda: jax.block_until_ready(mean(params, key)))
+    facts = p.moments(gradients.reshape(count, -1)) | {"microseconds": microseconds}
     return {"kind": "peer", "problem": name, "method": SYSTEM} | facts
