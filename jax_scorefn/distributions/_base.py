@@ -23,7 +23,7 @@ import numpy as np
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, is_array
+from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, float_fields, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import BinaryView, CategoricalView, WeakDerivative, binary_view
 from jax_scorefn.noise import uniform
@@ -37,9 +37,6 @@ NO_ENTROPY = (
 NO_KL = (
     "No closed form is known for the relative entropy of {p} to {q}. Estimate it by sf.expectation of the log-ratio, "
     "p.log_prob(x) - q.log_prob(x) at x = sf.sample(key, p)."
-)
-KL_SHAPES = (
-    "kl of two {dist} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
 )
 CORNER = (
     "A parameter of {dist} was differentiated twice through its log-probability. The density has a corner, which moves with loc, "
@@ -116,6 +113,13 @@ class Distribution:
         """The distribution's name in messages."""
         return type(self).__name__
 
+    def _fields(self) -> tuple[Array, ...]:
+        """Parameters as float arrays in their domains. The first has the shape of a draw, of categories with an axis of them.
+
+        A distribution whose draws have no one shape has none.
+        """
+        return ()
+
     def sample(self, key: Key) -> PyTree:
         """One draw. Differentiable in the parameters where the distribution is reparameterized."""
         if Capability.FROM_UNIFORM not in self.capabilities:
@@ -182,7 +186,7 @@ class Distribution:
         raise NotImplementedError(NO_ENTROPY.format(dist=self.name))
 
     def _kl_to(self, other: Any) -> Array:
-        """Relative entropy to another distribution of the class."""
+        """Relative entropy to another distribution of the class, whose first field has the same shape (see ``kl``)."""
         raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
 
     def bits(self) -> BinaryView:
@@ -255,7 +259,7 @@ class Elementwise(Distribution):
 
     def _fields(self) -> tuple[Array, ...]:
         """The parameters that decide the shape of a draw, as float arrays of that one shape."""
-        raise NotImplementedError
+        return float_fields(self, *(name for name in self.domains if name not in self.static))
 
     def _log_prob(self, x: Array) -> Array:
         """Log-probability of each coordinate."""
@@ -281,9 +285,6 @@ class Elementwise(Distribution):
         return jnp.sum(self._entropy())
 
     def _kl_to(self, other: Any) -> Array:
-        mine, others = self.uniform_like().shape, other.uniform_like().shape
-        if mine != others:
-            raise ValueError(KL_SHAPES.format(dist=self.name, mine=mine, others=others))
         return jnp.sum(self._kl(other))
 
     def covariance_times(self, v: Array) -> Array:

@@ -8,7 +8,7 @@ from jax.scipy.special import xlog1py, xlogy
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
-from jax_scorefn.distributions._fields import Positive, float_fields
+from jax_scorefn.distributions._fields import Positive
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.distributions._special import log_beta, tangent_gap
@@ -30,9 +30,6 @@ class Beta(Elementwise):
     a: Positive
     b: Positive
     also = SMOOTH
-
-    def _fields(self):
-        return float_fields(self, a=self.a, b=self.b)
 
     def mean(self) -> Array:
         a, b = self._fields()

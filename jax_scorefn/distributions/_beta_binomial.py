@@ -18,7 +18,7 @@ from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._base import Elementwise, column, distribution
 from jax_scorefn.distributions._beta import Beta
 from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
-from jax_scorefn.distributions._fields import Count, Positive, float_fields
+from jax_scorefn.distributions._fields import Count, Positive
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._trials import Trials
@@ -49,12 +49,6 @@ class BetaBinomial(Trials, Elementwise):
     total_count: Count
     a: Positive
     b: Positive
-
-    def _fields(self):
-        return float_fields(self, a=self.a, b=self.b)
-
-    def _trials(self) -> int | Array:
-        return self._trials_of(self._fields()[0].dtype)
 
     def mean(self) -> Array:
         a, b = self._fields()

@@ -7,7 +7,7 @@ import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import NO_KL, column, distribution
+from jax_scorefn.distributions._base import column, distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
     impossible,
@@ -52,9 +52,6 @@ class Binomial(Trials, Odds):
     logits: Logit = None
     probs: Probability = None
 
-    def _trials(self) -> int | Array:
-        return self._trials_of(self._fields()[0].dtype)
-
     def mean(self) -> Array:
         return self._trials() * self._success()
 
@@ -67,12 +64,7 @@ class Binomial(Trials, Odds):
         return stop(jnp.minimum(jnp.floor((n + 1) * self._success()), n)).astype(jnp.int32)
 
     def _kl(self, other):
-        n, of_other = self._trials(), other._trials()
-        if isinstance(n, int) and isinstance(of_other, int) and n != of_other:
-            raise NotImplementedError(
-                NO_KL.format(p=f"Binomial(total_count={n})", q=f"Binomial(total_count={of_other})")
-            )
-        return jnp.where(jnp.asarray(n == of_other), n * self._trial_kl(other), jnp.nan)
+        return self._of_trials(other, self._trial_kl(other))
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())

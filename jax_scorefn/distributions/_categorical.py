@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,10 @@ import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import KL_SHAPES, Distribution, distribution
-from jax_scorefn.distributions._discrete import impossible, is_whole, safe_log, undifferentiable
-from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields, one_of
+from jax_scorefn.distributions._base import Distribution, distribution
+from jax_scorefn.distributions._categories import given_probs, logits_of, probs_and_logs
+from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
+from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._special import divergence, entropy_terms
 from jax_scorefn.distributions._views import CategoricalView, WeakDerivative, numbered
@@ -42,39 +42,37 @@ class Categorical(Distribution):
     probs: Weights = None
     also = Capability.SUPPORT | Capability.FINITE
 
-    def _logits(self) -> Array:
-        return _logits_of(self)
+    def _fields(self):
+        return (logits_of(self),)
 
     def choices(self) -> CategoricalView:
-        logits = self._logits()
+        logits = logits_of(self)
         return numbered(
-            jax.nn.log_softmax(logits, axis=-1), _given_probs(self), lambda option: option.reshape(logits.shape[:-1])
+            jax.nn.log_softmax(logits, axis=-1), given_probs(self), lambda option: option.reshape(logits.shape[:-1])
         )
 
     def entropy(self) -> Array:
-        return jnp.sum(entropy_terms(_probs_of(self), by_logits=self.probs is None))
+        return jnp.sum(entropy_terms(probs_and_logs(self)[0], by_logits=self.probs is None))
 
     def _kl_to(self, other: Categorical) -> Array:
-        p, q = _probs_of(self), _probs_of(other)
-        if p.shape != q.shape:
-            raise ValueError(KL_SHAPES.format(dist=self.name, mine=p.shape, others=q.shape))
+        (p, _), (q, _) = probs_and_logs(self), probs_and_logs(other)
         return jnp.sum(divergence(p, q, by_logits=self.probs is None))
 
     def weak_derivative(self) -> WeakDerivative:
-        logits = self._logits()
-        given = logits if self.probs is None else float_fields(self, probs=self.probs)[0]
+        logits = logits_of(self)
+        given = logits if self.probs is None else float_fields(self, "probs")[0]
         return _weak.categorical(logits, given, in_logits=self.probs is None)
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each choice."""
-        logits = self._logits()
+        logits = logits_of(self)
         return jax.ShapeDtypeStruct(logits.shape[:-1], logits.dtype)
 
     def mode(self) -> Array:
-        return jnp.argmax(self._logits(), axis=-1).astype(jnp.int32)
+        return jnp.argmax(logits_of(self), axis=-1).astype(jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
-        probs = jax.nn.softmax(undifferentiable(self, self._logits()), axis=-1)
+        probs = jax.nn.softmax(undifferentiable(self, logits_of(self)), axis=-1)
         if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
             *below, total = itertools.accumulate(probs[..., k] for k in range(probs.shape[-1]))
             threshold = _below(total, u)
@@ -93,13 +91,13 @@ class Categorical(Distribution):
         return x, jnp.sum(self._log_prob_at(x))
 
     def _log_prob_of_each(self, x: Array) -> Array:
-        inside = (x >= 0) & (x < self._logits().shape[-1]) & is_whole(x)
+        inside = (x >= 0) & (x < logits_of(self).shape[-1]) & is_whole(x)
         log_probs = self._log_prob_at(jnp.where(inside, x, 0).astype(jnp.int32))
         return jnp.where(inside, log_probs, impossible(x, log_probs))
 
     def _log_prob_at(self, index: Array) -> Array:
         """Of each choice, for numbers that are known to be categories."""
-        log_probs = jax.nn.log_softmax(self._logits(), axis=-1)
+        log_probs = jax.nn.log_softmax(logits_of(self), axis=-1)
         if log_probs.shape[-1] <= FEW:
             picked = jnp.broadcast_to(log_probs[..., 0], index.shape)
             for k in range(1, log_probs.shape[-1]):
@@ -116,16 +114,16 @@ class Categorical(Distribution):
     def log_prob(self, x: Array) -> Array:
         """Sum over the choices of the log-probability of the category: a float scalar."""
         x = jnp.asarray(x)
-        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(x, self._logits().shape[:-1])))
+        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(x, logits_of(self).shape[:-1])))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Every combination of categories."""
         del num_nodes, max_value
-        logits = self._logits()
+        logits = logits_of(self)
         categories = jnp.arange(logits.shape[-1], dtype=jnp.int32)
         log_probs = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
         nodes = jnp.broadcast_to(categories.reshape((-1,) + (1,) * (logits.ndim - 1)), log_probs.shape)
-        probs = _given_probs(self)
+        probs = given_probs(self)
         probs = None if probs is None else jnp.moveaxis(probs, -1, 0)
         return product_grid(self.name, nodes, log_probs, max_points, probs=probs)
 
@@ -151,11 +149,14 @@ class OneHotCategorical(Distribution):
         return Categorical(logits=self.logits, probs=self.probs)
 
     def _row(self, number: Array) -> Array:
-        logits = _logits_of(self)
+        logits = logits_of(self)
         return jax.nn.one_hot(number, logits.shape[-1], dtype=logits.dtype)
 
+    def _fields(self):
+        return (logits_of(self),)
+
     def choices(self) -> CategoricalView:
-        view, shape = self._number.choices(), _logits_of(self).shape
+        view, shape = self._number.choices(), logits_of(self).shape
         return view._replace(
             build=lambda options: self._row(options[0]).reshape(shape), relax=lambda rows: rows[0].reshape(shape)
         )
@@ -171,7 +172,7 @@ class OneHotCategorical(Distribution):
         return self._number._kl_to(other._number)
 
     def mean(self) -> Array:
-        return _probs_of(self)
+        return probs_and_logs(self)[0]
 
     def covariance_times(self, v: Array) -> Array:
         p = self.mean()
@@ -190,7 +191,7 @@ class OneHotCategorical(Distribution):
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the choices of the log-probability of the category that is 1: a float scalar."""
-        x = jnp.broadcast_to(jnp.asarray(x), _logits_of(self).shape)
+        x = jnp.broadcast_to(jnp.asarray(x), logits_of(self).shape)
         is_row = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x == 1, axis=-1) == 1)
         log_probs = self._number._log_prob_of_each(jnp.argmax(x == 1, axis=-1))
         return jnp.sum(jnp.where(is_row, log_probs, impossible(jnp.sum(x, axis=-1), log_probs)))
@@ -204,32 +205,3 @@ class OneHotCategorical(Distribution):
 def _below(total: Array, u: Array) -> Array:
     """A part u of the total, strictly below it whatever u rounds to: so the first sum above it is there, and has p > 0."""
     return jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
-
-
-def _logits_of(dist: Any) -> Array:
-    """The logits of independent choices, categories on the last axis."""
-    name, field = one_of(dist, "logits", "probs")
-    shape = jnp.shape(field)
-    if shape == ():
-        raise ValueError(f"{dist.name} wants {name} with a last axis of K categories; it got a scalar.")
-    if shape[-1] == 0:
-        raise ValueError(f"{dist.name} wants at least one category; its {name} have shape {shape}.")
-    (field,) = float_fields(dist, **{name: field})
-    return field if name == "logits" else safe_log(field)
-
-
-def _probs_of(dist: Any) -> Array:
-    """Normalised probabilities."""
-    given = _given_probs(dist)
-    return jax.nn.softmax(_logits_of(dist), axis=-1) if given is None else given
-
-
-def _given_probs(dist: Any) -> Array | None:
-    """Probabilities as they were given, normalised: exp(log p) has no derivative at p = 0. None for logits."""
-    if dist.probs is None:
-        return None
-    (given,) = float_fields(dist, probs=dist.probs)
-    # In units of the largest: large numbers have no sum, and the square of a sum may be out of range. 1 / unit is a float too.
-    largest = 2.0 ** (jnp.finfo(given.dtype).maxexp - 4)
-    given = given / stop(jnp.minimum(jnp.max(given, axis=-1, keepdims=True), largest))
-    return given / jnp.sum(given, axis=-1, keepdims=True)

@@ -52,9 +52,6 @@ class Exponential(Elementwise):
     rate: Positive
     also = SMOOTH
 
-    def _fields(self):
-        return float_fields(self, rate=self.rate)
-
     def mean(self) -> Array:
         (rate,) = self._fields()
         return over(jnp.ones_like(rate), rate)
@@ -115,9 +112,6 @@ class Weibull(Elementwise):
     concentration: Positive
     scale: Positive
     also = SMOOTH
-
-    def _fields(self):
-        return float_fields(self, concentration=self.concentration, scale=self.scale)
 
     def mean(self) -> Array:
         a, scale = self._fields()
@@ -206,9 +200,6 @@ class Gamma(Elementwise):
     rate: Positive
     also = SMOOTH
 
-    def _fields(self):
-        return float_fields(self, concentration=self.concentration, rate=self.rate)
-
     def mean(self) -> Array:
         return over(*self._fields())
 
@@ -294,7 +285,7 @@ class Uniform(Elementwise):
     also = SMOOTH
 
     def _fields(self):
-        low, high = float_fields(self, low=self.low, high=self.high)
+        low, high = float_fields(self, "low", "high")
         return low, confine(
             self,
             "high",

@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import KL_SHAPES, SMOOTH, Distribution, distribution
+from jax_scorefn.distributions._base import SMOOTH, Distribution, distribution
 from jax_scorefn.distributions._fields import Positive, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import legendre
@@ -48,35 +48,33 @@ class Dirichlet(Distribution):
     concentration: Positive
     also = SMOOTH
 
-    def _rows(self) -> Array:
-        (a,) = float_fields(self, concentration=self.concentration)
+    def _fields(self):
+        (a,) = float_fields(self, "concentration")
         if a.ndim == 0 or a.shape[-1] == 0:
             raise ValueError(f"Dirichlet wants concentration with a last axis of K >= 1 parts; its shape is {a.shape}.")
-        return a
+        return (a,)
 
     def mean(self) -> Array:
-        a = self._rows()
+        (a,) = self._fields()
         return over(a, jnp.broadcast_to(jnp.sum(a, axis=-1, keepdims=True), a.shape))
 
     def covariance_times(self, v: Array) -> Array:
-        mean, total = self.mean(), jnp.sum(self._rows(), axis=-1, keepdims=True)
+        mean, total = self.mean(), jnp.sum(self._fields()[0], axis=-1, keepdims=True)
         return mean * (v - jnp.sum(mean * v, axis=-1, keepdims=True)) / (total + 1)
 
     def entropy(self) -> Array:
         """Less the relative entropy to the uniform one, whose density is Gamma(K)."""
-        a = self._rows()
+        (a,) = self._fields()
         volume = -gammaln(np.asarray(a.shape[-1], a.dtype)) * math.prod(a.shape[:-1])
         return volume - self._kl_to(Dirichlet(concentration=jnp.ones_like(a)))
 
     def _kl_to(self, other: Dirichlet) -> Array:
-        a, b = self._rows(), other._rows()
-        if a.shape != b.shape:
-            raise ValueError(KL_SHAPES.format(dist=self.name, mine=a.shape, others=b.shape))
+        (a,), (b,) = self._fields(), other._fields()
         return jnp.sum(tangent_gap(b, a)) - jnp.sum(tangent_gap(jnp.sum(b, axis=-1), jnp.sum(a, axis=-1)))
 
     def _noise(self, key: Key) -> Array:
         """Logarithms of the gamma draws."""
-        a = self._rows()
+        (a,) = self._fields()
         return jax.random.loggamma(key, a, dtype=a.dtype)
 
     def sample(self, key: Key) -> Array:
@@ -85,7 +83,7 @@ class Dirichlet(Distribution):
     def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
         """One draw, stopped, and the log-density of each row."""
         noise = stop(stop(self)._noise(key))
-        return jax.nn.softmax(noise, axis=-1), log_dirichlet(self._rows(), jax.nn.log_softmax(noise, axis=-1))
+        return jax.nn.softmax(noise, axis=-1), log_dirichlet(self._fields()[0], jax.nn.log_softmax(noise, axis=-1))
 
     def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
         x, log_probs = self.sample_and_log_probs(key)
@@ -93,7 +91,7 @@ class Dirichlet(Distribution):
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the rows of the log-density: a float scalar."""
-        a = self._rows()
+        (a,) = self._fields()
         x = jnp.broadcast_to(jnp.asarray(x).astype(a.dtype), a.shape)
         near = float(jnp.finfo(a.dtype).eps) ** 0.5 * a.shape[-1]
         on_simplex = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) < near)
@@ -108,7 +106,7 @@ class Dirichlet(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Nodes for the part that each coordinate takes of what those before it left: beta draws, independent of each other."""
         del max_value
-        a = self._rows()
+        (a,) = self._fields()
         b = jnp.flip(jnp.cumsum(jnp.flip(a, axis=-1), axis=-1), axis=-1)[..., 1:]
         a = a[..., :-1]
         t, weights = legendre(num_nodes, a)

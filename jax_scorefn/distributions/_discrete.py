@@ -51,8 +51,7 @@ class Odds(Elementwise):
     probs: Probability
 
     def _fields(self):
-        name, field = one_of(self, "logits", "probs")
-        return float_fields(self, **{name: field})
+        return float_fields(self, one_of(self, "logits", "probs"))
 
     def _success(self) -> Array:
         """The success probability."""
@@ -281,9 +280,6 @@ class Poisson(Elementwise):
 
     rate: NonNegative
     also = Capability.SUPPORT
-
-    def _fields(self):
-        return float_fields(self, rate=self.rate)
 
     def mean(self) -> Array:
         return self._fields()[0]

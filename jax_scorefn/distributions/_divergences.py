@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import NO_KL
 from jax_scorefn.typing import Array
+
+KL_SHAPES = (
+    "kl of two {dist} distributions wants draws of one shape; those of the first have {mine}, of the second {others}."
+)
 
 
 def kl(p: Any, q: Any) -> Array:
@@ -40,4 +46,7 @@ def kl(p: Any, q: Any) -> Array:
     p, q = as_distribution(p), as_distribution(q)
     if type(p) is not type(q):
         raise NotImplementedError(NO_KL.format(p=p.name, q=q.name))
+    mine, others = ([field.shape for field in jax.eval_shape(dist._fields)] for dist in (p, q))
+    if mine[:1] != others[:1]:
+        raise ValueError(KL_SHAPES.format(dist=p.name, mine=mine[0], others=others[0]))
     return p._kl_to(q)

@@ -2,7 +2,7 @@
 
     scale: Positive              a field's domain is its annotation
     broadcast_fields(dist)       when it is made: arrays and numbers of one shape
-    float_fields(dist, ...)      when it is used: float arrays, confined to their domains
+    float_fields(dist, name...)  when it is used: float arrays, confined to their domains
     confine(dist, name, x, ...)  an error that names the field, where the number is known; under jit NaN, in derivatives too
 
 The ends of a range belong to it where there is a distribution: a rate of 0 makes a Poisson count of 0, a scale of 0 makes no density.
@@ -150,11 +150,12 @@ def broadcast_fields(dist: Any) -> None:
             object.__setattr__(dist, name, array)
 
 
-def float_fields(dist: Any, **fields: Any) -> tuple[Array, ...]:
+def float_fields(dist: Any, *names: str) -> tuple[Array, ...]:
     """Fields of a distribution as float arrays of one shape (explicitly, so rank promotion may be an error), each in its domain.
 
     Half precision is widened to float32: a uniform of 8 bits makes another distribution than the one that is scored.
     """
+    fields = {name: getattr(dist, name) for name in names}
     shapes = {np.shape(field) for field in fields.values() if is_array(field)}
     if len(shapes) > 1:
         given = ", ".join(f"{name} {np.shape(field)}" for name, field in fields.items())
@@ -204,9 +205,9 @@ def known(array: Array, given: Any = None) -> Any:
     return np.where(abs(numbers) < jnp.finfo(array.dtype).tiny, np.zeros((), array.dtype), numbers)  # as XLA sees them
 
 
-def one_of(dist: Any, first: str, second: str) -> tuple[str, Any]:
-    """The name and value of the one of two fields that was given."""
-    given = [(name, getattr(dist, name)) for name in (first, second) if getattr(dist, name) is not None]
+def one_of(dist: Any, first: str, second: str) -> str:
+    """The name of the one of two fields that was given."""
+    given = [name for name in (first, second) if getattr(dist, name) is not None]
     if len(given) != 1:
         raise ValueError(_checks.ONE_OF_TWO.format(dist=dist.name, first=first, second=second))
     return given[0]

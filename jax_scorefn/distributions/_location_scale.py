@@ -61,9 +61,6 @@ class LocationScale(Elementwise):
     def _velocity(self, x: Array, dloc: Array, dscale: Array) -> Array:
         return dloc + self._of(x) * dscale
 
-    def _fields(self):
-        return float_fields(self, loc=self.loc, scale=self.scale)
-
     def mode(self) -> Array:
         return stop(self._fields()[0])
 
@@ -330,7 +327,7 @@ class HalfNormal(WithMoments):
         return divergence(jnp.ones_like(width), width * width) / 2
 
     def _fields(self):
-        (scale,) = float_fields(self, scale=self.scale)
+        (scale,) = float_fields(self, "scale")
         return jnp.zeros_like(scale), scale
 
     def _standard(self, u):

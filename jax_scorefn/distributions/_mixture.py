@@ -25,8 +25,8 @@ from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_with
 from jax_scorefn._trees import is_float, stop, take_rows
 from jax_scorefn.distributions._base import Distribution, distribution
-from jax_scorefn.distributions._categorical import Categorical, _given_probs, _logits_of
-from jax_scorefn.distributions._discrete import safe_log
+from jax_scorefn.distributions._categorical import Categorical
+from jax_scorefn.distributions._categories import logits_of, probs_and_logs
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
 from jax_scorefn.distributions._paths import has_path, tails, velocity
@@ -95,7 +95,7 @@ class Mixture(Distribution):
 
     def _log_weights(self) -> Array:
         """Of shape (K,), unnormalised, with K components there."""
-        logits = _logits_of(self)
+        logits = logits_of(self)
         if logits.ndim != 1:
             raise ValueError(WEIGHTS.format(field="logits" if self.probs is None else "probs", shape=logits.shape))
         size, of = logits.shape[0], self.components
@@ -116,11 +116,7 @@ class Mixture(Distribution):
 
     def _weights(self) -> tuple[Array, Array]:
         """Normalised, and their logarithms."""
-        logits, given = self._log_weights(), _given_probs(self)
-        if given is not None:
-            return given, safe_log(given)
-        log_weights = jax.nn.log_softmax(logits)
-        return jnp.exp(log_weights), log_weights
+        return probs_and_logs(self, self._log_weights())
 
     @property
     def _choice(self) -> Categorical:

@@ -18,8 +18,8 @@ import numpy as np
 
 from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import KL_SHAPES, distribution
-from jax_scorefn.distributions._categorical import _given_probs, _logits_of
+from jax_scorefn.distributions._base import distribution
+from jax_scorefn.distributions._categories import given_probs, logits_of, probs_and_logs
 from jax_scorefn.distributions._discrete import impossible, is_whole, safe_log, undifferentiable
 from jax_scorefn.distributions._fields import Count, LogWeights, Weights, is_array
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
@@ -62,28 +62,17 @@ class Multinomial(Trials):
             with contextlib.suppress(ValueError):  # said where it is used
                 object.__setattr__(self, "total_count", jnp.broadcast_to(self.total_count, rows))
 
-    def _trials(self) -> int | Array:
-        return self._trials_of(_logits_of(self).dtype)
-
-    def _probs_and_logs(self) -> tuple[Array, Array]:
-        given = _given_probs(self)
-        if given is not None:
-            return given, safe_log(given)
-        log_probs = jax.nn.log_softmax(_logits_of(self), axis=-1)
-        return jnp.exp(log_probs), log_probs
+    def _fields(self):
+        return (logits_of(self),)
 
     def _means(self) -> tuple[Array, Array]:
         """Probabilities and means."""
-        p, n = self._probs_and_logs()[0], self._trials()
+        p, n = probs_and_logs(self)[0], self._trials()
         return p, p * (n if isinstance(n, int) else n[..., None])
 
     def _kl_to(self, other: Multinomial) -> Array:
-        n, of_other = self._trials(), other._trials()
-        p, q = self._probs_and_logs()[0], other._probs_and_logs()[0]
-        if p.shape != q.shape:
-            raise ValueError(KL_SHAPES.format(dist=self.name, mine=p.shape, others=q.shape))
-        rows = jnp.sum(divergence(p, q, by_logits=self.probs is None), axis=-1)
-        return jnp.sum(jnp.where(jnp.asarray(n == of_other), n * rows, jnp.nan))
+        (p, _), (q, _) = probs_and_logs(self), probs_and_logs(other)
+        return jnp.sum(self._of_trials(other, jnp.sum(divergence(p, q, by_logits=self.probs is None), axis=-1)))
 
     def mean(self) -> Array:
         return self._means()[1]
@@ -106,7 +95,7 @@ class Multinomial(Trials):
         return jax.lax.fori_loop(jnp.int32(0), jnp.int32(p.shape[-1]), add, whole)
 
     def sample(self, key: Key) -> Array:
-        p = undifferentiable(self, self._probs_and_logs()[0])
+        p = undifferentiable(self, probs_and_logs(self)[0])
         p = jnp.moveaxis(p, -1, 0)
         at_least = jax.lax.cumsum(p, 0, reverse=True)  # the probability of this category and those behind it
         behind = jnp.concatenate([at_least[1:], jnp.zeros_like(p[:1])])
@@ -130,10 +119,10 @@ class Multinomial(Trials):
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the rows of the log-mass: a float scalar."""
-        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(jnp.asarray(x), _logits_of(self).shape)))
+        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(jnp.asarray(x), logits_of(self).shape)))
 
     def _log_prob_of_each(self, x: Array) -> Array:
-        (p, log_p), (_, mean), n = self._probs_and_logs(), self._means(), self._trials()
+        (p, log_p), (_, mean), n = probs_and_logs(self), self._means(), self._trials()
         x = x if isinstance(n, int) else x.astype(jnp.result_type(n))
         of_row = n if isinstance(n, int) else n[..., None]
         each = jnp.all((x >= 0) & (x <= of_row) & is_whole(x), axis=-1)
@@ -144,7 +133,7 @@ class Multinomial(Trials):
 
     def _rows(self, max_points: int = 2**16) -> tuple[np.ndarray, Array, Array | None]:
         """The values of a row (m, K), their log-probabilities in each row (m, ...), and probabilities that are known better."""
-        n, shape = self._known_trials(), _logits_of(self).shape
+        n, shape = self._known_trials(), logits_of(self).shape
         if (number := math.comb(n + shape[-1] - 1, shape[-1] - 1)) > max_points:
             detail = f"the ways to write {n} as a sum of {shape[-1]} counts"
             raise ValueError(
@@ -153,7 +142,7 @@ class Multinomial(Trials):
         values = _sums_to(n, shape[-1])
         rows = jnp.broadcast_to(values.reshape((-1,) + (1,) * (len(shape) - 1) + (shape[-1],)), (number, *shape))
         log_probs = jax.vmap(self._log_prob_of_each)(rows)
-        p = _given_probs(self)
+        p = given_probs(self)
         if p is None:
             return values, log_probs, None
         log_mass = lambda k, p: log_multinomial(k, p, safe_log(p))
@@ -162,7 +151,7 @@ class Multinomial(Trials):
     def choices(self) -> CategoricalView:
         """Each row as one choice among its values."""
         values, log_probs, probs = self._rows()
-        build = lambda option: take_rows(jnp.asarray(values), option).reshape(_logits_of(self).shape)
+        build = lambda option: take_rows(jnp.asarray(values), option).reshape(logits_of(self).shape)
         return numbered(jnp.moveaxis(log_probs, 0, -1), None if probs is None else jnp.moveaxis(probs, 0, -1), build)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:

@@ -60,8 +60,7 @@ class NegativeBinomial(Odds):
     also = Capability.SUPPORT
 
     def _odds_and_count(self) -> tuple[Array, ...]:
-        name, field = one_of(self, "logits", "probs")
-        return float_fields(self, **{name: field}, total_count=self.total_count)
+        return float_fields(self, one_of(self, "logits", "probs"), "total_count")
 
     def _fields(self):
         return self._odds_and_count()[:1]

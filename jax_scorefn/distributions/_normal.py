@@ -9,13 +9,7 @@ import numpy as np
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import (
-    KL_SHAPES,
-    SMOOTH,
-    Distribution,
-    distribution,
-    scale_uniform,
-)
+from jax_scorefn.distributions._base import SMOOTH, Distribution, distribution, scale_uniform
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._location_scale import WithMoments, gaps
@@ -98,9 +92,8 @@ class MultivariateNormal(Distribution):
     also = SMOOTH
 
     def _fields(self) -> tuple[Array, Array]:
-        name, matrix = one_of(self, "scale_tril", "covariance")
-        (loc,) = float_fields(self, loc=self.loc)
-        (matrix,) = float_fields(self, **{name: matrix})
+        name = one_of(self, "scale_tril", "covariance")
+        (loc,), (matrix,) = float_fields(self, "loc"), float_fields(self, name)
         if loc.ndim != 1 or matrix.shape != (loc.size, loc.size):
             raise ValueError(
                 f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
@@ -130,8 +123,6 @@ class MultivariateNormal(Distribution):
 
     def _kl_to(self, other: MultivariateNormal) -> Array:
         (loc, tril), (centre, factor) = self._fields(), other._fields()
-        if loc.shape != centre.shape:
-            raise ValueError(KL_SHAPES.format(dist=self.name, mine=loc.shape, others=centre.shape))
         solve = lambda b: jax.scipy.linalg.solve_triangular(factor, b, lower=True)
         ratio, off = solve(tril), solve(loc - centre)
         diagonal = jnp.diagonal(ratio)

@@ -15,7 +15,7 @@ import numpy as np
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
-from jax_scorefn.distributions._fields import Finite, Positive, float_fields
+from jax_scorefn.distributions._fields import Finite, Positive
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._normal import Normal
 from jax_scorefn.distributions._views import WeakDerivative
@@ -36,9 +36,6 @@ class PushedNormal(Elementwise):
     def _log_slope(self, y: Array) -> Array:
         """Log g'(y)."""
         raise NotImplementedError
-
-    def _fields(self):
-        return float_fields(self, loc=self.loc, scale=self.scale)
 
     @property
     def _normal(self) -> Normal:

@@ -47,7 +47,7 @@ class StudentT(LocationScale):
     from_uniform = Distribution.from_uniform  # a draw is made of two
 
     def _all(self) -> tuple[Array, ...]:
-        return float_fields(self, df=self.df, loc=self.loc, scale=self.scale)
+        return float_fields(self, "df", "loc", "scale")
 
     def _fields(self):
         return self._all()[1:]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import Distribution, declared
+from jax_scorefn.distributions._base import NO_KL, Distribution, declared
 from jax_scorefn.distributions._fields import Count, confine, is_array
 from jax_scorefn.typing import Array, Capability
 
@@ -41,8 +39,8 @@ class Trials(Distribution):
         listed = Capability.SUPPORT | Capability.FINITE | Capability.CHOICES
         return everything & ~listed if is_array(self.total_count) else everything
 
-    def _trials_of(self, dtype: Any) -> int | Array:
-        """The number of trials, which raises when it is differentiated; of an array as floats."""
+    def _trials(self) -> int | Array:
+        """The number of trials, which raises when it is differentiated; of an array as floats of the dtype of the other parameters."""
         if not is_array(self.total_count):
             trials = _checks.positive_int("total_count", self.total_count, least=0)
             if trials > _counts.MOST_TRIALS:
@@ -51,13 +49,21 @@ class Trials(Distribution):
         count = jnp.asarray(self.total_count)
         if not jnp.issubdtype(count.dtype, jnp.integer) and not is_float(count):
             raise TypeError(COUNT_DTYPE.format(dist=self.name, dtype=count.dtype))
-        count = guard(count, order=0, message=COUNT_DERIVATIVE.format(dist=self.name)).astype(dtype)
+        count = guard(count, order=0, message=COUNT_DERIVATIVE.format(dist=self.name)).astype(self._fields()[0].dtype)
         return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
 
     def _known_trials(self) -> int:
         """The number of trials, where it is known, as a support needs it."""
         if is_array(self.total_count):
             raise TypeError(COUNT_SUPPORT.format(dist=self.name, given=_checks.describe(self.total_count)))
-        trials = self._trials_of(None)
+        trials = self._trials()
         assert isinstance(trials, int)
         return trials
+
+    def _of_trials(self, other: Trials, kl: Array) -> Array:
+        """Relative entropies of all trials, from that of each: an error where the numbers are known to differ, or else NaN."""
+        n, of_other = self._trials(), other._trials()
+        if isinstance(n, int) and isinstance(of_other, int) and n != of_other:
+            mine, others = (f"{self.name}(total_count={number})" for number in (n, of_other))
+            raise NotImplementedError(NO_KL.format(p=mine, q=others))
+        return jnp.where(jnp.asarray(n == of_other), n * kl, jnp.nan)

@@ -79,7 +79,7 @@ class TruncatedNormal(Elementwise):
     also = SMOOTH
 
     def _fields(self):
-        loc, scale, low, high = float_fields(self, loc=self.loc, scale=self.scale, low=self.low, high=self.high)
+        loc, scale, low, high = float_fields(self, "loc", "scale", "low", "high")
         above = Domain("above low", lambda high: high > known(low))
         return loc, scale, low, confine(self, "high", high, above)
 

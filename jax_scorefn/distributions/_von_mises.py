@@ -18,7 +18,7 @@ from jax.scipy.special import i0e
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, column, distribution
-from jax_scorefn.distributions._fields import Finite, NonNegative, float_fields
+from jax_scorefn.distributions._fields import Finite, NonNegative
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log
 from jax_scorefn.typing import Array, Key
@@ -48,9 +48,6 @@ class VonMises(Elementwise):
     loc: Finite
     concentration: NonNegative
     also = SMOOTH
-
-    def _fields(self):
-        return float_fields(self, loc=self.loc, concentration=self.concentration)
 
     def mode(self) -> Array:
         return _wrapped(stop(self._fields()[0]))
