@@ -29,7 +29,7 @@ from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._categories import logits_of, probs_and_logs
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
 from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
-from jax_scorefn.distributions._paths import has_path, tails, velocity
+from jax_scorefn.distributions._paths import has_path, on_path, tails, velocity
 from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
@@ -196,22 +196,9 @@ class Mixture(Distribution):
         """The draw of a mixture that stands still, put on its path; without one it raises when it is differentiated."""
         if Capability.REPARAMETERIZED in self.capabilities:
             whole = jax.tree.map(lambda leaf: float(leaf) if isinstance(leaf, int) else leaf, self)
-            return _along(stop(draw(stop(self))), whole)
+            return on_path(_velocity, stop(draw(stop(self))), whole)
         kinds = " and ".join(sorted({part.name for part in self._one}))
         return draw(guard(self, order=0, message=NO_PATH.format(kind=kinds)))
-
-    def _velocity(self, x: Array, moved: Mixture) -> Array:
-        """The derivative of a draw at x, for the tangent of all the fields."""
-        of_each = self._each(functools.partial(velocity, x), moved.components)
-        below, above = self._each(functools.partial(tails, x))
-        log_probs, log_prob = self._each(lambda component: component.log_prob(x)), self.log_prob(x)
-        w, dw = jax.jvp(lambda m: m._weights()[0], (self,), (moved,))
-        pinned = jnp.isinf(log_prob)  # a draw that has rounded to an end stays there
-        share = w * jnp.where(pinned, 0, jnp.exp(_in_range(log_probs - log_prob)))
-        column = lambda row: row.reshape((-1,) + (1,) * x.ndim)
-        part = jnp.where(stop(jnp.sum(column(w) * below)) < 0.5, below, -above)
-        per = jnp.where(pinned, 0, jnp.exp(-log_prob))
-        return jnp.sum(column(share) * of_each - column(dw) * part * per, axis=0)
 
     def mean(self) -> PyTree:
         w = self._weights()[0]
@@ -251,6 +238,20 @@ class Mixture(Distribution):
         )
 
 
+def _velocity(x: Array, mixture: Mixture, moved: Mixture) -> Array:
+    """The derivative of a draw at x, for the tangent of all the fields."""
+    of_each = mixture._each(functools.partial(velocity, x), moved.components)
+    below, above = mixture._each(functools.partial(tails, x))
+    log_probs, log_prob = mixture._each(lambda component: component.log_prob(x)), mixture.log_prob(x)
+    w, dw = jax.jvp(lambda m: m._weights()[0], (mixture,), (moved,))
+    pinned = jnp.isinf(log_prob)  # a draw that has rounded to an end stays there
+    share = w * jnp.where(pinned, 0, jnp.exp(_in_range(log_probs - log_prob)))
+    column = lambda row: row.reshape((-1,) + (1,) * x.ndim)
+    part = jnp.where(stop(jnp.sum(column(w) * below)) < 0.5, below, -above)
+    per = jnp.where(pinned, 0, jnp.exp(-log_prob))
+    return jnp.sum(column(share) * of_each - column(dw) * part * per, axis=0)
+
+
 def _alike(parts: list[Distribution]) -> bool:
     """Whether they differ in the numbers of their fields alone."""
     shapes = lambda part: [np.shape(leaf) for leaf in jax.tree.leaves(part)]
@@ -272,17 +273,3 @@ def log_mixed(w: Array, log_w: Array, log_probs: Array) -> Array:
     nothing = w == 0
     ratio = jnp.where(nothing, jnp.exp(_in_range(log_probs - base)), 0)
     return jnp.where(nowhere, -jnp.inf, base + jnp.log1p(jnp.sum(jnp.where(nothing, w, 0) * ratio)))
-
-
-@jax.custom_jvp
-def _along(x: Array, mixture: Mixture) -> Array:
-    """X, which moves with the fields of the mixture so that as much of it stays below."""
-    del mixture
-    return x
-
-
-@_along.defjvp
-def _along_jvp(primals, tangents):
-    (x, mixture), (_, moved) = primals, tangents
-    x = _along(x, mixture)  # where it is moves on as it is differentiated again
-    return x, mixture._velocity(x, moved)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, erfcx, erfinv
@@ -24,6 +23,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
 from jax_scorefn.distributions._fields import Domain, End, Finite, Positive, confine, float_fields, known
+from jax_scorefn.distributions._paths import on_path
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.typing import Array
@@ -112,7 +112,8 @@ class TruncatedNormal(Elementwise):
     def from_uniform(self, u: Array) -> Array:
         loc, scale, low, high = self._fields()
         centre, scale, shape = _measured(loc, scale, low, high)
-        return jnp.clip(centre + scale * _inverse(u, *shape), low, high)
+        y = on_path(_velocity, _inverse(*stop((u, shape))), (u, shape))
+        return jnp.clip(centre + scale * y, low, high)
 
     def _log_prob(self, x):
         loc, scale, low, high = self._fields()
@@ -166,9 +167,9 @@ def _log_density(x: Array, loc: Array, scale: Array, low: Array, high: Array) ->
     return -shape.fall(y) - jnp.broadcast_to(_points(shape)[2] + log(scale), x.shape)
 
 
-@jax.custom_jvp
-def _inverse(u: Array, m: Array, a: Array, b: Array) -> Array:
+def _inverse(u: Array, shape: _Shape) -> Array:
     """The y below which a part u of the distribution is."""
+    m, a, b = shape
     mirrored = m < 0
     v, slope = jnp.where(mirrored, 1 - u, u), jnp.abs(m)
     width = b - a
@@ -179,11 +180,10 @@ def _inverse(u: Array, m: Array, a: Array, b: Array) -> Array:
     return jnp.clip(jnp.where(m == 0, inside, tail), a, b)
 
 
-@_inverse.defjvp
-def _inverse_jvp(primals, tangents):
-    (u, m, a, b), (du, dm, da, db) = primals, tangents
-    shape = _Shape(m, a, b)
-    y = _inverse(u, m, a, b)
+def _velocity(y: Array, fields: tuple[Array, _Shape], moved: tuple[Array, _Shape]) -> Array:
+    """How the y below which a part u is moves with u and the shape."""
+    (u, shape), (du, (dm, da, db)) = fields, moved
+    m, a, b = shape
     density = lambda t: jnp.exp(jnp.broadcast_to(shape.fall(y), t.shape) - shape.fall(t))  # of t, in that of y
     points, weights, log_mass = _points(shape)
     mean = jnp.sum(weights * points, axis=0)
@@ -191,7 +191,7 @@ def _inverse_jvp(primals, tangents):
     t = a[None] + (y - a)[None] * t
     tilt = (y - a) * jnp.sum(w * (t - mean[None]) * density(t), axis=0)
     per_u = jnp.exp(log_mass + shape.fall(y))
-    return y, per_u * du + tilt * dm + (1 - u) * density(a) * da + u * density(b) * db
+    return per_u * du + tilt * dm + (1 - u) * density(a) * da + u * density(b) * db
 
 
 def _beyond(v: Array, m: Array, width: Array) -> Array:

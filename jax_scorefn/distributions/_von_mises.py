@@ -19,6 +19,7 @@ from jax.scipy.special import i0e
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import Finite, NonNegative
+from jax_scorefn.distributions._paths import on_path
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log
 from jax_scorefn.typing import Array, Key
@@ -54,7 +55,7 @@ class VonMises(Elementwise):
 
     def sample(self, key: Key) -> Array:
         loc, k = self._fields()
-        return _wrapped(loc + _on_path(_draw(key, stop(k)), k))
+        return _wrapped(loc + on_path(_velocity, _draw(key, stop(k)), k))
 
     def _log_prob(self, x):
         loc, k = (jnp.broadcast_to(p, x.shape) for p in self._fields())
@@ -129,17 +130,8 @@ def _draw(key: Key, k: Array) -> Array:
     return jnp.where(k == k, 2 * jnp.arctan(t), jnp.nan)
 
 
-@jax.custom_jvp
-def _on_path(y: Array, k: Array) -> Array:
-    """The draw y, as the function of k that keeps its place among the draws."""
-    del k
-    return y
-
-
-@_on_path.defjvp
-def _on_path_jvp(primals, tangents):
-    (y, k), (dy, dk) = primals, tangents
-    y = _on_path(y, k)
+def _velocity(y: Array, k: Array, dk: Array) -> Array:
+    """How the draw y moves with k, to keep its place among the draws."""
     versine = _log_norm(k)[1]
     # beyond the angle where 1 - cos is its mean, from y to the end of the circle, where nothing cancels
     outside = 2 * jnp.sin(y / 2) ** 2 > versine
@@ -150,5 +142,4 @@ def _on_path_jvp(primals, tangents):
     t, w = legendre(_NODES, k)
     t = low[None] + (high - low)[None] * t
     terms = w * (versine[None] - 2 * jnp.sin(t / 2) ** 2) * jnp.exp(_exponent(k, angle)[None] - _exponent(k[None], t))
-    slope = side * jnp.where(outside, 1, -1) * (high - low) * jnp.sum(terms, axis=0)
-    return y, dy + slope * dk
+    return side * jnp.where(outside, 1, -1) * (high - low) * jnp.sum(terms, axis=0) * dk

@@ -8,8 +8,8 @@ import scipy.stats
 from covering import covering
 
 import jax_scorefn as sf
-from jax_scorefn.distributions._mixture import _along
-from jax_scorefn.distributions._paths import has_path, tails
+from jax_scorefn.distributions._mixture import _velocity
+from jax_scorefn.distributions._paths import has_path, on_path, tails
 
 PROBS = jax.nn.softmax
 
@@ -500,7 +500,7 @@ def test_velocities_keep_the_part_below(name, x64):
     moving = lambda p: jax.tree.map(lambda leaf: leaf[None], build(p))
     for rank in (0.03, 0.5, 0.9):
         x = jnp.float64(exact(*start).ppf(rank))
-        alone = lambda p: _along(x, sf.Mixture(probs=jnp.ones(1), components=moving(p)))
+        alone = lambda p: on_path(_velocity, x, sf.Mixture(probs=jnp.ones(1), components=moving(p)))
         got = jax.jit(lambda p: (jax.grad(alone)(p), jax.hessian(alone)(p)))(jnp.asarray(start))
         step = 1e-3 * np.eye(len(start))
         quantile = lambda shift: exact(*(start + shift)).ppf(rank)
