@@ -25,7 +25,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import CORNER, SHOWN, Distribution, is_distribution
 from jax_scorefn.distributions._ends import has_corner, hold_ends, name_of
-from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
+from jax_scorefn.distributions._grids import Grid, product_grid, refuse_above
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_DISTRIBUTION = (
@@ -134,9 +134,7 @@ class ForeignDistribution(Distribution):
 
     def _listed(self, max_points: int) -> Grid:
         points = self.dist.enumerate_support(expand=False)
-        if (number := points.shape[0]) > max_points:
-            detail = "the support that it enumerates"
-            raise ValueError(TOO_MANY_POINTS.format(dist=self.name, points=number, detail=detail, limit=max_points))
+        refuse_above(max_points, self.name, points.shape[0], "the support that it enumerates")
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, jnp.exp(log_probs))
 

@@ -248,7 +248,42 @@ class Limited:
         )
 
 
-class Elementwise(Distribution):
+class Independent(Distribution):
+    """A distribution of independent parts of one kind: coordinates, choices, rows."""
+
+    def _log_prob(self, x: Array) -> Array:
+        """Log-probability of each part."""
+        raise NotImplementedError
+
+    def _scored(self, u: Array) -> tuple[Array, Array]:
+        """The draw that uniforms make, held fixed, and the log-probability of each part."""
+        x = stop(stop(self).from_uniform(u))
+        return x, self._log_prob(x)
+
+    def log_prob(self, x: Array) -> Array:
+        """Sum of the log-probabilities of the parts: a float scalar."""
+        first, x = self._fields()[0], jnp.asarray(x)
+        if Capability.REPARAMETERIZED in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
+            x = x.astype(first.dtype)
+        return jnp.sum(self._log_prob(jnp.broadcast_to(x, first.shape)))
+
+    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
+        """One draw, held fixed, and the log-probability of each part."""
+        if type(self).sample is Distribution.sample:
+            return self._scored(uniform(key, stop(self).uniform_like()))
+        x = stop(stop(self).sample(key))
+        return x, self._log_prob(x)
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        x, log_probs = self.sample_and_log_probs(key)
+        return x, jnp.sum(log_probs)
+
+    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+        x, log_probs = self._scored(u)
+        return x, jnp.sum(log_probs)
+
+
+class Elementwise(Independent):
     """A distribution of independent coordinates, all of one kind: parameters broadcast together to the shape of a draw.
 
     They are broadcast when it is made, so a distribution made under ``jax.vmap`` is one of all the coordinates when it comes out.
@@ -261,12 +296,11 @@ class Elementwise(Distribution):
         """The parameters that decide the shape of a draw, as float arrays of that one shape."""
         return float_fields(self, *(name for name in self.domains if name not in self.static))
 
-    def _log_prob(self, x: Array) -> Array:
-        """Log-probability of each coordinate."""
-        raise NotImplementedError
+    def _nodes(self, number: Any) -> tuple[Array, dict[str, Array]]:
+        """Nodes for each coordinate, shape ``(n, *event)``, and what is known of their weights (see ``product_grid``).
 
-    def _nodes(self, num_nodes: int, max_value: int | None) -> tuple[Array, dict[str, Array]]:
-        """Nodes for each coordinate, shape ``(n, *event)``, and what is known of their weights (see ``product_grid``)."""
+        So many of a quadrature; of a support all up to that value, which is None where nobody has said it.
+        """
         raise NotImplementedError
 
     def _variance(self) -> tuple[Array | float, Array | float]:
@@ -291,22 +325,6 @@ class Elementwise(Distribution):
         scale, ratio = self._variance()
         return scale * (ratio * (scale * v))  # the square may be out of range where this is not
 
-    def log_prob(self, x: Array) -> Array:
-        """Sum of the coordinates' log-probabilities: a float scalar."""
-        first, x = self._fields()[0], jnp.asarray(x)
-        if Capability.REPARAMETERIZED in self.capabilities and not jnp.issubdtype(x.dtype, jnp.floating):
-            x = x.astype(first.dtype)
-        return jnp.sum(self._log_prob(jnp.broadcast_to(x, first.shape)))
-
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        """One draw, held fixed, and the log-probability of each coordinate."""
-        x = stop(stop(self).sample(key))
-        return x, self._log_prob(x)
-
-    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        x, log_probs = self.sample_and_log_probs(key)
-        return x, jnp.sum(log_probs)
-
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate."""
         first = self._fields()[0]
@@ -314,7 +332,7 @@ class Elementwise(Distribution):
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Product over the coordinates of the points of each."""
-        nodes, weights = self._nodes(num_nodes, max_value)
+        nodes, weights = self._nodes(max_value if Capability.SUPPORT in self.capabilities else num_nodes)
         nodes = jax.lax.stop_gradient(nodes)
         return product_grid(self.name, nodes, self._log_prob(nodes), max_points, **weights)
 

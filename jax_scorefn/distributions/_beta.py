@@ -73,8 +73,7 @@ class Beta(Elementwise):
         outside = jnp.where(at_end, log_density_at_end, jnp.where(jnp.isnan(x), x, -jnp.inf))
         return jnp.where(inside, log_beta(a, b, jnp.log(y), jnp.log1p(-y)), outside)
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         a, b = self._fields()
         t, weights = legendre(num_nodes, a)
         a, b = (jnp.broadcast_to(p, t.shape) for p in (a, b))

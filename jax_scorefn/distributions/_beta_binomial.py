@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import Elementwise, column, distribution
+from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._beta import Beta
-from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
+from jax_scorefn.distributions._discrete import undifferentiable
 from jax_scorefn.distributions._fields import Count, Positive
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import excess, log_binomial
-from jax_scorefn.distributions._trials import Trials
-from jax_scorefn.distributions._views import CategoricalView, numbered
+from jax_scorefn.distributions._trials import Successes
 from jax_scorefn.typing import Array, Key
 
 
 @distribution(static=("total_count",))
-class BetaBinomial(Trials, Elementwise):
+class BetaBinomial(Successes):
     """Independent counts of successes in ``total_count`` trials, each count with a probability of its own, drawn of Beta(a, b).
 
     Args:
@@ -76,23 +74,9 @@ class BetaBinomial(Trials, Elementwise):
         log_p, log_q = Beta(a=a, b=b)._sample_logs(key_beta)
         return _counts.binomial(key_count, jnp.asarray(self._trials(), a.dtype), jnp.exp(log_p), jnp.exp(log_q))
 
-    def _log_prob(self, x):
+    def _log_mass(self, k, a, b):
         n = self._trials()
-        x = x if isinstance(n, int) else x.astype(n.dtype)
-        a, b = (jnp.broadcast_to(number, x.shape) for number in self._fields())
-        valid = (x >= 0) & (x <= n) & is_whole(x)
-        k = jnp.where(valid, x, 0)
-        log_mass = _log_mass(k, n - k, a, b, excess(k, n * over(a, a + b)))
-        return jnp.where(valid, log_mass, impossible(x, a + b + n))
-
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes, max_value
-        return column(np.arange(self._known_trials() + 1), self._fields()[0]).astype(jnp.int32), {}
-
-    def choices(self) -> CategoricalView:
-        nodes, _ = self._nodes(0, None)
-        shape = nodes.shape[1:]
-        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), None, lambda option: option.reshape(shape))
+        return _log_mass(k, n - k, a, b, excess(k, n * over(a, a + b)))
 
 
 def _log_mass(k: Array, rest: Array, a: Array, b: Array, excess: Array) -> Array:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._base import column, distribution
+from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
-    impossible,
-    is_whole,
     safe_log,
     safe_log_of_rest,
     undifferentiable,
@@ -19,13 +16,13 @@ from jax_scorefn.distributions._discrete import (
 from jax_scorefn.distributions._fields import Count, Logit, Probability
 from jax_scorefn.distributions._masses import binomial_mass
 from jax_scorefn.distributions._special import excess, log_binomial
-from jax_scorefn.distributions._trials import Trials
-from jax_scorefn.distributions._views import CategoricalView, WeakDerivative, numbered
+from jax_scorefn.distributions._trials import Successes
+from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.typing import Array, Key
 
 
 @distribution(static=("total_count",))
-class Binomial(Trials, Odds):
+class Binomial(Successes, Odds):
     """Independent counts of successes in ``total_count`` trials.
 
     Args:
@@ -73,28 +70,13 @@ class Binomial(Trials, Odds):
         p, q = (undifferentiable(self, number) for number in self._success_and_failure())
         return _counts.binomial(key, jnp.asarray(self._trials(), p.dtype), p, q)
 
-    def _log_prob_given(self, x, log_p, log_q):
-        n = self._trials()
-        x = x if isinstance(n, int) else x.astype(n.dtype)
-        valid = (x >= 0) & (x <= n) & is_whole(x)
-        p, q = (jnp.broadcast_to(number, x.shape) for number in self._success_and_failure())
-        k = jnp.where(valid, x, 0)
+    def _log_mass(self, k, field):
+        n, (p, q), (log_p, log_q) = self._trials(), self._success_and_failure(field), self._log_odds(field)
         rest, trials = n - k, jnp.asarray(n, p.dtype)
         above = jnp.where(p <= q, excess(k, trials * p), -excess(rest, trials * q))  # the smaller mean has more digits
         k, rest = k.astype(p.dtype), rest.astype(p.dtype)
-        return jnp.where(valid, log_binomial(k, rest, p, q, log_p, log_q, above), impossible(x, log_p + trials))
+        return log_binomial(k, rest, p, q, log_p, log_q, above)
 
     def _masses(self, k, p):
         log_mass = lambda k, n, p: log_binomial(k, n - k, p, 1 - p, safe_log(p), safe_log_of_rest(p))
         return binomial_mass(log_mass, k, jnp.full_like(k, self._trials()), p)
-
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes, max_value
-        nodes = column(np.arange(self._known_trials() + 1), self._fields()[0]).astype(jnp.int32)
-        return nodes, self._known(nodes)
-
-    def choices(self) -> CategoricalView:
-        nodes, known = self._nodes(0, None)
-        shape = nodes.shape[1:]
-        probs = jnp.moveaxis(known["probs"], 0, -1) if known else None
-        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), probs, lambda option: option.reshape(shape))

@@ -10,14 +10,14 @@ import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import Distribution, distribution
+from jax_scorefn.distributions._base import Independent, distribution
 from jax_scorefn.distributions._categories import given_probs, logits_of, probs_and_logs
 from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
 from jax_scorefn.distributions._fields import LogWeights, Weights, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._special import divergence, entropy_terms
 from jax_scorefn.distributions._views import CategoricalView, WeakDerivative, numbered
-from jax_scorefn.typing import Array, Capability, Key
+from jax_scorefn.typing import Array, Capability
 
 FEW, SUMMED_IN_TURN = 4, 16
 """Categories that are told apart by selection (a gather goes back as a scatter, which takes longer than that), and those whose
@@ -25,7 +25,7 @@ cumulative probabilities are added in turn (a quarter of the time of a cumulativ
 
 
 @distribution()
-class Categorical(Distribution):
+class Categorical(Independent):
     """Independent choices among K categories, numbered from 0.
 
     Args:
@@ -81,16 +81,11 @@ class Categorical(Distribution):
         cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
         return jnp.sum(cdf <= _below(cdf[..., -1], u)[..., None], axis=-1, dtype=jnp.int32)
 
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        """One draw and the log-probability of each choice."""
-        x = stop(self).sample(key)
+    def _scored(self, u: Array) -> tuple[Array, Array]:
+        x = stop(self).from_uniform(u)
         return x, self._log_prob_at(x)
 
-    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
-        x = stop(self).from_uniform(u)
-        return x, jnp.sum(self._log_prob_at(x))
-
-    def _log_prob_of_each(self, x: Array) -> Array:
+    def _log_prob(self, x: Array) -> Array:
         inside = (x >= 0) & (x < logits_of(self).shape[-1]) & is_whole(x)
         log_probs = self._log_prob_at(jnp.where(inside, x, 0).astype(jnp.int32))
         return jnp.where(inside, log_probs, impossible(x, log_probs))
@@ -113,8 +108,7 @@ class Categorical(Distribution):
 
     def log_prob(self, x: Array) -> Array:
         """Sum over the choices of the log-probability of the category: a float scalar."""
-        x = jnp.asarray(x)
-        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(x, logits_of(self).shape[:-1])))
+        return jnp.sum(self._log_prob(jnp.broadcast_to(jnp.asarray(x), logits_of(self).shape[:-1])))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Every combination of categories."""
@@ -129,7 +123,7 @@ class Categorical(Distribution):
 
 
 @distribution()
-class OneHotCategorical(Distribution):
+class OneHotCategorical(Independent):
     """Independent choices among K categories, each drawn as a row of K numbers with a single 1.
 
     Args:
@@ -184,17 +178,14 @@ class OneHotCategorical(Distribution):
     def from_uniform(self, u: Array) -> Array:
         return self._row(self._number.from_uniform(u))
 
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        """One draw and the log-probability of each choice."""
-        number, log_probs = self._number.sample_and_log_probs(key)
+    def _scored(self, u: Array) -> tuple[Array, Array]:
+        number, log_probs = self._number._scored(u)
         return self._row(number), log_probs
 
-    def log_prob(self, x: Array) -> Array:
-        """Sum over the choices of the log-probability of the category that is 1: a float scalar."""
-        x = jnp.broadcast_to(jnp.asarray(x), logits_of(self).shape)
+    def _log_prob(self, x: Array) -> Array:
         is_row = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x == 1, axis=-1) == 1)
-        log_probs = self._number._log_prob_of_each(jnp.argmax(x == 1, axis=-1))
-        return jnp.sum(jnp.where(is_row, log_probs, impossible(jnp.sum(x, axis=-1), log_probs)))
+        log_probs = self._number._log_prob(jnp.argmax(x == 1, axis=-1))
+        return jnp.where(is_row, log_probs, impossible(jnp.sum(x, axis=-1), log_probs))
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Every combination of categories."""

@@ -32,8 +32,8 @@ from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Key
 
-UNIFORM_ENDS = (
-    "The ends of a Uniform distribution carry a derivative through its log-probability. Moving the ends moves the support, and the "
+ENDS = (
+    "The ends of a {dist} distribution carry a derivative through its log-probability. Moving the ends moves the support, and the "
     "score function leaves that boundary term out. Use pathwise, or write the distribution with fixed ends and put the "
     "parameters into f."
 )
@@ -80,8 +80,7 @@ class Exponential(Elementwise):
         (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
         return jnp.where(x >= 0, log(rate) - rate * x, -jnp.inf)
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         (rate,) = self._fields()
         t, log_weights = laguerre(num_nodes, rate)
         return t / rate[None], {"rule": jnp.exp(log_weights)}
@@ -143,13 +142,6 @@ class Weibull(Elementwise):
         a, scale = self._fields()
         return jnp.power(-jnp.log1p(-u), 1.0 / a) * scale
 
-    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
-        x, log_probs = self._scored(u)
-        return x, jnp.sum(log_probs)
-
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        return self._scored(uniform(key, self.uniform_like()))
-
     def _scored(self, u: Array) -> tuple[Array, Array]:
         a, scale = self._fields()
         inside = jnp.where(
@@ -169,8 +161,7 @@ class Weibull(Elementwise):
         at_zero = jnp.where(a > 1, -jnp.inf, jnp.where(a < 1, jnp.inf, -log(scale)))
         return jnp.where(x < 0, -jnp.inf, jnp.where(x == 0, at_zero, inside))
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         a, scale = self._fields()
         log_t, log_weights = trapezoid_of_log(num_nodes, a)
         return scale[None] * jnp.exp(log_t / a[None]), {"rule": jnp.exp(log_weights)}
@@ -245,8 +236,7 @@ class Gamma(Elementwise):
         outside = jnp.where(x == 0, at_zero, jnp.where(jnp.isnan(x), x, -jnp.inf))
         return jnp.where(inside, log_gamma(a, y, log(y)) + log(rate), outside)
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         a, rate = self._fields()
         t, log_weights = laguerre(num_nodes, rate)
         log_density = log_gamma(jnp.broadcast_to(a, t.shape), t, jnp.log(t))
@@ -313,13 +303,12 @@ class Uniform(Elementwise):
         return _between(u, *self._fields())
 
     def _log_prob(self, x):
-        ends = guard(self._fields(), order=0, message=UNIFORM_ENDS)
+        ends = guard(self._fields(), order=0, message=ENDS.format(dist=self.name))
         low, high = (jnp.broadcast_to(p, x.shape) for p in ends)
         log_density = -jnp.log(high - low)
         return jnp.where((x < low) | (x > high), -jnp.inf, jnp.where(jnp.isnan(x), x, log_density))
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         low, high = self._fields()
         t, weights = legendre(num_nodes, low)
         return low[None] + (high - low)[None] * t, {"rule": weights}

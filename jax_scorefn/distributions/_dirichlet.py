@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions._base import SMOOTH, Distribution, distribution
+from jax_scorefn.distributions._base import SMOOTH, Independent, distribution
 from jax_scorefn.distributions._fields import Positive, float_fields
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._quadratures import legendre
@@ -26,7 +26,7 @@ from jax_scorefn.typing import Array, Key
 
 
 @distribution()
-class Dirichlet(Distribution):
+class Dirichlet(Independent):
     """Independent points on the simplex, density proportional to the product of x_k^(concentration_k - 1).
 
     Args:
@@ -85,14 +85,12 @@ class Dirichlet(Distribution):
         noise = stop(stop(self)._noise(key))
         return jax.nn.softmax(noise, axis=-1), log_dirichlet(self._fields()[0], jax.nn.log_softmax(noise, axis=-1))
 
-    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        x, log_probs = self.sample_and_log_probs(key)
-        return x, jnp.sum(log_probs)
-
     def log_prob(self, x: Array) -> Array:
-        """Sum over the rows of the log-density: a float scalar."""
+        return jnp.sum(self._log_prob(jnp.asarray(x)))
+
+    def _log_prob(self, x: Array) -> Array:
         (a,) = self._fields()
-        x = jnp.broadcast_to(jnp.asarray(x).astype(a.dtype), a.shape)
+        x = jnp.broadcast_to(x.astype(a.dtype), a.shape)
         near = float(jnp.finfo(a.dtype).eps) ** 0.5 * a.shape[-1]
         on_simplex = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) < near)
         inside = jnp.where(on_simplex[..., None] & (x > 0), x, float(jnp.finfo(a.dtype).eps) ** 2)
@@ -101,7 +99,7 @@ class Dirichlet(Distribution):
         ends = jnp.sum(jnp.where((x == 0) & on_simplex[..., None], at_end, 0), axis=-1)
         log_probs = log_dirichlet(a, jnp.log(inside)) + ends
         outside = jnp.where(jnp.any(jnp.isnan(x), axis=-1), jnp.sum(x, axis=-1), -jnp.inf)
-        return jnp.sum(jnp.where(on_simplex, log_probs, outside))
+        return jnp.where(on_simplex, log_probs, outside)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Nodes for the part that each coordinate takes of what those before it left: beta draws, independent of each other."""

@@ -6,6 +6,10 @@ give log-probabilities of 0 and -inf instead of NaN.
 
 from __future__ import annotations
 
+import functools
+import operator
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +48,47 @@ def undifferentiable(dist: Distribution, parameter: Array) -> Array:
     return guard(parameter, order=0, message=DISCRETE_DRAW.format(dist=dist.name))
 
 
-class Odds(Elementwise):
-    """Distributions of a success probability, given as ``logits`` or as ``probs``."""
+class Counts(Elementwise):
+    """Independent whole numbers from ``_least`` on, to no end or to one that a subclass knows."""
+
+    _least: ClassVar[int] = 0
+
+    def _end(self) -> int | Array | None:
+        """The largest number, if there is one."""
+        return None
+
+    def _last(self, max_value: int | None) -> int:
+        """The last number of a grid."""
+        if max_value is None:
+            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
+        return max_value
+
+    def _log_mass(self, k: Array, *fields: Array) -> Array:
+        """Log-probabilities of such numbers, in the shape of which the fields are."""
+        raise NotImplementedError
+
+    def _known(self, nodes: Array, *fields: Array) -> dict[str, Array]:
+        """Probabilities of a grid, where they are known better than as exponentials: right at the ends of a field's range too."""
+        del nodes, fields
+        return {}
+
+    def _log_prob(self, x):
+        fields, end = [jnp.broadcast_to(field, x.shape) for field in self._fields()], self._end()
+        none = functools.reduce(operator.add, fields)
+        if isinstance(end, jax.Array):
+            x, none = x.astype(end.dtype), none + end
+        valid = (x >= self._least) & is_whole(x)
+        valid = valid if end is None else valid & (x <= end)
+        return jnp.where(valid, self._log_mass(jnp.where(valid, x, self._least), *fields), impossible(x, none))
+
+    def _nodes(self, max_value):
+        numbers, fields = np.arange(self._least, self._last(max_value) + 1), self._fields()
+        nodes = column(numbers, fields[0])
+        return nodes.astype(jnp.int32), self._known(nodes, *(jnp.broadcast_to(field, nodes.shape) for field in fields))
+
+
+class Odds(Counts):
+    """Numbers of successes, or of trials, of a probability that is given as ``logits`` or as ``probs``."""
 
     logits: Logit
     probs: Probability
@@ -55,38 +98,30 @@ class Odds(Elementwise):
 
     def _success(self) -> Array:
         """The success probability."""
-        (field,) = self._fields()
+        field = self._fields()[0]
         return jax.nn.sigmoid(field) if self.probs is None else field
 
-    def _success_and_failure(self) -> tuple[Array, Array]:
+    def _success_and_failure(self, field: Array | None = None) -> tuple[Array, Array]:
         """P and 1 - p, each with the digits that it has."""
-        (field,) = self._fields()
+        field = self._fields()[0] if field is None else field
         return (jax.nn.sigmoid(field), jax.nn.sigmoid(-field)) if self.probs is None else (field, 1 - field)
 
     def _probs(self) -> Array:
         """The success probability that a draw is made with."""
         return undifferentiable(self, self._success())
 
-    def _log_odds(self) -> tuple[Array, Array]:
+    def _log_odds(self, field: Array | None = None) -> tuple[Array, Array]:
         """Log p and log(1 - p), each with a derivative that is finite wherever it can be drawn."""
-        (field,) = self._fields()
+        field = self._fields()[0] if field is None else field
         if self.probs is None:
             return jax.nn.log_sigmoid(field), jax.nn.log_sigmoid(-field)
         return safe_log(field), safe_log_of_rest(field)
 
-    def _known(self, nodes: Array) -> dict[str, Array]:
-        """Probabilities of a grid, where they are known better than as exponentials: at p = 0 and 1 they have a derivative too."""
-        if self.probs is None:
-            return {}
-        (p,) = self._fields()
-        return {"probs": self._masses(nodes.astype(p.dtype), jnp.broadcast_to(p, nodes.shape))}
+    def _known(self, nodes, *fields):
+        return {} if self.probs is None else {"probs": self._masses(nodes, *fields)}
 
-    def _masses(self, k: Array, p: Array) -> Array:
+    def _masses(self, k: Array, p: Array, *fields: Array) -> Array:
         """Probabilities of values, as functions of the success probability."""
-        raise NotImplementedError
-
-    def _log_prob_given(self, x: Array, log_p: Array, log_q: Array) -> Array:
-        """Log-probability of each coordinate from log p and log(1 - p)."""
         raise NotImplementedError
 
     def _trial_entropy(self) -> Array:
@@ -99,9 +134,6 @@ class Odds(Elementwise):
         both = zip(self._success_and_failure(), other._success_and_failure(), strict=True)
         success, failure = (divergence(p, q, by_logits=self.probs is None) for p, q in both)
         return success + failure
-
-    def _log_prob(self, x):
-        return self._log_prob_given(x, *(jnp.broadcast_to(p, x.shape) for p in self._log_odds()))
 
 
 def safe_log(p: Array) -> Array:
@@ -132,11 +164,6 @@ def is_whole(x: Array) -> Array:
     return jnp.full(x.shape, True) if jnp.issubdtype(x.dtype, jnp.integer) else x == jnp.floor(x)
 
 
-def _times(count: Array, log_p: Array) -> Array:
-    """Count * log p, where a count of 0 contributes 0 whatever p is."""
-    return jnp.where(count == 0, jnp.zeros((), log_p.dtype), count * log_p)
-
-
 @distribution()
 class Bernoulli(Odds):
     """Independent bits: 1 with probability p, else 0.
@@ -152,6 +179,7 @@ class Bernoulli(Odds):
     logits: Logit = None
     probs: Probability = None
     also = Capability.SUPPORT | Capability.FINITE | Capability.RELAXED | Capability.BITS
+    _entropy, _kl = Odds._trial_entropy, Odds._trial_kl
 
     def choices(self) -> CategoricalView:
         (field,) = self._fields()
@@ -177,12 +205,6 @@ class Bernoulli(Odds):
         p = stop(self._success())
         return jnp.where(jnp.isnan(p), p, (p > 0.5).astype(p.dtype))
 
-    def _entropy(self):
-        return self._trial_entropy()
-
-    def _kl(self, other):
-        return self._trial_kl(other)
-
     def weak_derivative(self) -> WeakDerivative:
         return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
 
@@ -194,15 +216,16 @@ class Bernoulli(Odds):
     def from_uniform(self, u: Array) -> Array:
         return (u < self._probs()).astype(u.dtype)
 
-    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+    def _scored(self, u: Array) -> tuple[Array, Array]:
         x = stop(self).from_uniform(u)
-        return x, jnp.sum(jnp.where(x == 1, *self._log_odds()))
+        return x, jnp.where(x == 1, *self._log_odds())
 
-    def _log_prob_given(self, x, log_p, log_q):
+    def _log_prob(self, x):
+        log_p, log_q = (jnp.broadcast_to(p, x.shape) for p in self._log_odds())
         return jnp.where(x == 1, log_p, jnp.where(x == 0, log_q, impossible(x, log_p)))
 
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes, max_value
+    def _nodes(self, max_value):
+        del max_value
         (field,) = self._fields()
         known = {} if self.probs is None else {"probs": jnp.stack([1 - field, field])}
         return column(np.array([0, 1]), field), known
@@ -223,6 +246,7 @@ class Geometric(Odds):
     logits: PossibleLogit = None
     probs: PossibleProbability = None
     also = Capability.SUPPORT
+    _least = 1
 
     def mean(self) -> Array:
         p = self._success()
@@ -250,24 +274,16 @@ class Geometric(Odds):
         count = (jnp.floor(jnp.log(u) / jnp.log1p(-p)) + 1).astype(jnp.int32)
         return jnp.where(p >= _counts.LEAST_PROBABILITY, count, _counts.NO_COUNT)
 
-    def _log_prob_given(self, x, log_p, log_q):
-        valid = (x >= 1) & is_whole(x)
-        k = jnp.where(valid, x, 1).astype(log_p.dtype)
-        return jnp.where(valid, log_p + _times(k - 1, log_q), impossible(x, log_p))
+    def _log_mass(self, k, field):
+        (log_p, log_q), failures = self._log_odds(field), k.astype(field.dtype) - 1
+        return log_p + jnp.where(failures == 0, 0, failures * log_q)  # none adds 0 whatever p is
 
     def _masses(self, k, p):
         return p * power(safe_log, k - 1, 1 - p)
 
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes
-        if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
-        nodes = column(np.arange(1, max_value + 1), self._fields()[0]).astype(jnp.int32)
-        return nodes, self._known(nodes)
-
 
 @distribution()
-class Poisson(Elementwise):
+class Poisson(Counts):
     """Independent Poisson counts.
 
     Args:
@@ -300,20 +316,8 @@ class Poisson(Elementwise):
     def sample(self, key: Key) -> Array:
         return _counts.poisson(key, undifferentiable(self, self._fields()[0]))
 
-    def _log_prob(self, x):
-        (rate,) = (jnp.broadcast_to(p, x.shape) for p in self._fields())
-        valid = (x >= 0) & is_whole(x)
-        k = jnp.where(valid, x, 0)
-        log_mass = log_poisson(k.astype(rate.dtype), rate, safe_log(rate), excess(k, rate))
-        return jnp.where(valid, log_mass, impossible(x, rate))
+    def _log_mass(self, k, rate):
+        return log_poisson(k.astype(rate.dtype), rate, safe_log(rate), excess(k, rate))
 
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes
-        if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
-        (rate,) = self._fields()
-        nodes = column(np.arange(max_value + 1), rate)
-        probs = poisson_mass(
-            lambda k, rate: log_poisson(k, rate, safe_log(rate)), nodes, jnp.broadcast_to(rate, nodes.shape)
-        )
-        return nodes.astype(jnp.int32), {"probs": probs}
+    def _known(self, nodes, rate):
+        return {"probs": poisson_mass(lambda k, rate: log_poisson(k, rate, safe_log(rate)), nodes, rate)}

@@ -18,7 +18,7 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import num_leading, stop, take_rows
 from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import Distribution
-from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.distributions._grids import Grid, refuse_above
 from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
@@ -163,12 +163,11 @@ def family(
     if not sources:
         return Family(lambda params: Density(log_prob, params, normalized), log_prob, bias)
     if sampler is not None:
-        return Family(
-            lambda params: FunctionDistribution(log_prob, sampler, reparameterized, normalized, params), log_prob, bias
-        )
+        build = lambda params: FunctionDistribution(log_prob, params, normalized, sampler, reparameterized)
+        return Family(build, log_prob, bias)
     if samples is not None:
         bias = bias if independent else Bias.VANISHING
-        return Family(lambda params: GivenDraws(log_prob, params, samples, log_proposal, normalized), log_prob, bias)
+        return Family(lambda params: GivenDraws(log_prob, params, normalized, samples, log_proposal), log_prob, bias)
     return Family(lambda params: GivenSupport(log_prob, params, support), log_prob)
 
 
@@ -182,43 +181,34 @@ class Density(Distribution):
         return _checks.log_prob(self, self._log_prob(self._params, x))
 
 
-class FunctionDistribution(Distribution):
+class FunctionDistribution(Density):
     """The distribution of two plain functions."""
 
     def __init__(
-        self,
-        log_prob: LogProb,
-        sampler: Callable[[Key, Any], Any],
-        reparameterized: bool,
-        normalized: bool,
-        params: Params,
+        self, log_prob: LogProb, params: Params, normalized: bool, sampler: Callable[..., Any], reparameterized: bool
     ):
-        self._log_prob, self._sampler, self._params = log_prob, sampler, params
-        self.normalized = normalized
+        super().__init__(log_prob, params, normalized)
+        self._sampler = sampler
         if reparameterized:
             self.capabilities |= Capability.REPARAMETERIZED
 
     def sample(self, key: Key) -> PyTree:
         return self._sampler(key, self._params)
 
-    def log_prob(self, x: PyTree) -> Array:
-        return _checks.log_prob(self, self._log_prob(self._params, x))
-
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
         x = stop(self._sampler(key, stop(self._params)))
         return x, self.log_prob(x)
 
 
-class GivenDraws(Distribution):
+class GivenDraws(Density):
     """The empirical distribution of draws made elsewhere."""
 
     also = Capability.GIVEN_DRAWS
 
-    def __init__(self, log_prob: LogProb, params: Params, draws: PyTree, log_proposal: Any, normalized: bool):
-        self._log_prob, self._params = log_prob, params
+    def __init__(self, log_prob: LogProb, params: Params, normalized: bool, draws: PyTree, log_proposal: Any):
+        super().__init__(log_prob, params, normalized)
         self.draws = stop(jax.tree.map(jnp.asarray, draws))
         self.num_samples = num_leading(self.draws)
-        self.normalized = normalized
         self.log_proposal = None if log_proposal is None else stop(jnp.asarray(log_proposal))
         if self.log_proposal is not None and self.log_proposal.shape != (self.num_samples,):
             raise ValueError(
@@ -226,22 +216,17 @@ class GivenDraws(Distribution):
                 f"it has shape {self.log_proposal.shape}."
             )
 
-    def log_prob(self, x: PyTree) -> Array:
-        return _checks.log_prob(self, self._log_prob(self._params, x))
 
-
-class GivenSupport(Distribution):
+class GivenSupport(Density):
     """A distribution on a finite set, normalised by summing over it."""
 
     also = Capability.SUPPORT | Capability.FINITE
+    _unnormalized = Density.log_prob
 
     def __init__(self, log_prob: LogProb, params: Params, support: PyTree):
-        self._log_prob, self._params = log_prob, params
+        super().__init__(log_prob, params, True)
         self.support = stop(jax.tree.map(jnp.asarray, support))
         num_leading(self.support)
-
-    def _unnormalized(self, x: PyTree) -> Array:
-        return _checks.log_prob(self, self._log_prob(self._params, x))
 
     def _log_probs(self) -> Array:
         return jax.nn.log_softmax(jax.vmap(self._unnormalized)(self.support))
@@ -268,9 +253,5 @@ class GivenSupport(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         del num_nodes, max_value
         log_probs = self._log_probs()
-        if log_probs.shape[0] > max_points:
-            detail = "the given support"
-            raise ValueError(
-                TOO_MANY_POINTS.format(dist=self.name, points=log_probs.shape[0], detail=detail, limit=max_points)
-            )
+        refuse_above(max_points, self.name, log_probs.shape[0], "the given support")
         return Grid(self.support, log_probs, jnp.exp(log_probs))

@@ -41,17 +41,16 @@ class Grid(NamedTuple):
     weights: Array
 
 
+def refuse_above(max_points: int, dist: str, points: int, detail: str) -> None:
+    """An error for a grid that would have more points."""
+    if points > max_points:
+        raise ValueError(TOO_MANY_POINTS.format(dist=dist, points=f"{points:.4g}", detail=detail, limit=max_points))
+
+
 def combinations(dist: str, sizes: Sequence[int], max_points: int) -> list[np.ndarray]:
     """For each part, the index of its value in each row of the product; refused above ``max_points`` rows."""
-    total = math.prod(sizes)
-    if total > max_points:
-        distinct = sorted(set(sizes))
-        detail = (
-            f"{distinct[0]} values in each of {len(sizes)} coordinates"
-            if len(distinct) == 1
-            else f"parts of {list(sizes)}"
-        )
-        raise ValueError(TOO_MANY_POINTS.format(dist=dist, points=f"{total:.4g}", detail=detail, limit=max_points))
+    alike = f"{sizes[0]} values in each of {len(sizes)} coordinates" if len(set(sizes)) == 1 else None
+    refuse_above(max_points, dist, math.prod(sizes), alike or f"parts of {list(sizes)}")
     return [index.reshape(-1) for index in np.indices(tuple(sizes), dtype=np.int32)] if sizes else []
 
 

@@ -13,6 +13,7 @@ units of itself: see ``_scales``. The entropy is that of z and the logarithm of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -41,17 +42,12 @@ class LocationScale(Elementwise):
     also = SMOOTH
     _standard_entropy: ClassVar[float]
 
-    def _standard(self, u: Array) -> Array:
-        """The z that uniforms in [0, 1) make."""
-        raise NotImplementedError
-
-    def _standard_log_prob(self, z: Array) -> Array:
-        """Log-density of z."""
-        raise NotImplementedError
-
-    def _rule(self, num_nodes: int, like: Array) -> tuple[Array, Array]:
-        """Nodes for z and their weights."""
-        raise NotImplementedError
+    _standard: ClassVar[Callable[..., Array]]
+    """``u -> `` the z that uniforms in [0, 1) make."""
+    _standard_log_prob: ClassVar[Callable[..., Array]]
+    """``z -> `` its log-density."""
+    _rule: ClassVar[Callable[..., tuple[Array, Array]]]
+    """``num_nodes, like -> `` nodes for z and their weights, for each coordinate of ``like``."""
 
     def _of(self, x: Array) -> Array:
         """The z that makes x."""
@@ -76,6 +72,9 @@ class LocationScale(Elementwise):
         """How far from 0, on the side of z, the log-density is e lower than at z. (Which side zeros are on, their signs say.)"""
         raise NotImplementedError
 
+    def weak_derivative(self) -> WeakDerivative:
+        return _weak.unimodal(self)
+
     def _scored_fields(self) -> tuple[Array, ...]:
         """Those that go into the log-density."""
         return self._fields()
@@ -88,8 +87,7 @@ class LocationScale(Elementwise):
         _, scale = self._fields()
         return log(scale) + np.asarray(self._standard_entropy, scale.dtype)
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         loc, scale = self._fields()
         z, weights = self._rule(num_nodes, loc)
         return loc[None] + scale[None] * z, {"rule": weights}
@@ -176,9 +174,7 @@ class Logistic(WithMoments):
     scale: Positive
     _moments = (0.0, np.pi**2 / 3)
     _standard_entropy = 2.0
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.unimodal(self)
+    _rule = staticmethod(logistic)
 
     def _outward(self, z, e):
         far = jnp.abs(z) / 2 + jnp.log1p(jnp.expm1(-jnp.abs(z)) / 2) + e / 2  # log cosh(z / 2), and of the result
@@ -193,9 +189,6 @@ class Logistic(WithMoments):
 
     def _cdf(self, x):
         return jax.nn.sigmoid(self._of(x)), jax.nn.sigmoid(-self._of(x))
-
-    def _rule(self, num_nodes, like):
-        return logistic(num_nodes, like)
 
 
 @distribution()
@@ -214,9 +207,6 @@ class Gumbel(WithMoments):
     scale: Positive
     _moments = (np.euler_gamma, np.pi**2 / 6)
     _standard_entropy = 1 + np.euler_gamma
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.unimodal(self)
 
     def _outward(self, z, e):
         """The root of x + exp(-x) = 1 + gap on that side, by Newton's method."""
@@ -263,9 +253,6 @@ class Cauchy(LocationScale):
     loc: Finite
     scale: Positive
     _standard_entropy = np.log(4 * np.pi)
-
-    def weak_derivative(self) -> WeakDerivative:
-        return _weak.unimodal(self)
 
     def _outward(self, z, e):
         return jnp.sqrt(jnp.expm1(e) + z * z * jnp.exp(e))
@@ -314,10 +301,7 @@ class HalfNormal(WithMoments):
     loc = 0.0
     _moments = (np.sqrt(2 / np.pi), 1 - 2 / np.pi)
     _standard_entropy = (1 + np.log(np.pi / 2)) / 2
-
-    def mean(self) -> Array:
-        _, scale = self._fields()
-        return scale * np.asarray(self._moments[0], scale.dtype)
+    _rule = staticmethod(half_normal)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.half_normal(self._fields()[1])
@@ -339,6 +323,3 @@ class HalfNormal(WithMoments):
     def _cdf(self, x):
         z = self._of(x) / np.sqrt(2).astype(x.dtype)
         return jax.scipy.special.erf(z), jax.scipy.special.erfc(z)
-
-    def _rule(self, num_nodes, like):
-        return half_normal(num_nodes, like)

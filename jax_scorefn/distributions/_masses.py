@@ -13,6 +13,7 @@ n. Each of these functions is what its own derivative is made of, so derivatives
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,83 +21,62 @@ import jax.numpy as jnp
 from jax_scorefn.typing import Array
 
 
+def _of_itself(value: Callable[..., Array], slope: Callable[..., Array], *args: Array) -> Array:
+    """``value(*args)``, whose tangent is ``slope(the function itself, *args, *tangents)``."""
+
+    @jax.custom_jvp
+    def mass(*args: Array) -> Array:
+        return value(*args)
+
+    @mass.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        return mass(*primals), slope(mass, *primals, *tangents)
+
+    return mass(*args)
+
+
 def binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, n: Array, p: Array) -> Array:
     """exp(log_mass(k, n, p)) for 0 <= k <= n, else 0, as floats of one shape; differentiable in p."""
 
-    @jax.custom_jvp
-    def mass(k: Array, n: Array, p: Array) -> Array:
+    def value(k: Array, n: Array, p: Array) -> Array:
         possible = (k >= 0) & (k <= n)
         return jnp.where(possible, jnp.exp(log_mass(jnp.where(possible, k, 0), jnp.maximum(n, 0), p)), 0)
 
-    @mass.defjvp
-    def _(primals, tangents):
-        k, n, p = primals
-        slope = n * (mass(k - 1, n - 1, p) - mass(k, n - 1, p))
-        return mass(k, n, p), slope * tangents[2]
-
-    return mass(k, n, p)
+    return _of_itself(value, lambda mass, k, n, p, *d: n * (mass(k - 1, n - 1, p) - mass(k, n - 1, p)) * d[2], k, n, p)
 
 
 def multinomial_mass(log_mass: Callable[[Array, Array], Array], k: Array, p: Array) -> Array:
     """exp(log_mass(k, p)) where no count is below 0, else 0: counts of n trials along the last axis, as floats of the shape of p."""
 
-    @jax.custom_jvp
-    def mass(k: Array, p: Array) -> Array:
-        return jnp.where(jnp.all(k >= 0, axis=-1), jnp.exp(log_mass(jnp.maximum(k, 0), p)), 0)
-
-    @mass.defjvp
-    def _(primals, tangents):
-        k, p = primals
+    def slope(mass: Callable[..., Array], k: Array, p: Array, *d: Array) -> Array:
         one_less = jnp.eye(k.shape[-1], dtype=k.dtype).reshape((-1,) + (1,) * (k.ndim - 1) + (k.shape[-1],))
         slopes = jnp.sum(k, axis=-1)[None] * mass(k[None] - one_less, jnp.broadcast_to(p, (k.shape[-1], *p.shape)))
-        return mass(k, p), jnp.sum(jnp.moveaxis(slopes, 0, -1) * tangents[1], axis=-1)
+        return jnp.sum(jnp.moveaxis(slopes, 0, -1) * d[1], axis=-1)
 
-    return mass(k, p)
+    value = lambda k, p: jnp.where(jnp.all(k >= 0, axis=-1), jnp.exp(log_mass(jnp.maximum(k, 0), p)), 0)
+    return _of_itself(value, slope, k, p)
 
 
 def poisson_mass(log_mass: Callable[[Array, Array], Array], k: Array, rate: Array) -> Array:
     """exp(log_mass(k, rate)) for k >= 0, else 0, as floats of one shape; differentiable in the rate."""
-
-    @jax.custom_jvp
-    def mass(k: Array, rate: Array) -> Array:
-        return jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), rate)), 0)
-
-    @mass.defjvp
-    def _(primals, tangents):
-        k, rate = primals
-        return mass(k, rate), (mass(k - 1, rate) - mass(k, rate)) * tangents[1]
-
-    return mass(k, rate)
+    value = lambda k, rate: jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), rate)), 0)
+    return _of_itself(value, lambda mass, k, rate, *d: (mass(k - 1, rate) - mass(k, rate)) * d[1], k, rate)
 
 
 def power(log: Callable[[Array], Array], m: Array, q: Array) -> Array:
     """q^m for m >= 0 by exp(m log(q)), as floats of one shape; differentiable in q."""
-
-    @jax.custom_jvp
-    def mass(m: Array, q: Array) -> Array:
-        return jnp.where(m <= 0, 1, jnp.exp(m * log(q)))
-
-    @mass.defjvp
-    def _(primals, tangents):
-        m, q = primals
-        return mass(m, q), m * mass(m - 1, q) * tangents[1]
-
-    return mass(m, q)
+    value = lambda m, q: jnp.where(m <= 0, 1, jnp.exp(m * log(q)))
+    return _of_itself(value, lambda mass, m, q, *d: m * mass(m - 1, q) * d[1], m, q)
 
 
 def negative_binomial_mass(log_mass: Callable[[Array, Array, Array], Array], k: Array, r: Array, p: Array) -> Array:
     """exp(log_mass(k, r, p)) for k >= 0, else 0, as floats of one shape; differentiable in p, and in r by the logarithm."""
 
-    @jax.custom_jvp
-    def mass(k: Array, r: Array, p: Array) -> Array:
-        return jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), r, p)), 0)
-
-    @mass.defjvp
-    def _(primals, tangents):
-        k, r, p = primals
+    def slope(mass: Callable[..., Array], k: Array, r: Array, p: Array, *d: Array) -> Array:
         here = mass(k, r, p)
-        of_log = jax.jvp(lambda r: log_mass(jnp.maximum(k, 0), r, p), (r,), (tangents[1],))[1]
-        slope = r / (1 - p) * (mass(k - 1, r + 1, p) - here)
-        return here, slope * tangents[2] + here * jnp.where(here > 0, of_log, 0)
+        of_log = jax.jvp(lambda r: log_mass(jnp.maximum(k, 0), r, p), (r,), (d[1],))[1]
+        in_p = r / (1 - p) * (mass(k - 1, r + 1, p) - here)
+        return in_p * d[2] + here * jnp.where(here > 0, of_log, 0)
 
-    return mass(k, r, p)
+    value = lambda k, r, p: jnp.where(k >= 0, jnp.exp(log_mass(jnp.maximum(k, 0), r, p)), 0)
+    return _of_itself(value, slope, k, r, p)

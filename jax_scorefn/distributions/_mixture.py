@@ -28,7 +28,7 @@ from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._categories import logits_of, probs_and_logs
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
-from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid
+from jax_scorefn.distributions._grids import Grid, refuse_above
 from jax_scorefn.distributions._paths import has_path, on_path, tails, velocity
 from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Capability, Key, PyTree
@@ -229,9 +229,7 @@ class Mixture(Distribution):
             parts = [component.grid(**options) for component in self.components]
             sizes = [part.weights.shape[0] for part in parts]
             whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-        if (number := sum(sizes)) > max_points:
-            detail = f"{len(sizes)} components"
-            raise ValueError(TOO_MANY_POINTS.format(dist=self.name, points=number, detail=detail, limit=max_points))
+        refuse_above(max_points, self.name, sum(sizes), f"{len(sizes)} components")
         owner = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         return Grid(
             whole.points, jax.vmap(self.log_prob)(whole.points), take_rows(w, jnp.asarray(owner)) * whole.weights

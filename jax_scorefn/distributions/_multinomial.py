@@ -18,11 +18,11 @@ import numpy as np
 
 from jax_scorefn._trees import stop, take_rows
 from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import distribution
+from jax_scorefn.distributions._base import Independent, distribution
 from jax_scorefn.distributions._categories import given_probs, logits_of, probs_and_logs
 from jax_scorefn.distributions._discrete import impossible, is_whole, safe_log, undifferentiable
 from jax_scorefn.distributions._fields import Count, LogWeights, Weights, is_array
-from jax_scorefn.distributions._grids import TOO_MANY_POINTS, Grid, product_grid
+from jax_scorefn.distributions._grids import Grid, product_grid, refuse_above
 from jax_scorefn.distributions._masses import multinomial_mass
 from jax_scorefn.distributions._special import divergence, excess, log_multinomial
 from jax_scorefn.distributions._trials import Trials
@@ -31,7 +31,7 @@ from jax_scorefn.typing import Array, Key
 
 
 @distribution(static=("total_count",))
-class Multinomial(Trials):
+class Multinomial(Trials, Independent):
     """Independent rows of counts: how often each of K categories comes in ``total_count`` trials.
 
     Args:
@@ -112,16 +112,7 @@ class Multinomial(Trials):
         _, counts = jax.lax.scan(one, trials, (words, p / total, behind / total))
         return jnp.moveaxis(counts, 0, -1)
 
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        """One draw, stopped, and the log-probability of each row."""
-        x = stop(self).sample(key)
-        return x, self._log_prob_of_each(x)
-
-    def log_prob(self, x: Array) -> Array:
-        """Sum over the rows of the log-mass: a float scalar."""
-        return jnp.sum(self._log_prob_of_each(jnp.broadcast_to(jnp.asarray(x), logits_of(self).shape)))
-
-    def _log_prob_of_each(self, x: Array) -> Array:
+    def _log_prob(self, x: Array) -> Array:
         (p, log_p), (_, mean), n = probs_and_logs(self), self._means(), self._trials()
         x = x if isinstance(n, int) else x.astype(jnp.result_type(n))
         of_row = n if isinstance(n, int) else n[..., None]
@@ -134,14 +125,11 @@ class Multinomial(Trials):
     def _rows(self, max_points: int = 2**16) -> tuple[np.ndarray, Array, Array | None]:
         """The values of a row (m, K), their log-probabilities in each row (m, ...), and probabilities that are known better."""
         n, shape = self._known_trials(), logits_of(self).shape
-        if (number := math.comb(n + shape[-1] - 1, shape[-1] - 1)) > max_points:
-            detail = f"the ways to write {n} as a sum of {shape[-1]} counts"
-            raise ValueError(
-                TOO_MANY_POINTS.format(dist=self.name, points=f"{number:.4g}", detail=detail, limit=max_points)
-            )
+        number = math.comb(n + shape[-1] - 1, shape[-1] - 1)
+        refuse_above(max_points, self.name, number, f"the ways to write {n} as a sum of {shape[-1]} counts")
         values = _sums_to(n, shape[-1])
         rows = jnp.broadcast_to(values.reshape((-1,) + (1,) * (len(shape) - 1) + (shape[-1],)), (number, *shape))
-        log_probs = jax.vmap(self._log_prob_of_each)(rows)
+        log_probs = jax.vmap(self._log_prob)(rows)
         p = given_probs(self)
         if p is None:
             return values, log_probs, None

@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import _counts
-from jax_scorefn.distributions._base import column, distribution
-from jax_scorefn.distributions._discrete import Odds, impossible, is_whole, safe_log, safe_log_of_rest, undifferentiable
+from jax_scorefn.distributions import _counts, _weak
+from jax_scorefn.distributions._base import distribution
+from jax_scorefn.distributions._discrete import Odds, safe_log, safe_log_of_rest, undifferentiable
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
-from jax_scorefn.distributions._grids import NEEDS_MAX_VALUE
 from jax_scorefn.distributions._masses import negative_binomial_mass
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
 from jax_scorefn.typing import Array, Capability, Key
-
-NO_WEAK_COUNT = (
-    "The total_count of a NegativeBinomial carries a derivative, and its weak derivative is known in the success probability alone. "
-    "Use score_function, or stop the total_count with jax.lax.stop_gradient."
-)
 
 
 @distribution()
@@ -59,36 +51,34 @@ class NegativeBinomial(Odds):
 
     also = Capability.SUPPORT
 
-    def _odds_and_count(self) -> tuple[Array, ...]:
+    def _fields(self):
         return float_fields(self, one_of(self, "logits", "probs"), "total_count")
 
-    def _fields(self):
-        return self._odds_and_count()[:1]
-
-    def _count(self) -> Array:
-        return self._odds_and_count()[1]
-
     def mean(self) -> Array:
-        p, q = self._success_and_failure()
-        return over(self._count() * p, q)
+        field, r = self._fields()
+        p, q = self._success_and_failure(field)
+        return over(r * p, q)
 
     def _variance(self):
-        p, q = self._success_and_failure()
-        return over(jnp.ones_like(q), q), self._count() * p
+        field, r = self._fields()
+        p, q = self._success_and_failure(field)
+        return over(jnp.ones_like(q), q), r * p
 
     def mode(self) -> Array:
-        p, q = stop(self._success_and_failure())
-        return jnp.floor(jnp.maximum(stop(self._count()) - 1, 0) * p / q).astype(jnp.int32)
+        field, r = stop(self._fields())
+        p, q = self._success_and_failure(field)
+        return jnp.floor(jnp.maximum(r - 1, 0) * p / q).astype(jnp.int32)
 
     def sample(self, key: Key) -> Array:
-        field, r = (undifferentiable(self, number) for number in self._odds_and_count())
+        field, r = (undifferentiable(self, number) for number in self._fields())
         odds = field if self.probs is None else safe_log(field) - safe_log_of_rest(field)
         key_gamma, key_count = jax.random.split(key)
         return _counts.poisson(key_count, jnp.exp(jax.random.loggamma(key_gamma, r, dtype=r.dtype) + odds))
 
     def weak_derivative(self) -> WeakDerivative:
-        (field,), (p, q) = self._fields(), self._success_and_failure()
-        r = guard(self._count(), order=0, message=NO_WEAK_COUNT)
+        field, r = self._fields()
+        p, q = self._success_and_failure(field)
+        r = _weak.only_in("success probability", r, "total_count", "NegativeBinomial")
         reach = (r + 10 * jnp.sqrt(r) + 50) * p / q  # beyond it there are no rates
         field = nan_where(~(stop(reach) <= _counts.MOST_RATE), field)
 
@@ -99,23 +89,13 @@ class NegativeBinomial(Odds):
 
         return of_coordinates([field], [r * p if self.probs is None else r / q], pairs)
 
-    def _log_prob_given(self, x, log_p, log_q):
-        valid = (x >= 0) & is_whole(x)
-        p, q, r = (jnp.broadcast_to(number, x.shape) for number in (*self._success_and_failure(), self._count()))
-        k = jnp.where(valid, x, 0)
-        above = q * excess(k, over(r * p, q))
-        return jnp.where(valid, _log_mass(k.astype(r.dtype), r, p, q, log_p, log_q, above), impossible(x, log_p + r))
+    def _log_mass(self, k, field, r):
+        p, q = self._success_and_failure(field)
+        return _log_mass(k.astype(r.dtype), r, p, q, *self._log_odds(field), q * excess(k, over(r * p, q)))
 
-    def _masses(self, k, p):
+    def _masses(self, k, p, r):
         log_mass = lambda k, r, p: _log_mass(k, r, p, 1 - p, safe_log(p), safe_log_of_rest(p))
-        return negative_binomial_mass(log_mass, k, jnp.broadcast_to(self._count(), k.shape), p)
-
-    def _nodes(self, num_nodes, max_value):
-        del num_nodes
-        if max_value is None:
-            raise ValueError(NEEDS_MAX_VALUE.format(dist=self.name))
-        nodes = column(np.arange(max_value + 1), self._fields()[0]).astype(jnp.int32)
-        return nodes, self._known(nodes)
+        return negative_binomial_mass(log_mass, k, r, p)
 
 
 def _log_mass(k: Array, r: Array, p: Array, q: Array, log_p: Array, log_q: Array, above: Array | None = None) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
-from jax_scorefn.distributions._base import SMOOTH, Distribution, distribution, scale_uniform
+from jax_scorefn.distributions._base import SMOOTH, Distribution, Elementwise, distribution, scale_uniform
 from jax_scorefn.distributions._fields import Finite, Positive, Symmetric, Triangular, float_fields, one_of
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._location_scale import WithMoments, gaps
@@ -53,6 +53,9 @@ class Normal(WithMoments):
     loc: Finite
     scale: Positive
     _standard_entropy = (1 + np.log(2 * np.pi)) / 2
+    _standard = staticmethod(standard_normal)
+    _standard_log_prob = staticmethod(_standard_log_density)
+    _rule = staticmethod(hermite)
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.normal(*self._fields())
@@ -61,17 +64,8 @@ class Normal(WithMoments):
         off, width = gaps(self, other)
         return (divergence(jnp.ones_like(width), width * width) + off * off) / 2
 
-    def _standard(self, u):
-        return standard_normal(u)
-
-    def _standard_log_prob(self, z):
-        return _standard_log_density(z)
-
     def _cdf(self, x):
         return jax.scipy.special.ndtr(self._of(x)), jax.scipy.special.ndtr(-self._of(x))
-
-    def _rule(self, num_nodes, like):
-        return hermite(num_nodes, like)
 
 
 @distribution()
@@ -90,6 +84,7 @@ class MultivariateNormal(Distribution):
     scale_tril: Triangular = None
     covariance: Symmetric = None
     also = SMOOTH
+    uniform_like = Elementwise.uniform_like
 
     def _fields(self) -> tuple[Array, Array]:
         name = one_of(self, "scale_tril", "covariance")
@@ -100,11 +95,6 @@ class MultivariateNormal(Distribution):
                 f"{matrix.shape}. A batch of distributions is jax.vmap over a function that makes one."
             )
         return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
-
-    def uniform_like(self) -> jax.ShapeDtypeStruct:
-        """One uniform for each coordinate."""
-        loc, _ = self._fields()
-        return jax.ShapeDtypeStruct(loc.shape, loc.dtype)
 
     def mean(self) -> Array:
         return self._fields()[0]

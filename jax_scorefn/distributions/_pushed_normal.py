@@ -8,6 +8,9 @@ A draw is scored through y, which is finite where g(y) has rounded to an end of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +22,7 @@ from jax_scorefn.distributions._fields import Finite, Positive
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._normal import Normal
 from jax_scorefn.distributions._views import WeakDerivative
-from jax_scorefn.typing import Array, Key
+from jax_scorefn.typing import Array
 
 
 class PushedNormal(Elementwise):
@@ -29,9 +32,8 @@ class PushedNormal(Elementwise):
     scale: Positive
     also = SMOOTH
 
-    def _forward(self, y: Array) -> Array:
-        """The increasing function g."""
-        raise NotImplementedError
+    _forward: ClassVar[Callable[..., Array]]
+    """The increasing function g."""
 
     def _log_slope(self, y: Array) -> Array:
         """Log g'(y)."""
@@ -50,19 +52,16 @@ class PushedNormal(Elementwise):
     def _log_prob_of_preimage(self, y: Array) -> Array:
         return self._normal._log_prob(y) - self._log_slope(y)
 
-    def sample_and_log_probs(self, key: Key) -> tuple[Array, Array]:
-        y = stop(stop(self._normal).sample(key))
-        return self._forward(y), self._log_prob_of_preimage(y)
-
-    def from_uniform_and_log_prob(self, u: Array) -> tuple[Array, Array]:
+    def _scored(self, u: Array) -> tuple[Array, Array]:
         y = stop(stop(self._normal).from_uniform(u))
-        return self._forward(y), jnp.sum(self._log_prob_of_preimage(y))
+        return self._forward(y), self._log_prob_of_preimage(y)
 
     def _kl(self, other):
         return self._normal._kl(other._normal)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
-        y, weights = self._normal._nodes(num_nodes, max_value)
+        del max_value
+        y, weights = self._normal._nodes(num_nodes)
         y = jax.lax.stop_gradient(y)
         grid = product_grid(self.name, y, self._log_prob_of_preimage(y), max_points, **weights)
         return grid._replace(points=self._forward(grid.points))
@@ -85,8 +84,7 @@ class TanhNormal(PushedNormal):
     loc: Finite
     scale: Positive
 
-    def _forward(self, y):
-        return jnp.tanh(y)
+    _forward = staticmethod(jnp.tanh)
 
     def _log_slope(self, y):  # log(1 - tanh^2 y), in a form that does not cancel
         return 2.0 * (np.asarray(np.log(2), y.dtype) - y - jax.nn.softplus(-2.0 * y))
@@ -111,8 +109,7 @@ class LogNormal(PushedNormal):
     loc: Finite
     scale: Positive
 
-    def _forward(self, y):
-        return jnp.exp(y)
+    _forward = staticmethod(jnp.exp)
 
     def _log_slope(self, y):
         return y

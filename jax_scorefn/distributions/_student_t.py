@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _weak
 from jax_scorefn.distributions._base import Distribution, distribution
@@ -62,9 +61,7 @@ class StudentT(LocationScale):
         return scale, jnp.where(many, 1 + 2 / jnp.where(many, df - 2, 1), jnp.where(df > 1, jnp.inf, jnp.nan))
 
     def weak_derivative(self) -> WeakDerivative:
-        df = guard(
-            self._all()[0], order=0, message=_weak.SHAPE.format(field="df", dist="StudentT", other="loc and scale")
-        )
+        df = _weak.only_in("loc and scale", self._all()[0], "df", "StudentT")
         return _weak.unimodal(StudentT(df=df, loc=self.loc, scale=self.scale))
 
     def sample(self, key: Key) -> Array:

@@ -9,7 +9,9 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_float
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._base import NO_KL, Distribution, declared
+from jax_scorefn.distributions._discrete import Counts
 from jax_scorefn.distributions._fields import Count, confine, is_array
+from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.typing import Array, Capability
 
 COUNT_DERIVATIVE = (
@@ -53,7 +55,7 @@ class Trials(Distribution):
         return confine(self, "total_count", count, self.domains["total_count"], given=self.total_count)
 
     def _known_trials(self) -> int:
-        """The number of trials, where it is known, as a support needs it."""
+        """The number of trials as a support needs it, known."""
         if is_array(self.total_count):
             raise TypeError(COUNT_SUPPORT.format(dist=self.name, given=_checks.describe(self.total_count)))
         trials = self._trials()
@@ -67,3 +69,21 @@ class Trials(Distribution):
             mine, others = (f"{self.name}(total_count={number})" for number in (n, of_other))
             raise NotImplementedError(NO_KL.format(p=mine, q=others))
         return jnp.where(jnp.asarray(n == of_other), n * kl, jnp.nan)
+
+
+class Successes(Trials, Counts):
+    """Of which coordinates are counts of their own."""
+
+    def _end(self):
+        return self._trials()
+
+    def _last(self, max_value):
+        del max_value
+        return self._known_trials()
+
+    def choices(self) -> CategoricalView:
+        """Each count as one choice among its values."""
+        nodes, known = self._nodes(None)
+        shape = nodes.shape[1:]
+        probs = jnp.moveaxis(known["probs"], 0, -1) if known else None
+        return numbered(jnp.moveaxis(self._log_prob(nodes), 0, -1), probs, lambda option: option.reshape(shape))

@@ -22,16 +22,13 @@ from jax.scipy.special import erf, erfcx, erfinv
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import in_explicit_mesh, stop
 from jax_scorefn.distributions._base import SMOOTH, Elementwise, distribution
+from jax_scorefn.distributions._continuous import ENDS
 from jax_scorefn.distributions._fields import Domain, End, Finite, Positive, confine, float_fields, known
 from jax_scorefn.distributions._paths import on_path
 from jax_scorefn.distributions._quadratures import legendre
 from jax_scorefn.distributions._scales import log, over
 from jax_scorefn.typing import Array
 
-ENDS = (
-    "The ends of a TruncatedNormal carry a derivative through its log-probability. Moving the ends moves the support, and the score "
-    "function leaves that boundary term out. Use pathwise, or stop the ends with jax.lax.stop_gradient."
-)
 _NODES = 48
 
 
@@ -117,12 +114,11 @@ class TruncatedNormal(Elementwise):
 
     def _log_prob(self, x):
         loc, scale, low, high = self._fields()
-        low, high = guard((low, high), order=0, message=ENDS)
+        low, high = guard((low, high), order=0, message=ENDS.format(dist=self.name))
         inside = (jnp.broadcast_to(low, x.shape) <= x) & (x <= jnp.broadcast_to(high, x.shape))
         return jnp.where(inside, _log_density(x, loc, scale, low, high), jnp.where(jnp.isnan(x), x, -jnp.inf))
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         centre, scale, shape = _measured(*self._fields())
         y, weights, _ = _points(shape, num_nodes)
         return centre[None] + scale[None] * y, {"rule": weights}

@@ -71,8 +71,7 @@ class VonMises(Elementwise):
         (norm, versine), (others, _) = _log_norm(k), _log_norm(c)
         return (c - k) * versine + _exponent(c, loc - to) * (1 - versine) + others - norm
 
-    def _nodes(self, num_nodes, max_value):
-        del max_value
+    def _nodes(self, num_nodes):
         loc, k = self._fields()
         reach = 2 * jnp.arcsin(jnp.sqrt(jnp.minimum(20 / jnp.maximum(k, 1), 1)))
         y = reach[None] * column(

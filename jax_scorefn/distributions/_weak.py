@@ -50,7 +50,7 @@ from jax_scorefn.typing import Array, Key
 
 SHAPE = (
     "The {field} of a {dist} distribution carries a derivative, and its weak derivative is known in the {other} alone. Use "
-    "score_function (or pathwise, where f is smooth), or stop the {field} with jax.lax.stop_gradient."
+    "score_function (or pathwise, where draws have a path and f is smooth), or stop the {field} with jax.lax.stop_gradient."
 )
 
 
@@ -179,7 +179,7 @@ def exponential(rate: Array) -> WeakDerivative:
 
 
 def gamma(concentration: Array, rate: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", dist="Gamma", other="rate"))
+    a = only_in("rate", concentration, "concentration", "Gamma")
 
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key)
@@ -190,13 +190,18 @@ def gamma(concentration: Array, rate: Array) -> WeakDerivative:
 
 
 def weibull(concentration: Array, scale: Array) -> WeakDerivative:
-    a = guard(concentration, order=0, message=SHAPE.format(field="concentration", dist="Weibull", other="scale"))
+    a = only_in("scale", concentration, "concentration", "Weibull")
 
     def pairs(key: Key) -> Pairs:
         e, more = jax.random.exponential(key, (2, *scale.shape), scale.dtype)
         return [tuple(stop(scale) * jnp.power(t, 1 / stop(a)) for t in (e + more, e))]
 
     return of_coordinates([scale], [a / scale], pairs)
+
+
+def only_in(other: str, value: Array, field: str, dist: str) -> Array:
+    """The value of a field that raises when it is differentiated."""
+    return guard(value, order=0, message=SHAPE.format(field=field, dist=dist, other=other))
 
 
 def _largest(x: Array) -> Array:
