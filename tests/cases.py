@@ -39,6 +39,12 @@ class Case:
     """``key -> draws`` that the family is given, of the distribution of the case itself."""
     reference: Callable[[Any], Any] | None = None
     """``params -> `` the same distribution of scipy."""
+    textbook: tuple[Any, Any, Any] | None = None
+    """Of one without a reference: such a distribution, a draw, and its log-probability as a book has it."""
+    lacks: tuple[str, ...] = ()
+    """The closed forms that are not known: of its entropy, of its relative entropy (kl)."""
+    heavy: bool = False
+    """Whether its tails reach beyond the intervals."""
     random: Callable[[Any, Any], Any] | None = None
     """``params, key -> `` the same draw by ``jax.random``."""
     bad: tuple[tuple[str, tuple[float, ...]], ...] = ()
@@ -124,6 +130,10 @@ def bits(dims):
     return np.array(list(itertools.product([0.0, 1.0], repeat=dims)))
 
 
+CHAIN = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
+"""Of tokens: each is the row of the next one's probabilities."""
+
+
 def _family(build):
     return sf.family(build)
 
@@ -146,7 +156,8 @@ class _Circular:
 
 CASES: dict[str, Case] = {
     "GivenDraws": Case(
-        sf.distributions.GivenDraws, given_draws(*coins(jax.random.key(1))), {"l": [0.4, -0.6]}, support=bits(2), draws=coins
+        sf.distributions.GivenDraws, given_draws(*coins(jax.random.key(1))), {"l": [0.4, -0.6]}, support=bits(2), draws=coins,
+        lacks=("entropy", "kl"),
     ),
     "GivenSupport": Case(
         GivenSupport,
@@ -156,6 +167,7 @@ CASES: dict[str, Case] = {
         ),
         {"w": 0.7},
         support=np.arange(3.0),
+        lacks=("entropy", "kl"),
     ),
     "FunctionDistribution": Case(
         FunctionDistribution,
@@ -167,6 +179,7 @@ CASES: dict[str, Case] = {
         {"m": 0.3},
         intervals=(-9.0, 9.0),
         panels=60,
+        lacks=("entropy", "kl"),
     ),
     "Normal": Case(
         sf.Normal,
@@ -182,6 +195,10 @@ CASES: dict[str, Case] = {
         {"loc": [0.3, -0.5], "tril": [[0.7, 0.0], [0.3, 0.6]]},
         intervals=[(-6.0, 6.0), (-6.0, 6.0)],
         panels=24,
+        textbook=(
+            sf.MultivariateNormal(loc=jnp.array([0.1, 0.2]), covariance=jnp.array([[1.0, 0.3], [0.3, 0.5]])), np.float32([0.5, -0.2]),
+            scipy.stats.multivariate_normal([0.1, 0.2], [[1.0, 0.3], [0.3, 0.5]]).logpdf(np.float32([0.5, -0.2])),
+        ),
     ),
     "TanhNormal": Case(
         sf.TanhNormal,
@@ -189,6 +206,8 @@ CASES: dict[str, Case] = {
         {"loc": 0.4, "scale": 0.9},
         intervals=(-1.0, 1.0),
         panels=2000,
+        textbook=(sf.TanhNormal(loc=0.2, scale=0.5), 0.3, scipy.stats.norm(0.2, 0.5).logpdf(np.arctanh(0.3)) - np.log(1 - 0.3**2)),
+        lacks=("entropy",),
     ),
     "Laplace": Case(
         sf.Laplace,
@@ -207,6 +226,7 @@ CASES: dict[str, Case] = {
         panels=300,
         exact_options=(("num_nodes", 64),),
         reference=lambda p: scipy.stats.logistic(p["loc"], p["scale"]),
+        lacks=("kl",),
     ),
     "Gumbel": Case(
         sf.Gumbel,
@@ -226,6 +246,7 @@ CASES: dict[str, Case] = {
         objective=lambda x, p: (1 + x) / (1 + x * x) ** 2 + p["loc"] * jnp.exp(-x * x),  # it has no moments,
         reference=lambda p: scipy.stats.cauchy(p["loc"], p["scale"]),
         exact_options=(("num_nodes", 128),),
+        heavy=True,
     ),
     "HalfNormal": Case(
         sf.HalfNormal,
@@ -262,6 +283,8 @@ CASES: dict[str, Case] = {
         random=lambda p, k: p["loc"] + p["scale"] * jax.random.t(k, p["df"]),
         bad=(("df", (-1.0, 0.0)), ("scale", (-1.0, 0.0))),
         units=("loc", "scale"),
+        heavy=True,
+        lacks=("kl",),
     ),
     "TruncatedNormal": Case(
         sf.TruncatedNormal,
@@ -334,6 +357,10 @@ CASES: dict[str, Case] = {
         lift=on_simplex,
         exact_options=(("num_nodes", 64),),
         exact_rtol=1e-4,
+        textbook=(
+            sf.Dirichlet(concentration=jnp.array([0.7, 2.5, 1.5])), np.float32([0.5, 0.3, 0.2]),
+            scipy.stats.dirichlet([0.7, 2.5, 1.5]).logpdf([0.5, 0.3, 0.2]),
+        ),
     ),
     "Bernoulli": Case(
         sf.Bernoulli, _family(lambda p: sf.Bernoulli(logits=p["l"])), {"l": [0.4, -1.0, 2.0]}, support=bits(3),
@@ -344,12 +371,17 @@ CASES: dict[str, Case] = {
         _family(lambda p: sf.Categorical(logits=p["l"])),
         {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
         support=counts(3, dims=2),
+        textbook=(sf.Categorical(logits=jnp.array([0.1, 0.2, -1.0])), 2, np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())),
     ),
     "OneHotCategorical": Case(
         sf.OneHotCategorical,
         _family(lambda p: sf.OneHotCategorical(logits=p["l"])),
         {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5]]},
         support=np.eye(3)[counts(3, dims=2)],
+        textbook=(
+            sf.OneHotCategorical(logits=jnp.array([0.1, 0.2, -1.0])), np.float32([0, 0, 1]),
+            np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum()),
+        ),
     ),
     "Autoregressive": Case(
         sf.Autoregressive,
@@ -358,6 +390,13 @@ CASES: dict[str, Case] = {
         ),
         {"l": [[0.4, -1.0, 0.3], [0.0, 1.0, -0.5], [-0.2, 0.6, 0.1]]},
         support=counts(3, dims=3),
+        textbook=(
+            sf.Autoregressive(
+                step=lambda table, carry, token: (carry, jnp.log(table[token])), params=jnp.array(CHAIN, jnp.float32), carry=(), length=3,
+            ),
+            jnp.array([2, 1, 1]), np.log(CHAIN[0, 2] * CHAIN[2, 1] * CHAIN[1, 1]),
+        ),
+        lacks=("entropy", "kl"),
     ),
     "Binomial": Case(
         sf.Binomial,
@@ -365,18 +404,26 @@ CASES: dict[str, Case] = {
         {"l": [0.4, -0.6]},
         support=counts(6, dims=2),
         reference=lambda p: scipy.stats.binom(5, scipy.special.expit(p["l"])),
+        lacks=("entropy",),
     ),
     "BetaBinomial": Case(
         sf.BetaBinomial,
         _family(lambda p: sf.BetaBinomial(total_count=5, a=p["a"], b=p["b"])),
         {"a": [1.4, 0.6], "b": [2.0, 1.1]},
         support=counts(6, dims=2),
+        textbook=(sf.BetaBinomial(total_count=7, a=2.5, b=0.7), 2, scipy.stats.betabinom(7, 2.5, 0.7).logpmf(2)),
+        lacks=("entropy", "kl"),
     ),
     "Multinomial": Case(
         sf.Multinomial,
         _family(lambda p: sf.Multinomial(total_count=4, logits=p["l"])),
         {"l": [0.4, -0.6, 0.1]},
         support=sums_to(4, 3),
+        textbook=(
+            sf.Multinomial(total_count=7, probs=jnp.array([0.4, 1.2, 0.4])), np.array([2, 4, 1]),
+            scipy.stats.multinomial(7, [0.2, 0.6, 0.2]).logpmf([2, 4, 1]),
+        ),
+        lacks=("entropy",),
     ),
     "Geometric": Case(
         sf.Geometric,
@@ -393,6 +440,7 @@ CASES: dict[str, Case] = {
         support=counts(40),
         exact_options=(("max_value", 39),),
         reference=lambda p: scipy.stats.poisson(p["rate"]),
+        lacks=("entropy",),
     ),
     "NegativeBinomial": Case(
         sf.NegativeBinomial,
@@ -401,6 +449,10 @@ CASES: dict[str, Case] = {
         support=counts(60),
         exact_options=(("max_value", 59),),
         shape=("r",),
+        textbook=(
+            sf.NegativeBinomial(total_count=2.5, probs=0.6), 4, scipy.stats.nbinom(2.5, 1 - float(np.float32(0.6))).logpmf(4),
+        ),
+        lacks=("entropy", "kl"),
     ),
     "Mixture": Case(
         sf.Mixture,
@@ -408,6 +460,11 @@ CASES: dict[str, Case] = {
         {"w": [0.3, -0.5], "loc": [-1.0, 1.2], "scale": [0.6, 0.9]},
         intervals=(-9.0, 10.0),
         panels=60,
+        textbook=(
+            sf.Mixture(probs=jnp.array([0.3, 0.7]), components=sf.Normal(loc=jnp.array([-1.0, 1.0]), scale=0.5)), 0.2,
+            np.log(scipy.stats.norm([-1.0, 1.0], 0.5).pdf(0.2) @ [0.3, 0.7]),
+        ),
+        lacks=("entropy", "kl"),
     ),
     "Joint": Case(
         sf.Joint,
@@ -421,8 +478,16 @@ CASES: dict[str, Case] = {
         },
         exact_options=(("max_value", 19),),
         objective=lambda x, p: joint_objective({"a": x["a"].astype(p["m"].dtype), "b": x["b"].astype(p["m"].dtype)}, p),
+        textbook=(
+            sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), [0.5, 3],
+            scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3),
+        ),
+        lacks=("entropy",),
     ),
 }  # fmt: skip
+
+OF_A_FAMILY = {name for name, case in CASES.items() if case.dist.__module__ == FunctionDistribution.__module__}
+"""Those that are made by ``sf.family`` alone."""
 
 
 def maker(name: str, method: str) -> type:

@@ -29,7 +29,6 @@ from jax_scorefn.distributions._special import (
     stirling,
 )
 from jax_scorefn.distributions._views import WeakDerivative
-from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Key
 
 ENDS = (

@@ -29,7 +29,7 @@ from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._categories import logits_of, probs_and_logs
 from jax_scorefn.distributions._fields import LogWeights, Weights, confine
 from jax_scorefn.distributions._grids import Grid, refuse_above
-from jax_scorefn.distributions._paths import has_path, on_path, tails, velocity
+from jax_scorefn.distributions._paths import has_path, names_with_path, on_path, tails, velocity
 from jax_scorefn.noise import uniform
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
@@ -47,9 +47,8 @@ DRAWS_DIFFER = (
 )
 NO_PATH = (
     "A draw of a Mixture of {kind} was differentiated in its parameters, along which it has no path: that takes components of one "
-    "kind whose draw is one number, of Normal, HalfNormal, LogNormal, Laplace, Logistic, Gumbel, Cauchy, Exponential, Weibull and "
-    "Gamma. Use a score-function estimator (sf.score_function), or stop the parameters that go into the draw with "
-    "jax.lax.stop_gradient."
+    "kind whose draw is one number, of {kinds}. Use a score-function estimator (sf.score_function), or stop the parameters that go "
+    "into the draw with jax.lax.stop_gradient."
 )
 PER_COMPONENT = Capability.LOG_PROB | Capability.SAMPLE | Capability.MOMENTS | Capability.QUADRATURE
 """What a mixture can do where all its components can."""
@@ -72,10 +71,11 @@ class Mixture(Distribution):
     where components are made of uniforms. Where they are not, it is ``Categorical.sample`` of the first key of
     ``jax.random.split(key)``, and the component's ``sample`` of the second. A list makes K draws and takes one.
 
-    Draws of one number are reparameterized where the components are all Normal, HalfNormal, LogNormal, Laplace, Logistic, Gumbel,
-    Cauchy, Exponential, Weibull or Gamma (figurnov2018), to the second order. The derivative in the weights is carried by draws
-    between the components: where these are so far apart that there are none, ``pathwise`` misses it, and its standard error does not
-    show it. Score the draw, or sum over the component (``sf.sample(key, sf.Categorical(...), estimator="exact")``).
+    Draws of one number are reparameterized, to the second order, where the components are of one kind that knows how much of it is
+    below a number, as Normal and Gamma do (figurnov2018; what is raised where they are not names all these kinds). The derivative in
+    the weights is carried by draws between the components: where these are so far apart that there are none, ``pathwise`` misses it,
+    and its standard error does not show it. Score the draw, or sum over the component (``sf.sample(key, sf.Categorical(...),
+    estimator="exact")``).
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -197,8 +197,11 @@ class Mixture(Distribution):
         if Capability.REPARAMETERIZED in self.capabilities:
             whole = jax.tree.map(lambda leaf: float(leaf) if isinstance(leaf, int) else leaf, self)
             return on_path(_velocity, stop(draw(stop(self))), whole)
-        kinds = " and ".join(sorted({part.name for part in self._one}))
-        return draw(guard(self, order=0, message=NO_PATH.format(kind=kinds)))
+        kind, kinds = (
+            " and ".join(sorted({part.name for part in self._one})),
+            ", ".join(sorted(names_with_path(Distribution))),
+        )
+        return draw(guard(self, order=0, message=NO_PATH.format(kind=kind, kinds=kinds)))
 
     def mean(self) -> PyTree:
         w = self._weights()[0]

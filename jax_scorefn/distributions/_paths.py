@@ -40,6 +40,13 @@ def has_path(dist: Any) -> bool:
     return hasattr(dist, "_velocity") and hasattr(dist, "_cdf")
 
 
+def names_with_path(kind: type) -> set[str]:
+    """Of the distributions of this package below a class."""
+    below = kind.__subclasses__()
+    ours = {one.__name__ for one in below if has_path(one) and one.__module__.startswith(__name__.rpartition(".")[0])}
+    return ours.union(*map(names_with_path, below))
+
+
 def velocity(x: Array, dist: Any, moved: Any) -> Array:
     """How draws at x move, for the tangent of the distribution."""
     tangents = jax.jvp(lambda dist: dist._fields(), (dist,), (moved,))[1]

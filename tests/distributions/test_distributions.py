@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from cases import CASES, params_of
+from cases import CASES, OF_A_FAMILY, params_of
 from covering import covering
 from hypothesis import given, settings, strategies as st
 
@@ -20,75 +20,16 @@ def uniforms(dist, key):
     return jax.tree.map(lambda like, k: jax.random.uniform(k, like.shape, like.dtype), dist.uniform_like(), key)
 
 
-TEXTBOOK = {
-    "Dirichlet": (
-        sf.Dirichlet(concentration=jnp.array([0.7, 2.5, 1.5])),
-        lambda x: scipy.stats.dirichlet([0.7, 2.5, 1.5]).logpdf(np.float64([0.5, 0.3, 0.2])),
-        np.array([0.5, 0.3, 0.2], np.float32),
-    ),
-    "BetaBinomial": (sf.BetaBinomial(total_count=7, a=2.5, b=0.7), scipy.stats.betabinom(7, 2.5, 0.7).logpmf, 2),
-    "Multinomial": (
-        sf.Multinomial(total_count=7, probs=jnp.array([0.4, 1.2, 0.4])),
-        scipy.stats.multinomial(7, [0.2, 0.6, 0.2]).logpmf,
-        np.array([2, 4, 1]),
-    ),
-    "NegativeBinomial": (
-        sf.NegativeBinomial(total_count=2.5, probs=0.6),
-        scipy.stats.nbinom(2.5, 1 - float(np.float32(0.6))).logpmf,
-        4,
-    ),
-    "MultivariateNormal": (
-        sf.MultivariateNormal(loc=jnp.array([0.1, 0.2]), covariance=jnp.array([[1.0, 0.3], [0.3, 0.5]])),
-        scipy.stats.multivariate_normal([0.1, 0.2], [[1.0, 0.3], [0.3, 0.5]]).logpdf,
-        np.array([0.5, -0.2], np.float32),
-    ),
-    "Categorical": (sf.Categorical(logits=jnp.array([0.1, 0.2, -1.0])), None, 2),
-    "OneHotCategorical": (
-        sf.OneHotCategorical(logits=jnp.array([0.1, 0.2, -1.0])),
-        None,
-        np.array([0.0, 0.0, 1.0], np.float32),
-    ),
-    "TanhNormal": (sf.TanhNormal(loc=0.2, scale=0.5), None, 0.3),
-    "Mixture": (
-        sf.Mixture(probs=jnp.array([0.3, 0.7]), components=sf.Normal(loc=jnp.array([-1.0, 1.0]), scale=0.5)),
-        lambda x: np.log(scipy.stats.norm([-1.0, 1.0], 0.5).pdf(x) @ [0.3, 0.7]),
-        0.2,
-    ),
-    "Joint": (sf.Joint([sf.Normal(loc=0.0, scale=1.0), sf.Poisson(rate=2.0)]), None, [0.5, 3]),
-    "Autoregressive": (
-        sf.Autoregressive(
-            step=lambda table, carry, token: (carry, jnp.log(table[token])),
-            params=jnp.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]),
-            carry=(),
-            length=3,
-        ),
-        None,
-        jnp.array([2, 1, 1]),
-    ),
-}
-
-
 def test_every_distribution_that_is_no_family_s_own_has_a_density_to_be_held_against():
-    beside_scipy = {name for name, case in CASES.items() if case.reference is not None}
-    assert set(TEXTBOOK) | beside_scipy == set(CASES) - {"GivenDraws", "GivenSupport", "FunctionDistribution"}
+    known = {name for name, case in CASES.items() if case.reference is not None or case.textbook is not None}
+    assert known == set(CASES) - OF_A_FAMILY
 
 
-@pytest.mark.parametrize("name", sorted(TEXTBOOK))
+@pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.textbook is not None))
 def test_log_prob_is_the_textbook_one(name):
-    dist, reference, x = TEXTBOOK[name]
-    if name in ("Categorical", "OneHotCategorical"):
-        expected = np.log(np.exp(-1.0) / np.exp([0.1, 0.2, -1.0]).sum())
-    elif name == "TanhNormal":
-        expected = scipy.stats.norm(0.2, 0.5).logpdf(np.arctanh(0.3)) - np.log(1 - 0.3**2)
-    elif name == "Autoregressive":  # a chain: each token is the row of the next one
-        table = np.array([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
-        expected = np.log(table[0, 2] * table[2, 1] * table[1, 1])
-    elif name == "Joint":
-        expected = scipy.stats.norm.logpdf(0.5) + scipy.stats.poisson(2.0).logpmf(3)
-    else:
-        expected = reference(x)
+    dist, x, expected = CASES[name].textbook
     got = jax.jit(dist.log_prob)(x)
-    assert got.shape == () and got.dtype == jnp.float32
+    assert type(dist) is CASES[name].dist and got.shape == () and got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, rtol=2e-5)
 
 
@@ -202,11 +143,17 @@ def test_from_uniform_makes_the_draw_of_sample(name, dtype):
                 np.testing.assert_array_max_ulp(x, y, maxulp=2)
 
 
+def drawn_by_uniforms(kind):
+    """Whether it has no sampler of its own."""
+    return kind.sample is sf.Distribution.sample and sf.Capability.SAMPLE in kind.capabilities
+
+
 def test_distributions_with_uniforms_are_the_ones_that_say_so():
-    assert set(FROM_UNIFORM) == {
-        "Normal", "MultivariateNormal", "TanhNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "HalfNormal", "LogNormal", "TruncatedNormal", "Exponential",
-        "Weibull", "Uniform", "Bernoulli", "Categorical", "Geometric", "Autoregressive", "OneHotCategorical", "Mixture",
-    }  # fmt: skip
+    """All that have no other sampler; and those that are made of others, where these have."""
+    made_of_others = {"Mixture", "Joint"}
+    alone = {name: case.dist for name, case in CASES.items() if name not in made_of_others}
+    assert set(FROM_UNIFORM) - made_of_others == {name for name, kind in alone.items() if drawn_by_uniforms(kind)}
+    assert "Mixture" in FROM_UNIFORM and "Normal" in FROM_UNIFORM and "Gamma" not in FROM_UNIFORM
     pair = sf.Joint({"a": sf.Normal(loc=0.0, scale=1.0), "b": sf.Bernoulli(logits=jnp.zeros(3))})
     assert Capability.FROM_UNIFORM in pair.capabilities
     u = {"a": jnp.float32(0.5), "b": jnp.array([0.1, 0.6, 0.4])}

@@ -1,10 +1,14 @@
 """Mixtures: value, gradient and Hessian by every way there is to them, weights of 0, lists, what is refused, and the path."""
 
+import dataclasses
+
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from cases import CASES, params_of
 from covering import covering
 
 import jax_scorefn as sf
@@ -156,19 +160,20 @@ def test_the_path_of_the_component_alone_is_biased():
         sf.testing.assert_unbiased(runs, truth("two normals")[1], precision=0.05)
 
 
-WAVE = lambda x: jnp.cos(x) * jnp.exp(-x * x / 8)
-PATHS = {  # components, parameters of two of them, f, where it is integrated
-    "Normal": (sf.Normal, {"loc": [-1.0, 1.2], "scale": [0.6, 0.9]}, ONE, (-9.0, 10.0)),
-    "Laplace": (sf.Laplace, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
-    "Logistic": (sf.Logistic, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
-    "Gumbel": (sf.Gumbel, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
-    "Cauchy": (sf.Cauchy, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (-16.0, 16.0)),
-    "HalfNormal": (sf.HalfNormal, {"scale": [0.6, 1.4]}, WAVE, (0.0, 16.0)),
-    "LogNormal": (sf.LogNormal, {"loc": [-0.5, 0.5], "scale": [0.6, 0.9]}, WAVE, (1e-6, 32.0)),
-    "Exponential": (sf.Exponential, {"rate": [1.0, 3.0]}, WAVE, (0.0, 16.0)),
-    "Weibull": (sf.Weibull, {"concentration": [1.5, 2.5], "scale": [0.6, 2.0]}, WAVE, (0.0, 16.0)),
-    "Gamma": (sf.Gamma, {"concentration": [1.5, 4.0], "rate": [2.0, 1.5]}, WAVE, (0.0, 16.0)),
-}
+WAVE = lambda x: jnp.cos(x - 0.7) * jnp.exp(-x * x / 8)
+PATHS = [name for name, case in CASES.items() if has_path(case.dist)]
+
+
+def two_of(name):
+    """Parameters of two numbers of the distribution of a case."""
+    two = lambda leaf: leaf if isinstance(leaf, list) else [leaf, 1.5 * leaf + 0.3]
+    return {field: two(leaf) for field, leaf in CASES[name].params.items()}
+
+
+def interval_of(name):
+    """Where its density is integrated, of one number."""
+    found = CASES[name].intervals
+    return found[0] if isinstance(found, list) else found
 
 
 def laplace(f):
@@ -184,13 +189,12 @@ def laplace(f):
 @pytest.mark.parametrize("name", covering(sorted(PATHS)))
 def test_paths_of_every_kind_of_component(name, twice):
     """In weights and all fields, once and twice, against a quadrature of the density in float64."""
-    kind, fields, f, interval = PATHS[name]
-    params = {"w": [0.3, -0.5], **fields}
-    build = lambda p: sf.Mixture(logits=p["w"], components=kind(**{field: p[field] for field in fields}))
+    params, f = {"w": [0.3, -0.5], **two_of(name)}, WAVE
+    build = lambda p: sf.Mixture(logits=p["w"], components=CASES[name].family.at(p))
     derivative = jax.hessian if twice else jax.value_and_grad
     with jax.enable_x64(True):
         log_p = lambda p, x: build(p).log_prob(x)
-        oracle = sf.testing.quadrature_expectation(f, log_p, interval, panels=400, nodes=8)
+        oracle = sf.testing.quadrature_expectation(f, log_p, interval_of(name), panels=400, nodes=8)
         oracle = laplace(f) if name == "Laplace" else oracle  # its density has kinks that move
         exact = jax.device_get(jax.jit(derivative(oracle))(arrays(params, jnp.float64)))
     params, family = arrays(params, jnp.float32), sf.family(build)
@@ -457,32 +461,27 @@ def test_between_components_that_are_far_apart_the_path_of_a_weight_has_no_draws
 
 # Probabilities below and above
 
-SCIPY = {
-    "Normal": (sf.Normal(loc=0.3, scale=0.7), scipy.stats.norm(0.3, 0.7)),
-    "Laplace": (sf.Laplace(loc=0.3, scale=0.7), scipy.stats.laplace(0.3, 0.7)),
-    "Logistic": (sf.Logistic(loc=0.3, scale=0.7), scipy.stats.logistic(0.3, 0.7)),
-    "Gumbel": (sf.Gumbel(loc=0.3, scale=0.7), scipy.stats.gumbel_r(0.3, 0.7)),
-    "Cauchy": (sf.Cauchy(loc=0.3, scale=0.7), scipy.stats.cauchy(0.3, 0.7)),
-    "HalfNormal": (sf.HalfNormal(scale=0.7), scipy.stats.halfnorm(0.0, 0.7)),
-    "LogNormal": (sf.LogNormal(loc=0.3, scale=0.7), scipy.stats.lognorm(0.7, scale=np.exp(0.3))),
-    "Exponential": (sf.Exponential(rate=2.0), scipy.stats.expon(scale=0.5)),
-    "Weibull": (sf.Weibull(concentration=1.7, scale=0.8), scipy.stats.weibull_min(1.7, scale=0.8)),
-    "Gamma": (sf.Gamma(concentration=2.5, rate=2.0), scipy.stats.gamma(2.5, scale=0.5)),
-}
+
+def number_of(name, dtype):
+    """Parameters of one number of the distribution of a case."""
+    return {field: leaf.reshape(-1)[0] for field, leaf in params_of(name, dtype).items()}
 
 
-def test_every_path_has_tails_to_be_held_against():
-    found = {name for name, kind in vars(sf.distributions).items() if isinstance(kind, type) and has_path(kind)}
-    assert set(SCIPY) == set(PATHS) == found
+def test_the_distributions_whose_draws_can_move_are_named():
+    planes = sf.Mixture(logits=jnp.zeros(2), components=sf.Normal(loc=jnp.zeros((2, 3)), scale=1.0))
+    with pytest.raises(TypeError, match=f"of {', '.join(sorted(PATHS))}. Use a score-function estimator"):
+        jax.grad(lambda m: jnp.sum(dataclasses.replace(planes, logits=m).sample(jax.random.key(0))))(jnp.zeros(2))
+    assert {"Normal", "Gamma"} < set(PATHS) and not {"Beta", "VonMises", "TruncatedNormal", "Uniform"} & set(PATHS)
 
 
-@pytest.mark.parametrize("name", list(SCIPY))
+@pytest.mark.parametrize("name", PATHS)
 def test_tails_have_their_own_digits(name):
     """From 1e-6 below to 1e-6 above, in float32 against scipy in float64."""
-    dist, exact = SCIPY[name]
+    params = number_of(name, jnp.float32)
+    exact = CASES[name].reference(jax.tree.map(np.float64, params))
     x = exact.ppf([1e-6, 1e-4, 0.01, 0.2, 0.5, 0.8, 0.99]).tolist() + exact.isf([1e-4, 1e-6]).tolist()
     x = np.float32(x)
-    below, above = jax.jit(jax.vmap(lambda x: tails(x, dist)))(x)
+    below, above = jax.jit(jax.vmap(lambda x: tails(x, CASES[name].family.at(params))))(x)
     np.testing.assert_allclose(below, exact.cdf(np.float64(x)), rtol=2e-5)
     np.testing.assert_allclose(above, exact.sf(np.float64(x)), rtol=2e-5)
 
@@ -490,20 +489,15 @@ def test_tails_have_their_own_digits(name):
 @pytest.mark.parametrize("name", covering(PATHS))
 def test_velocities_keep_the_part_below(name, x64):
     """Once and twice, against differences of scipy's quantiles at one rank; so do numbers of a mixture of two."""
-    kind, fields, *_ = PATHS[name]
-    at = {"Gamma": lambda a, rate: scipy.stats.gamma(a, scale=1 / rate), "Exponential": lambda rate: scipy.stats.expon(scale=1 / rate),
-          "Weibull": lambda a, scale: scipy.stats.weibull_min(a, scale=scale), "HalfNormal": lambda scale: scipy.stats.halfnorm(0.0, scale),
-          "LogNormal": lambda loc, scale: scipy.stats.lognorm(scale, scale=np.exp(loc))}  # fmt: skip
-    exact = at.get(name, type(SCIPY[name][1].dist)())
-    start = np.array([values[0] for values in fields.values()])
-    build = lambda p: kind(**dict(zip(fields, p, strict=True)))
-    moving = lambda p: jax.tree.map(lambda leaf: leaf[None], build(p))
+    start, unravel = jax.flatten_util.ravel_pytree(number_of(name, jnp.float64))
+    exact = lambda numbers: CASES[name].reference(jax.tree.map(np.float64, unravel(jnp.asarray(numbers))))
+    moving = lambda p: CASES[name].family.at(jax.tree.map(lambda leaf: leaf[None], unravel(p)))
     for rank in (0.03, 0.5, 0.9):
-        x = jnp.float64(exact(*start).ppf(rank))
+        x = jnp.float64(exact(start).ppf(rank))
         alone = lambda p: on_path(_velocity, x, sf.Mixture(probs=jnp.ones(1), components=moving(p)))
-        got = jax.jit(lambda p: (jax.grad(alone)(p), jax.hessian(alone)(p)))(jnp.asarray(start))
+        got = jax.jit(lambda p: (jax.grad(alone)(p), jax.hessian(alone)(p)))(start)
         step = 1e-3 * np.eye(len(start))
-        quantile = lambda shift: exact(*(start + shift)).ppf(rank)
+        quantile = lambda shift: exact(start + shift).ppf(rank)
         slope = [(quantile(e) - quantile(-e)) / 2e-3 for e in step]
         bend = [
             [(quantile(e + d) - quantile(e - d) - quantile(d - e) + quantile(-e - d)) / 4e-6 for d in step]
