@@ -495,6 +495,12 @@ def maker(name: str, method: str) -> type:
     return next(kind for kind in type(dist_of(name)).__mro__ if method in vars(kind))
 
 
+def made_of(name: str) -> tuple[type, bool] | None:
+    """The class below a distribution, and whether its oracle is an integral; None over a simplex, where that takes long."""
+    case = CASES[name]
+    return None if case.lift else (case.dist.__mro__[1], case.support is None)
+
+
 @functools.cache
 def dist_of(name: str) -> sf.Distribution:
     """The distribution of a case at its parameters."""

@@ -16,6 +16,7 @@ import sys
 
 import jax
 import pytest
+from covering import covering
 
 import jax_scorefn as sf
 
@@ -23,15 +24,12 @@ ROOT = pathlib.Path(sf.__file__).parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "jax_scorefn."))
 
 
-LONG = {
-    f"jax_scorefn.distributions.{name}" for name in ("_negative_binomial", "_multinomial", "_dirichlet", "_mixture", "_beta_binomial")
-}  # fmt: skip
-"""Distributions whose examples take seconds each."""
+def package_with_examples(name):
+    """By default the examples of one module of each package; continuous integration runs all of them."""
+    return name.split(".")[1:2] if ">>> " in inspect.getsource(importlib.import_module(name)) else None
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in ["jax_scorefn", *MODULES]]
-)
+@pytest.mark.parametrize("name", covering(["jax_scorefn", *MODULES], package_with_examples))
 def test_docstring_examples_run(name):
     optax = "standard" if "training" in name or name.endswith(("_learned", "_tuning")) else "strict"  # it mixes dtypes
     scanned = name.endswith(("_rollout", "programs._expectation"))  # see the fixture unchecked_keys

@@ -10,21 +10,22 @@ import scipy.stats
 import jax_scorefn as sf
 
 
+@jax.jit
+def drawn_and_scored(a, keys):
+    scored = lambda a, key: sf.Dirichlet(concentration=a).sample_and_log_prob(key)[::-1]
+    (value, x), slope = jax.vmap(jax.value_and_grad(scored, has_aux=True), (None, 0))(a, keys)
+    log_x = jax.vmap(lambda key: jax.nn.log_softmax(jax.random.loggamma(key, a)))(keys)
+    return value, slope, x, log_x
+
+
 @pytest.mark.parametrize("scale", [0.01, 1.0, 50.0, 1e4, 1e6])
 def test_densities_and_scores_of_any_concentration(scale):
     """In float32 at draws of the distribution, against scipy in float64 and the score log x + psi(A) - psi(a)."""
     a = np.float32(scale) * np.float32([0.3, 1.0, 2.5, 0.9])
     exact = np.float64(a)
 
-    @jax.jit
-    def run(a, keys):
-        scored = lambda a, key: sf.Dirichlet(concentration=a).sample_and_log_prob(key)[::-1]
-        (value, x), slope = jax.vmap(jax.value_and_grad(scored, has_aux=True), (None, 0))(a, keys)
-        log_x = jax.vmap(lambda key: jax.nn.log_softmax(jax.random.loggamma(key, a)))(keys)
-        return value, slope, x, log_x
-
     with jax.debug_key_reuse(False):
-        value, slope, x, log_x = jax.device_get(run(a, jax.random.split(jax.random.key(0), 200)))
+        value, slope, x, log_x = jax.device_get(drawn_and_scored(a, jax.random.split(jax.random.key(0), 200)))
     log_x = np.float64(log_x)
     log_x -= scipy.special.logsumexp(log_x, axis=1, keepdims=True)
     norm = scipy.special.gammaln(exact.sum()) - scipy.special.gammaln(exact).sum()
@@ -79,6 +80,9 @@ def test_rows_are_independent_and_their_log_densities_add_up(unchecked_keys):
             sf.Dirichlet(concentration=bad).mean()
 
 
+scored = jax.jit(jax.value_and_grad(lambda a, x: sf.Dirichlet(concentration=a).log_prob(x)))
+
+
 @pytest.mark.parametrize(
     ("a", "x", "expected"),
     [
@@ -89,9 +93,7 @@ def test_rows_are_independent_and_their_log_densities_add_up(unchecked_keys):
     ],
 )  # fmt: skip
 def test_the_edge_of_the_simplex_and_what_is_off_it(a, x, expected):
-    value, slope = jax.jit(jax.value_and_grad(lambda a, x: sf.Dirichlet(concentration=a).log_prob(x)))(
-        jnp.array(a), jnp.array(x)
-    )
+    value, slope = scored(jnp.array(a), jnp.array(x))
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
     assert np.all(np.isfinite(slope)) or np.isnan(expected)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES, REQUIRED
+from cases import CASES, REQUIRED, frame
 from covering import covering
 from traced_once import with_hessian
 
@@ -115,7 +115,7 @@ def kind(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "estimator", "options"), covering(CALLS, lambda name, *_: NONE_HAS[name][2], lambda _, estimator, options: estimator),
+    ("name", "estimator", "options"), covering(CALLS, lambda name, *_: NONE_HAS[name][2], lambda _, estimator, options: frame(estimator)),
     ids=lambda x: x if isinstance(x, str) else "",
 )  # fmt: skip
 def test_what_no_distribution_has_is_nan_under_jit_and_an_error_without(name, estimator, options):
@@ -215,9 +215,7 @@ SUMMED = ("exact", "rao_blackwell", "measure_valued")
 
 @pytest.mark.parametrize(
     "name",
-    covering(
-        ENDS, lambda name: np.isinf(ENDS[name][1]), lambda name: ENDS[name][1] == 1, lambda name: bool(ENDS[name][3])
-    ),
+    covering(ENDS, lambda name: np.isinf(ENDS[name][1]), lambda name: bool(ENDS[name][3])),
 )
 def test_values_and_gradients_at_the_ends_of_a_range_are_their_limits(name, x64, unchecked_keys):
     """By the sum, all derivatives; by drawing, the value, and a gradient that is finite beside good coordinates."""
@@ -262,6 +260,7 @@ def test_values_and_gradients_at_the_ends_of_a_range_are_their_limits(name, x64,
     assert np.all(np.isfinite(beside))
 
 
+@pytest.mark.slow  # by default rates of 0 are among the ends
 def test_an_epidemic_that_dies_out_has_a_gradient(unchecked_keys):
     """exp(-200) is 0 in float32: its coordinate has the derivative 0, and the one beside it its own."""
     family = sf.family(lambda t: sf.Poisson(rate=jnp.exp(t)))

@@ -1,6 +1,7 @@
 """Mixtures: value, gradient and Hessian by every way there is to them, weights of 0, lists, what is refused, and the path."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.flatten_util
@@ -10,6 +11,7 @@ import pytest
 import scipy.stats
 from cases import CASES, params_of
 from covering import covering
+from traced_once import with_hessian
 
 import jax_scorefn as sf
 from jax_scorefn.distributions._mixture import _velocity
@@ -58,6 +60,7 @@ PROBLEMS = {  # distribution, parameters, f, the oracle, options of exact
 }  # fmt: skip
 
 
+@functools.cache
 def truth(name):
     """Value, gradient and Hessian in float64."""
     _, params, f, (log_p, domain), _ = PROBLEMS[name]
@@ -67,7 +70,7 @@ def truth(name):
             oracle = sf.testing.enumerate_expectation(f, log_p, domain)
         else:
             oracle = sf.testing.quadrature_expectation(f, log_p, domain, panels=40, nodes=6)
-        return jax.device_get(jax.jit(lambda p: (oracle(p), jax.grad(oracle)(p), jax.hessian(oracle)(p)))(params))
+        return jax.device_get(jax.jit(with_hessian(oracle))(params))
 
 
 def arrays(params, dtype):
@@ -89,7 +92,7 @@ def as_float(f):
 def test_sums_and_quadratures_are_exact(name, x64):
     build, params, f, _, options = PROBLEMS[name]
     loss = lambda p: sf.exact(as_float(f), sf.family(build), p, **options)
-    got = jax.jit(lambda p: (loss(p), jax.grad(loss)(p), jax.hessian(loss)(p)))(arrays(params, jnp.float64))
+    got = jax.jit(with_hessian(loss))(arrays(params, jnp.float64))
     value, grads, hessian = truth(name)
     np.testing.assert_allclose(got[0], value, rtol=1e-7)
     for leaf in params:
@@ -114,7 +117,8 @@ def runs_of(estimator, name, twice=False, build=None, num=2000):
 @pytest.mark.parametrize(
     ("name", "estimator"),
     covering(
-        [(name, "score_function") for name in PROBLEMS] + [("two normals", "pathwise")], lambda _, estimator: estimator
+        [(name, "score_function") for name in PROBLEMS] + [("two normals", "pathwise")],
+        lambda *_: "the path has a test of its own",
     ),
 )
 def test_estimates_are_unbiased(name, estimator):
@@ -247,8 +251,7 @@ def test_derivatives_in_a_weight_of_zero():
     np.testing.assert_allclose(linear(sf.exact_grad, w), expected, rtol=1e-4)
     for estimator in (sf.score_function_grad, sf.pathwise_grad):
         run = lambda key, estimator=estimator: linear(estimator, w, key=key, num_samples=256)
-        with jax.debug_key_reuse(False):
-            runs = np.stack(jax.lax.map(run, jax.random.split(jax.random.key(0), 4000)))
+        runs = sf.testing.replicate(run, jax.random.key(0), 4000, batch=500)
         error = runs.std(axis=0) / np.sqrt(len(runs))
         assert np.all(np.abs(runs.mean(axis=0) - expected) < 5 * error + 1e-4) and np.all(error < 0.5), estimator
     second = jax.jit(jax.hessian(lambda w: sf.exact(lambda x: x**2, sf.family(lambda w: sf.Mixture(
@@ -303,19 +306,20 @@ def test_draws_that_round_to_an_end_keep_a_finite_path():
     sf.testing.assert_unbiased(runs, np.array([0.5, 0.5]), precision=0.1)  # of E[x] = sum a / 2
 
 
+@jax.jit
+def without_unit(c):
+    params = {"w": jnp.array([0.3, 0.1]), "loc": c * jnp.array([-1.0, 1.5]), "scale": c * jnp.array([0.7, 1.1])}
+    grads = sf.pathwise_grad(lambda x: jnp.sin(x / c), sf.family(normals), params, jax.random.key(0))
+    return {"w": grads["w"], "loc": c * grads["loc"], "scale": c * grads["scale"]}
+
+
 @pytest.mark.parametrize("power", [-66, -33, 33, 66])
 def test_the_path_has_no_unit(power, unchecked_keys):
     """Of a draw in units of c, whatever c is."""
-
-    @jax.jit
-    def run(c):
-        family = sf.family(lambda p: sf.Mixture(logits=p["w"], components=sf.Normal(loc=p["loc"], scale=p["scale"])))
-        params = {"w": jnp.array([0.3, 0.1]), "loc": c * jnp.array([-1.0, 1.5]), "scale": c * jnp.array([0.7, 1.1])}
-        grads = sf.pathwise_grad(lambda x: jnp.sin(x / c), family, params, jax.random.key(0))
-        return {"w": grads["w"], "loc": c * grads["loc"], "scale": c * grads["scale"]}
-
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), run(np.float32(2.0**power)), run(np.float32(1))
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4),
+        without_unit(np.float32(2.0**power)),
+        without_unit(np.float32(1)),
     )
 
 

@@ -30,7 +30,7 @@ class Counted:
 @pytest.mark.parametrize(
     ("chunk_size", "how"),
     covering(
-        [(size, how) for size in (None, 4, 5, 12) for how in ("eager", "jit", "value_and_grad", "hessian")],
+        [(size, how) for size in (None, 4, 5, 12) for how in ("jit", "value_and_grad", "hessian", "eager")],
         lambda size, how: bool(size and 12 % size),
     ),
 )

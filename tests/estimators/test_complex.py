@@ -217,7 +217,7 @@ def chain(n=3):
     return h + h.conj().T + 3 * np.eye(2**n)
 
 
-@pytest.mark.parametrize("estimator", ["exact", "score_function"])
+@pytest.mark.parametrize("estimator", covering(["score_function", "exact"]))
 def test_variational_monte_carlo(x64, estimator):
     """|psi|^2 as the distribution, real; local energies that are complex; complex parameters. Against <psi|H|psi> / <psi|psi>."""
     xs, h = jnp.asarray(spins(3)), jnp.asarray(chain())

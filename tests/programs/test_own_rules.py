@@ -291,7 +291,7 @@ def test_a_function_with_a_rule_is_laid_over_devices(unchecked_keys):
 
 
 @pytest.mark.usefixtures("x64", "foreign")
-@pytest.mark.parametrize("name", covering(PROGRAMS, lambda name: RULES[name].linear if name in RULES else None))
+@pytest.mark.parametrize("name", covering(PROGRAMS, lambda name: RULES[name].each_result if name in RULES else None))
 def test_the_rules_of_the_library_pass(name):
     z = jnp.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
     assert check_rule(lambda z: jnp.asarray(PROGRAMS[name][0](z), float) + 0.5, z)

@@ -169,7 +169,7 @@ def test_transforms_compose(in_carry, unchecked_keys, checking_leaks):
     np.testing.assert_allclose(forward, jnp.sum(expected * direction), rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("in_carry", [False, True])
+@pytest.mark.parametrize("in_carry", covering([True, False]))
 def test_a_rollout_is_the_hand_written_reward_to_go_draw_by_draw(in_carry, unchecked_keys):
     keys = jax.random.split(jax.random.key(3), 200)
     hand = jax.jit(jax.vmap(lambda k: by_hand(LOGITS, jax.random.fold_in(k, 0), 100)))(keys)

@@ -69,6 +69,7 @@ def test_the_oracles_agree_with_closed_forms(x64):
     np.testing.assert_allclose(of_two, 6 * 0.5**2, rtol=1e-9)
 
 
+@pytest.mark.slow  # by default the tests of the estimators have these variances
 def test_known_variances_of_a_normal():
     """Mohamed et al. 2020, section 3: x ~ N(1, 1), derivative in the mean, one draw."""
     table = {

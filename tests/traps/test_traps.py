@@ -166,7 +166,7 @@ def test_11_implicit_gradients_hold_in_expectation():
     assert_unbiased(runs, 2 * 1.7 + 1, precision=0.03)
 
 
-@pytest.mark.parametrize("name", covering(sorted(sf.ESTIMATORS), lambda name: sf.ESTIMATORS[name].orders))
+@pytest.mark.parametrize("name", covering(sorted(sf.ESTIMATORS, key=lambda name: name != "pathwise")))
 def test_12_every_transform_works_and_no_tracer_leaks(name, checking_leaks):
     """Jax #29342, #20889: custom rules with array-valued static arguments crash or leak tracers."""
     estimator = sf.ESTIMATORS[name].function
