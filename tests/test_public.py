@@ -13,6 +13,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -34,8 +35,43 @@ def test_docstring_examples_run(name):
     optax = "standard" if "training" in name or name.endswith(("_learned", "_tuning")) else "strict"  # it mixes dtypes
     scanned = name.endswith(("_rollout", "programs._expectation"))  # see the fixture unchecked_keys
     with jax.debug_key_reuse(not scanned), jax.numpy_dtype_promotion(optax):
-        failures, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert failures == 0
+        assert failures_of(importlib.import_module(name)) == 0
+
+
+class Rounded(doctest.OutputChecker):
+    """Statistics may be off by one in the last digit, if that is 2 % of them at most: another compiler rounds otherwise."""
+
+    numbers = re.compile(r"[-+]?\d+\.\d+(?:e[-+]\d+)?")
+
+    def check_output(self, want, got, optionflags):
+        """As doctest does, or with other numbers that are close."""
+        wanted, found = self.numbers.findall(want), self.numbers.findall(got)
+        return super().check_output(want, got, optionflags) or (
+            len(wanted) == len(found)
+            and super().check_output(self.numbers.sub("#", want), self.numbers.sub("#", got), optionflags)
+            and all(a == b or near(a, b) for a, b in zip(wanted, found, strict=True))
+        )
+
+
+def near(want, got):
+    digits, _, exponent = want.partition("e")
+    one = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return abs(float(want) - float(got)) <= min(1.001 * one, 0.02 * abs(float(want)))
+
+
+def failures_of(module):
+    runner = doctest.DocTestRunner(Rounded(), optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder().find(module):
+        runner.run(test)
+    return runner.failures
+
+
+def test_a_statistic_may_be_off_by_one_in_the_last_digit():
+    close = lambda want, got: Rounded().check_output(want, got, 0)
+    assert close("0.531 +- 0.01\n", "0.532 +- 0.01\n") and close("[-1.21e-05]\n", "[-1.22e-05]\n")
+    assert not close("0.531 +- 0.01\n", "0.533 +- 0.01\n") and not close("0.531 +- 0.01\n", "0.531 +- 0.02\n")
+    assert not close("3 draws of 0.5\n", "4 draws of 0.5\n") and not close("0.5\n", "0.5 0.5\n")
+    assert failures_of(types.ModuleType("broken", ">>> 0.5\n0.6\n")) == 1
 
 
 def test_there_are_docstring_examples_for_the_main_functions():
