@@ -102,7 +102,7 @@ def fitting(build, params):
 def valid(name):
     """A parameter that is in order, of the same shape."""
     bad = jnp.asarray(NONE_HAS[name][1][0])
-    return jnp.eye(2) if bad.ndim == 2 else jnp.full(bad.shape, 0.5)
+    return jnp.eye(2) if bad.ndim == 2 else jnp.full(bad.shape, 2.5 if name.endswith(" df") else 0.5)  # with a mean
 
 
 CALLS = [(name, *row) for name in NONE_HAS for row in fitting(NONE_HAS[name][0], valid(name))]
