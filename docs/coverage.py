@@ -25,6 +25,7 @@ MODULES = ["jax_scorefn"] + [
         "distributions",
         "policy_gradient",
         "programs",
+        "random",
         "schemes",
         "testing",
         "training",

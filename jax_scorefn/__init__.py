@@ -16,6 +16,7 @@ from jax_scorefn import (
     distributions as distributions,
     policy_gradient as policy_gradient,
     programs as programs,
+    random as random,
     schemes as schemes,
     testing as testing,
     training as training,
