@@ -65,7 +65,7 @@ def geometric(call: Call, *, p: Any) -> Array:
     Example:
       >>> import jax, jax_scorefn as sf
       >>> tries = lambda p, key: sf.random.geometric(key, p, estimator="exact", max_value=200).astype(float)
-      >>> print(f"{jax.grad(sf.expectation(tries))(0.5, jax.random.key(0)):.2f}  (exact -4)")
+      >>> print(f"{jax.jit(jax.grad(sf.expectation(tries)))(0.5, jax.random.key(0)):.2f}  (exact -4)")
       -4.00  (exact -4)
     """
     return call.choose("(),()->()", lambda p: Geometric(probs=p), p)
@@ -83,7 +83,7 @@ def poisson(call: Call, *, lam: Any) -> Array:
     Example:
       >>> import jax, jax_scorefn as sf
       >>> square = lambda lam, key: sf.random.poisson(key, lam, estimator="exact", max_value=40).astype(float) ** 2
-      >>> print(f"{jax.grad(sf.expectation(square))(2.0, jax.random.key(0)):.2f}  (exact 2 lam + 1)")
+      >>> print(f"{jax.jit(jax.grad(sf.expectation(square)))(2.0, jax.random.key(0)):.2f}  (exact 2 lam + 1)")
       5.00  (exact 2 lam + 1)
     """
     return call.choose("(),()->()", lambda lam: Poisson(rate=lam), lam)
@@ -102,7 +102,7 @@ def binomial(call: Call, *, n: Any, p: Any) -> Array:
     Example:
       >>> import jax, jax_scorefn as sf
       >>> square = lambda p, key: sf.random.binomial(key, 3, p, estimator="exact") ** 2
-      >>> print(f"{jax.grad(sf.expectation(square))(0.5, jax.random.key(0)):.2f}  (exact n (1 + 2 (n - 1) p))")
+      >>> print(f"{jax.jit(jax.grad(sf.expectation(square)))(0.5, jax.random.key(0)):.2f}  (exact n (1 + 2 (n - 1) p))")
       9.00  (exact n (1 + 2 (n - 1) p))
     """
     trials = _known_count(n)
@@ -122,7 +122,7 @@ def multinomial(call: Call, *, n: Any, p: Any) -> Array:
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> most = lambda p, key: jnp.max(sf.random.multinomial(key, 2, p, estimator="exact"))
-      >>> print(jax.grad(sf.expectation(most))(jnp.array([0.5, 0.25, 0.25]), jax.random.key(0)))
+      >>> print(jax.jit(jax.grad(sf.expectation(most)))(jnp.array([0.5, 0.25, 0.25]), jax.random.key(0)))
       [ 0.25 -0.25 -0.25]
     """
     trials = _known_count(n)
@@ -173,7 +173,8 @@ def choice(call: Call, *, a: Any, shape: Any, replace: bool, p: Any, axis: int) 
       >>> def pair(p, key):
       ...     first, second = sf.random.choice(key, jnp.array([1.0, 2.0, 4.0]), (2,), replace=False, p=p, estimator="exact")
       ...     return first
-      >>> print(" ".join(f"{g:.2f}" for g in jax.grad(sf.expectation(pair))(jnp.array([0.5, 0.25, 0.25]), jax.random.key(0))))
+      >>> grad = jax.jit(jax.grad(sf.expectation(pair)))
+      >>> print(" ".join(f"{g:.2f}" for g in grad(jnp.array([0.5, 0.25, 0.25]), jax.random.key(0))))
       -1.00 0.00 2.00
     """
     entries = jnp.asarray(a)

@@ -160,7 +160,9 @@ def _data(key):
 @pytest.mark.parametrize(
     ("names", "impl", "wide"),
     [
-        *covering.covering([(tuple(sorted(FEW)), *key) for key in KEYS], lambda names, impl, wide: (wide, impl == "rbg")),
+        *covering.covering(
+            [(tuple(sorted(FEW)), *key) for key in KEYS], lambda _, impl, wide: wide, lambda _, impl, wide: impl == "rbg"
+        ),
         *(pytest.param(tuple(CALLS), *key, marks=pytest.mark.slow) for key in KEYS),
     ],
     ids=lambda x: f"{len(x)} calls" if isinstance(x, tuple) else str(x),
