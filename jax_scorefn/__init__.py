@@ -114,6 +114,7 @@ from jax_scorefn.estimators import (
     vargrad_grad as vargrad_grad,
 )
 from jax_scorefn.programs import expectation as expectation, explain as explain, sample as sample
+from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
 
 __version__ = "0.1.0"

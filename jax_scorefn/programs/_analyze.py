@@ -61,6 +61,8 @@ class Analysis:
     def _op(self, op: Op, depth: int) -> list[Dependence]:
         if op.kind == "choice":
             return self._choice(op, depth)
+        if op.kind == "plain draw":
+            return [self(x) for x in op.estimator.draw(op.ins, op.params["size"])]
         if op.kind == "forget":
             return self._forget(op)
         if op.kind == "scan":

@@ -63,6 +63,8 @@ class Run:
         if op.kind == "choice":
             self.emitted[op.serial] = values[0]
             out = op.estimator.draw(values, op.params["size"])
+        elif op.kind == "plain draw":
+            out = op.estimator.draw(values, op.params["size"])
         elif op.kind == "forget":
             self.emitted[op.serial], *out = values
         elif op.kind == "scan":

@@ -19,9 +19,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Literal
 
+from jax_scorefn.programs._noise import NOISE, carries_noise, is_mark, is_search, recognized
 from jax_scorefn.programs.rules import RULES, Map, Operation, Rule
 
 CHOICE, FORGET, RULED = "scorefn_choice", "scorefn_forget", "scorefn_ruled"
+DRAWN = (CHOICE, NOISE)
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
 WHILE = {"cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts"}
@@ -48,13 +50,13 @@ _serial = itertools.count()
 class Var:
     """A value of the program. Variables of a body know what they are bound to outside."""
 
-    __slots__ = ("aval", "is_carry", "op", "outer", "serial")
+    __slots__ = ("aval", "is_carry", "is_noise", "op", "outer", "serial")
 
     def __init__(self, aval: Any):
         self.aval, self.serial = aval, next(_serial)
         self.op: Op | None = None
         self.outer: Var | Const | None = None
-        self.is_carry = False
+        self.is_carry = self.is_noise = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,6 +176,21 @@ def build(closed: Any) -> Block:
     return _block(closed)
 
 
+def refuse_hidden(block: Block, inside: Op | None = None) -> None:
+    """Refuse a choice where it cannot be credited."""
+    for op in block.ops:
+        if op.kind == "choice" and inside is not None:
+            raise TypeError(_hidden(inside))
+        whole = op.kind == "while" or (op.kind == "opaque" and op.name not in CALLS)
+        for body in op.bodies:
+            refuse_hidden(body, inside or (op if whole else None))
+
+
+def _hidden(inside: Op) -> str:
+    remedy = REMEDIES.get(inside.name, "Leave it out of the program, or move the choice out of it.")
+    return CHOICE_INSIDE.format(primitive=inside.title, remedy=remedy)
+
+
 def _open(jaxpr: Any) -> tuple[Any, list[Any]]:
     """A jaxpr and its constants, whether it is closed or not."""
     return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
@@ -184,6 +201,7 @@ def _block(jaxpr: Any) -> Block:
     ins = [Var(v.aval) for v in opened.invars]
     ops: list[Op] = []
     block = Block(ins, ops, _inline(opened, consts, list(ins), ops))
+    ops[:] = recognized(ops, block.outs, lambda closed, operands, ops: _inline(*_open(closed), operands, ops))
     _write_out_calls(block)
     return block
 
@@ -241,7 +259,9 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
             if "Ref" in type(v.aval).__name__:
                 raise TypeError(MUTABLE.format(primitive=name, aval=v.aval))
         operands = [read(v) for v in eqn.invars]
-        if name in CALLS and _has_choice([_called(params)]):
+        drawn = any(isinstance(x, Var) and x.is_noise for x in operands)
+        drawn = drawn and not is_search(params)
+        if name in CALLS and (drawn or _has(DRAWN, [_called(params)])):
             opened, inner_consts = _open(_called(params))
             results = _inline(opened, inner_consts, operands, ops)
             env |= dict(zip(eqn.outvars, results, strict=True))
@@ -249,7 +269,7 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
         op = Op(eqn.primitive, params, operands, [Var(v.aval) for v in eqn.outvars], context=meshes and eqn.ctx)
         _describe(op)
         for out in op.outs:
-            out.op = op
+            out.op, out.is_noise = op, is_mark(op) or (drawn and carries_noise(op))
         env |= dict(zip(eqn.outvars, op.outs, strict=True))
         ops.append(op)
     return [read(v) for v in jaxpr.outvars]
@@ -275,15 +295,14 @@ def _describe(op: Op) -> None:
     elif name in CALLS:
         op.kind, op.bodies = "opaque", [_block(_called(params))]
     else:
-        if _has_choice(list(params.values())):
-            remedy = REMEDIES.get(name, "Leave it out of the program, or move the choice out of it.")
-            raise TypeError(CHOICE_INSIDE.format(primitive=op.title, remedy=remedy))
         if name == "while" and params.keys() >= WHILE:
             op.kind, op.bodies = "while", [_block(params["cond_jaxpr"]), _block(params["body_jaxpr"])]
             return
         body = next((params[key] for key in OPAQUE_BODIES.get(name, ()) if key in params), None)
         if body is not None:
             op.kind, op.bodies = "opaque", [_block(body)]
+        elif _has((CHOICE,), list(params.values())):
+            raise TypeError(_hidden(op))
     _bind_bodies(op)
 
 
@@ -300,16 +319,16 @@ def _bind_bodies(op: Op) -> None:
                 inner.is_carry = True
 
 
-def _has_choice(items: Any) -> bool:
-    """Whether a choice is in any jaxpr among (nested lists of) parameters."""
+def _has(names: tuple[str, ...], items: Any) -> bool:
+    """Whether one of these primitives is in any jaxpr among (nested lists of) parameters."""
     for item in items:
         if isinstance(item, list | tuple):
-            if _has_choice(item):
+            if _has(names, item):
                 return True
             continue
         jaxpr = getattr(item, "jaxpr", item)
         for eqn in getattr(jaxpr, "eqns", ()):
-            if eqn.primitive.name == CHOICE or _has_choice(list(eqn.params.values())):
+            if eqn.primitive.name in names or _has(names, list(eqn.params.values())):
                 return True
     return False
 

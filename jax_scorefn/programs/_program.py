@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
-from jax_scorefn.programs._ir import Op, Var, build
+from jax_scorefn.programs._ir import Op, Var, build, refuse_hidden
 from jax_scorefn.programs._linear import Decomposition
+from jax_scorefn.programs._plain import plain_draws
 from jax_scorefn.programs._tail import run_tail
 from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.sites import Branches
@@ -30,6 +31,8 @@ class Program:
 
     def __init__(self, closed: Any, num_costs: int):
         self.block = build(closed)
+        plain_draws(self.block)
+        refuse_hidden(self.block)
         self.num_costs = num_costs
         top = {op for op in self.block.ops if op.kind == "choice"}
         self.choices = self.block.choices()

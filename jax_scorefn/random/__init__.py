@@ -39,6 +39,7 @@ from jax_scorefn.random._discrete import (
     randint as randint,
     wald as wald,
 )
+from jax_scorefn.random._lift import lift as lift
 from jax_scorefn.random._sampler import SAMPLERS as SAMPLERS, Sampler as Sampler
 
 SAMPLERS.update(

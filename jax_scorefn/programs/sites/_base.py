@@ -21,6 +21,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.programs._dependence import Dependence, join
+from jax_scorefn.programs._lifted import lifted
 from jax_scorefn.typing import Array, Key, PyTree
 
 DIFFERENTIATED = (
@@ -59,7 +60,8 @@ class SiteEstimator:
     def choose(self, x: PyTree, front: Sequence[Any], behind: Sequence[Any] = (), **params: Any) -> PyTree:
         """Bind the primitive."""
         leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(x))
-        return treedef.unflatten(sample_p.bind(*front, *leaves, *behind, estimator=self, size=len(leaves), **params))
+        params |= {"estimator": self, "size": len(leaves), "lifted": lifted.value is not None}
+        return treedef.unflatten(sample_p.bind(*front, *leaves, *behind, **params))
 
     def draw(self, operands: Sequence[Any], size: int) -> list[Any]:
         """The operands that are the draw."""

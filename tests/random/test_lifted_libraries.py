@@ -1,0 +1,130 @@
+"""Every discrete distribution of distrax, NumPyro and TFP inside a lifted program: a right gradient, or a word that says where it is lost."""
+
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from covering import covering
+
+import jax_scorefn as sf
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import distrax
+    import numpyro.distributions as nd
+    from tensorflow_probability.substrates.jax import distributions as tfd
+
+pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore")]
+
+BITS, THREE, SIX, MANY = np.arange(2), np.arange(3), np.arange(6), np.arange(200)
+ROWS = np.array([row for row in itertools.product(range(4), repeat=3) if sum(row) == 3], np.float32)
+ORDERS = np.array(list(itertools.permutations(range(3))), np.int32)
+logits = lambda p: jnp.stack([p, 0.2 + 0 * p, -0.5 + 0 * p])
+probs = lambda p: jax.nn.softmax(logits(p))
+
+CHOICES = {  # in a lifted program their draws are choices: build(p), support
+    "distrax.Bernoulli": (lambda p: distrax.Bernoulli(logits=p), BITS),
+    "distrax.Categorical": (lambda p: distrax.Categorical(logits=logits(p)), THREE),
+    "distrax.EpsilonGreedy": (lambda p: distrax.EpsilonGreedy(logits(p), jax.nn.sigmoid(p)), THREE),
+    "distrax.OneHotCategorical": (lambda p: distrax.OneHotCategorical(logits=logits(p)), np.eye(3)),
+    "distrax.Softmax": (lambda p: distrax.Softmax(logits(p)), THREE),
+    "numpyro.BernoulliLogits": (lambda p: nd.BernoulliLogits(p), BITS),
+    "numpyro.BernoulliProbs": (lambda p: nd.BernoulliProbs(jax.nn.sigmoid(p)), BITS),
+    "numpyro.CategoricalLogits": (lambda p: nd.CategoricalLogits(logits(p)), THREE),
+    "numpyro.CategoricalProbs": (lambda p: nd.CategoricalProbs(probs(p)), THREE),
+    "numpyro.DirichletMultinomial": (lambda p: nd.DirichletMultinomial(jnp.exp(logits(p)), 3), ROWS),
+    "numpyro.GammaPoisson": (lambda p: nd.GammaPoisson(jnp.exp(p), 1.0), MANY),
+    "numpyro.MultinomialLogits": (lambda p: nd.MultinomialLogits(logits(p), 3), ROWS),
+    "numpyro.MultinomialProbs": (lambda p: nd.MultinomialProbs(probs(p), 3), ROWS),
+    "numpyro.NegativeBinomialLogits": (lambda p: nd.NegativeBinomialLogits(3.0, p - 1), MANY),
+    "numpyro.NegativeBinomialProbs": (lambda p: nd.NegativeBinomialProbs(3.0, jax.nn.sigmoid(p - 1)), MANY),
+    "numpyro.NegativeBinomial2": (lambda p: nd.NegativeBinomial2(jnp.exp(p), 3.0), MANY),
+    "numpyro.OrderedLogistic": (lambda p: nd.OrderedLogistic(p, jnp.array([-1.0, 0.5])), THREE),
+    "numpyro.Poisson": (lambda p: nd.Poisson(jnp.exp(p)), np.arange(60)),
+    "numpyro.ZeroInflatedPoisson": (lambda p: nd.ZeroInflatedPoisson(jax.nn.sigmoid(p), jnp.exp(p)), np.arange(60)),
+    "numpyro.BetaNegativeBinomial": (lambda p: nd.BetaNegativeBinomial(jnp.exp(p), 20.0, 2.0), np.arange(2000)),
+    "numpyro.ZeroInflatedLogits": (lambda p: nd.ZeroInflatedLogits(nd.Poisson(jnp.exp(p)), p), np.arange(60)),
+    "numpyro.ZeroInflatedProbs": (lambda p: nd.ZeroInflatedProbs(nd.Poisson(jnp.exp(p)), jax.nn.sigmoid(p)), np.arange(60)),
+    "tfd.Bernoulli": (lambda p: tfd.Bernoulli(logits=p), BITS),
+    "tfd.Categorical": (lambda p: tfd.Categorical(logits=logits(p)), THREE),
+    "tfd.FiniteDiscrete": (lambda p: tfd.FiniteDiscrete(jnp.array([0.0, 1.0, 3.0]), logits=logits(p)), np.float32([0, 1, 3])),
+    "tfd.OneHotCategorical": (lambda p: tfd.OneHotCategorical(logits=logits(p)), np.eye(3, dtype=np.int32)),
+    "tfd.OrderedLogistic": (lambda p: tfd.OrderedLogistic(jnp.array([-1.0, 0.5]), p), THREE),
+}  # fmt: skip
+ESCAPE = {  # draws that are written out in other ways
+    "distrax.Quantized": lambda p: distrax.Quantized(distrax.Normal(p, 1.0)),
+    "numpyro.BetaBinomial": lambda p: nd.BetaBinomial(jnp.exp(p), 2.0, 5),
+    "numpyro.BinomialLogits": lambda p: nd.BinomialLogits(p, 5),
+    "numpyro.BinomialProbs": lambda p: nd.BinomialProbs(jax.nn.sigmoid(p), 5),
+    "numpyro.GeometricLogits": lambda p: nd.GeometricLogits(p),
+    "numpyro.GeometricProbs": lambda p: nd.GeometricProbs(jax.nn.sigmoid(p)),
+    "tfd.BetaBinomial": lambda p: tfd.BetaBinomial(5.0, jnp.exp(p), 2.0),
+    "tfd.Binomial": lambda p: tfd.Binomial(5.0, logits=p),
+    "tfd.DirichletMultinomial": lambda p: tfd.DirichletMultinomial(3.0, jnp.exp(logits(p))),
+    "tfd.Geometric": lambda p: tfd.Geometric(logits=p),
+    "tfd.Multinomial": lambda p: tfd.Multinomial(3.0, logits=logits(p)),
+    "tfd.NegativeBinomial": lambda p: tfd.NegativeBinomial(3.0, logits=p - 1),
+    "tfd.PlackettLuce": lambda p: tfd.PlackettLuce(jnp.exp(logits(p))),
+    "tfd.Poisson": lambda p: tfd.Poisson(log_rate=p),
+    "tfd.Skellam": lambda p: tfd.Skellam(jnp.exp(p), 1.0),
+    "tfd.Zipf": lambda p: tfd.Zipf(2.0 + jnp.exp(p)),
+}
+IN_A_LOOP = {
+    "numpyro.HurdleProbs": lambda p: nd.HurdleProbs(nd.Poisson(jnp.exp(p)), jax.nn.sigmoid(p)),
+    "numpyro.HurdlePoisson": lambda p: nd.HurdlePoisson(jax.nn.sigmoid(p), jnp.exp(p)),
+    "numpyro.HurdleLogits": lambda p: nd.HurdleLogits(nd.Poisson(jnp.exp(p)), p),
+    "distrax.Multinomial": lambda p: distrax.Multinomial(logits=logits(p), total_count=3),
+}
+"""A choice in a while loop."""
+AT = 0.4
+
+
+def f(x):
+    x = jnp.asarray(x).astype(jnp.float32)
+    weights = jnp.arange(1.0, x.size + 1).reshape(x.shape)
+    return jnp.sum(jnp.cos(0.7 * weights * x) + 0.1 * x)
+
+
+def program(name, build):
+    def run(p, key):
+        return f(build(p).sample(key) if name.startswith("numpyro") else build(p).sample(seed=key))
+
+    return sf.lift(run)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", covering(CHOICES, lambda name: name.partition(".")[0]))
+def test_a_draw_is_a_choice(name):
+    build, support = CHOICES[name]
+    expected = lambda p: jnp.sum(jax.vmap(lambda x: jnp.exp(build(p).log_prob(x)) * f(x))(jnp.asarray(support)))
+    run = jax.value_and_grad(sf.expectation(program(name, build), num_samples=32))
+    runs = sf.testing.replicate(lambda key: run(AT, key), jax.random.key(1), 2000, batch=2000)
+    exact = jax.value_and_grad(expected)(AT)
+    sf.testing.assert_unbiased(runs, exact, precision=0.1)
+    with pytest.raises(AssertionError, match="is biased|cannot be judged"):
+        sf.testing.assert_unbiased((runs[0], np.zeros_like(runs[1])), exact, precision=0.1)
+
+
+@pytest.mark.parametrize("name", covering(IN_A_LOOP))
+def test_a_choice_in_a_loop_without_an_end_is_refused(name):
+    with pytest.raises(TypeError, match="inside of while"):
+        jax.grad(sf.expectation(program(name, IN_A_LOOP[name])))(AT, jax.random.key(0))
+
+
+def test_the_tables_have_every_discrete_distribution_of_numpyro():
+    """A new one has to be looked at."""
+    known = {
+        name
+        for name, kind in vars(nd).items()
+        if isinstance(kind, type) and kind.__module__.endswith((".discrete", ".conjugate"))
+    }
+    assert known == {
+        name.partition(".")[2] for name in (*CHOICES, *ESCAPE, *IN_A_LOOP, *OTHER) if name.startswith("numpyro")
+    }
+
+
+OTHER = {"numpyro.DiscreteUniform"}
+"""It draws nothing that moves."""
