@@ -18,6 +18,7 @@ import numpy as np
 
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn.distributions._special import log_binomial, log_poisson
+from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Key
 
 LARGE = 2.0**16
@@ -40,9 +41,9 @@ def poisson(key: Key, rate: Array) -> Array:
 def _poisson(key: Key, rate: Array) -> Array:
     known = jnp.where(rate <= MOST_RATE, rate, 0)
     if jnp.finfo(rate.dtype).bits > 32:
-        return jax.random.poisson(key, known, dtype=jnp.int32)
+        return samplers.poisson(key, known, dtype=jnp.int32)
     large = known > LARGE
-    few = jax.random.poisson(key, jnp.where(large, 0, known), dtype=jnp.int32)
+    few = samplers.poisson(key, jnp.where(large, 0, known), dtype=jnp.int32)
     mean = jnp.where(large, rate, LARGE)
     log_mean = jnp.log(mean)
     log_mass = lambda k, excess: log_poisson(k, mean, log_mean, excess)
@@ -59,12 +60,12 @@ def binomial(key: Key, trials: Array, p: Array, q: Array) -> Array:
 def _binomial(key: Key, trials: Array, p: Array) -> Array:
     n = jnp.broadcast_to(trials.astype(p.dtype), p.shape)
     if jnp.finfo(p.dtype).bits > 32:
-        return jax.random.binomial(key, n, p, dtype=p.dtype).astype(jnp.int32)
+        return samplers.binomial(key, n, p, dtype=p.dtype).astype(jnp.int32)
     r = jnp.minimum(p, 1 - p)
     large = (
         (n > LARGE) & (n <= MOST_TRIALS) & (n * r > 10)
     )  # up to 10, jax.random adds up gaps, which is right for any n
-    few = jax.random.binomial(key, jnp.where(large, 0, n), p, dtype=p.dtype).astype(jnp.int32)
+    few = samplers.binomial(key, jnp.where(large, 0, n), p, dtype=p.dtype).astype(jnp.int32)
     n, r = jnp.where(large, n, LARGE), jnp.where(large, r, 0.5)
     log_r, log_rest = jnp.log(r), jnp.log1p(-r)
     log_mass = lambda k, excess: log_binomial(k, n - k, r, 1 - r, log_r, log_rest, excess)
@@ -91,7 +92,7 @@ def _ratio_of_uniforms(
     def again(state: tuple[Key, Array, Array]) -> tuple[Key, Array, Array]:
         key, drawn, done = state
         key, other = jax.random.split(key)
-        u, v = jax.random.uniform(other, (2, *mean.shape), mean.dtype)
+        u, v = samplers.uniform(other, (2, *mean.shape), mean.dtype)
         j = jnp.floor(part + 0.5 + width * (u - 0.5) / jnp.where(v > 0, v, 1))
         inside = (v > 0) & (jnp.abs(j) < REACH) & (whole + j >= 0) & (whole + j <= most)
         j = jnp.where(inside, j, 0)

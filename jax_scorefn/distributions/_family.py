@@ -20,6 +20,7 @@ from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._base import Distribution
 from jax_scorefn.distributions._grids import Grid, refuse_above
 from jax_scorefn.distributions._views import CategoricalView, numbered
+from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
 LogProb = Callable[[Params, Any], Any]
@@ -247,7 +248,7 @@ class GivenSupport(Density):
 
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
         log_probs = self._log_probs()
-        index = jax.random.categorical(key, stop(log_probs))
+        index = samplers.categorical(key, stop(log_probs))
         return take_rows(self.support, index), take_rows(log_probs, index)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:

@@ -20,6 +20,7 @@ from jax_scorefn.distributions._masses import negative_binomial_mass
 from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
+from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Capability, Key
 
 
@@ -85,7 +86,7 @@ class NegativeBinomial(Odds):
         def pairs(key: Key) -> Pairs:
             key_count, key_more = jax.random.split(key)
             x = stop(self).sample(key_count)
-            return [(x + jax.random.geometric(key_more, stop(q), dtype=jnp.int32), x)]
+            return [(x + samplers.geometric(key_more, stop(q), dtype=jnp.int32), x)]
 
         return of_coordinates([field], [r * p if self.probs is None else r / q], pairs)
 

@@ -46,6 +46,7 @@ from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
+from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Key
 
 SHAPE = (
@@ -74,7 +75,7 @@ def geometric(field: Array, *, in_logits: bool) -> WeakDerivative:
     p = _success(field, in_logits)
 
     def pairs(key: Key) -> Pairs:
-        first, second = jax.random.geometric(key, p, (2, *p.shape), jnp.int32)
+        first, second = samplers.geometric(key, p, (2, *p.shape), jnp.int32)
         return [(first, first + second)]
 
     least = _counts.LEAST_PROBABILITY  # with less, the counts need not be there
@@ -102,7 +103,7 @@ def categorical(logits: Array, given: Array, *, in_logits: bool) -> WeakDerivati
 
     def pairs(key: Key) -> Pairs:
         # The largest of l_j + Gumbel_j is a draw of p; the largest but k, a draw of p given that it is not k.
-        noisy = stopped + jax.random.gumbel(key, stopped.shape, stopped.dtype)
+        noisy = stopped + samplers.gumbel(key, stopped.shape, stopped.dtype)
         first = _largest(noisy)
         second = _largest(jnp.where(categories == first, -jnp.inf, noisy))
         other = jnp.where(categories == first, second, first)
@@ -121,7 +122,7 @@ def normal(loc: Array, scale: Array, *, squash: Callable[[Array], Array] = lambd
         keys = jax.random.split(key, 4)
         w = deviation * jax.random.weibull_min(keys[0], np.sqrt(2).astype(loc.dtype), 2.0, *like)
         m = deviation * jax.random.rademacher(keys[1], *like) * jax.random.maxwell(keys[2], *like)
-        inner = m * jax.random.uniform(keys[3], *like)
+        inner = m * samplers.uniform(keys[3], *like)
         return [(squash(mean + w), squash(mean - w)), (squash(mean + m), squash(mean + inner))]
 
     return of_coordinates([loc, scale], [1 / (deviation * np.sqrt(2 * np.pi).astype(loc.dtype)), 1 / deviation], pairs)
@@ -146,7 +147,7 @@ def half_normal(scale: Array) -> WeakDerivative:
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key)
         m = width * jax.random.maxwell(keys[0], scale.shape, scale.dtype)
-        return [(m, m * jax.random.uniform(keys[1], scale.shape, scale.dtype))]
+        return [(m, m * samplers.uniform(keys[1], scale.shape, scale.dtype))]
 
     return of_coordinates([scale], [1 / width], pairs)
 

@@ -24,7 +24,7 @@ from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
-from jax_scorefn.noise import Fine, bits32, bits64, note_use, stock, threefry_words, uniform_of_bits
+from jax_scorefn.noise import Fine, bits32, bits64, note_use, samplers, stock, threefry_words, uniform_of_bits
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -136,7 +136,7 @@ class Uniforms:
 
     def _drawn(self, key: Key) -> list[Array]:
         keys = jax.random.split(key, len(self.leaves))
-        return [jax.random.uniform(keys[j], leaf.shape, leaf.dtype) for j, leaf in enumerate(self.leaves)]
+        return [samplers.uniform(keys[j], leaf.shape, leaf.dtype) for j, leaf in enumerate(self.leaves)]
 
 
 def _counters(index: Array, num_samples: int, width: int, start: int, size: int) -> tuple[Array, Array]:

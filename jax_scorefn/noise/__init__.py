@@ -1,5 +1,6 @@
 """Random numbers: the words of ``jax.random``, written out, and uniforms made of them. Not for users: see ``sf.schemes`` for those."""
 
+from jax_scorefn.noise import samplers as samplers
 from jax_scorefn.noise._materialize import materialize as materialize
 from jax_scorefn.noise._threefry import bits32 as bits32, bits64 as bits64, stock as stock
 from jax_scorefn.noise._uniforms import (

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn.noise import samplers
 from jax_scorefn.noise._threefry import bits32, bits64
 from jax_scorefn.typing import Array, Key, PyTree
 
@@ -39,7 +40,7 @@ def _uniform(key: Key, leaves: tuple[tuple[tuple[int, ...], Any, bool], ...]) ->
     words = threefry_words(key)
     if words is None:  # no counter to number them by
         keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
-        return [jax.random.uniform(keys[j], shape, dtype) for j, (shape, dtype, _) in enumerate(leaves)]
+        return [samplers.uniform(keys[j], shape, dtype) for j, (shape, dtype, _) in enumerate(leaves)]
     note_use(key)
     sizes = [math.prod(shape) for shape, *_ in leaves]
     starts = itertools.accumulate(sizes[:-1], initial=0)

@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -141,7 +140,7 @@ def _compared(op: Any, place: int, x: Array, y: Array, low: Array, high: Array) 
     most = jnp.min(jnp.where(below, threshold, high), axis=axes)
     least = jnp.max(jnp.where(below, low, threshold), axis=axes)
     chosen = _chosen(shown, _share(least, most, low, high), "Bernoulli" if not repeated else "Categorical")
-    return jnp.transpose(chosen, np.argsort(order))
+    return jnp.transpose(chosen, [order.index(i) for i in range(len(order))])
 
 
 def _searched(op: Any, thresholds: Array, noise: Array, low: Array, high: Array) -> Array:

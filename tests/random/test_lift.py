@@ -1,5 +1,7 @@
 """Programs that draw with ``jax.random`` and are not edited: their gradients against enumeration, and what a lift leaves behind."""
 
+import ast
+import pathlib
 import threading
 
 import jax
@@ -214,3 +216,37 @@ def test_another_thread_sees_nothing(same_keys):
         thread.join()
     assert not wrong, wrong[:3]
     assert jax.random.bernoulli is _lift.ORIGINALS["bernoulli"]
+
+
+def through_the_module(source):
+    """The functions of jax.random that a source calls by their attribute."""
+    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return {f.attr for f in calls if isinstance(f, ast.Attribute) and ast.unparse(f.value) == "jax.random"}
+
+
+def test_our_own_draws_go_past_a_lift():
+    """A draw of ours through the attribute of jax.random would be a choice inside of a choice."""
+    parts = ("noise", "distributions", "engine", "estimators", "schemes", "programs")
+    files = [path for part in parts for path in (pathlib.Path(sf.__file__).parent / part).rglob("*.py")]
+    assert len(files) > 60
+    for path in files:
+        assert not through_the_module(path.read_text()) & set(_lift.OURS), path
+    assert through_the_module("x = jax.random.poisson(key, 2.0) + samplers.poisson(key, 1.0)") & set(_lift.OURS) == {
+        "poisson"
+    }
+
+
+def test_our_own_choices_and_estimators_in_a_lifted_program_are_not_choices_twice():
+    def program(rate, key):
+        first, second = jax.random.split(key)
+        n = sf.sample(first, sf.Poisson(rate=rate))
+        inner = sf.score_function(
+            lambda x: x.astype(float), sf.family(lambda r: sf.Poisson(rate=r)), rate, second, num_samples=2
+        )
+        return n.astype(float) ** 2 + 3.0 * inner
+
+    found = sf.explain(sf.lift(program))(1.5, jax.random.key(0))
+    assert [choice.name for choice in found.choices] == ["Poisson"]
+    run = jax.grad(sf.expectation(sf.lift(program), num_samples=32))
+    runs = sf.testing.replicate(lambda key: run(1.5, key), jax.random.key(1), 2000, batch=2000)
+    sf.testing.assert_unbiased(runs, 2 * 1.5 + 1 + 3.0, precision=0.02)
