@@ -29,6 +29,8 @@ from jax_scorefn.typing import Array
 
 NOISE = "scorefn_noise"
 MOVES = ("reshape", "transpose", "squeeze", "broadcast_in_dim", "expand_dims", "convert_element_type", "copy")
+CLOSED = {("le", 0), ("ge", 1), ("gt", 0), ("lt", 1)}
+"""Comparisons that tell u <= c from u > c; the others tell u < c from u >= c."""
 BELOW = {("lt", 0): True, ("le", 0): True, ("gt", 1): True, ("ge", 1): True,
          ("gt", 0): False, ("ge", 0): False, ("lt", 1): False, ("le", 1): False}  # fmt: skip
 """By comparison, and where the noise stands in it: whether it is true where the noise is below the threshold."""
@@ -137,24 +139,26 @@ def _compared(op: Any, place: int, x: Array, y: Array, low: Array, high: Array) 
     shown, threshold = jnp.transpose(drawn, order), jnp.transpose(threshold, order)
     below = shown if BELOW[op.name, place] else ~shown
     axes = tuple(range(drawn.ndim - len(repeated), drawn.ndim))
-    most = jnp.min(jnp.where(below, threshold, high), axis=axes)
-    least = jnp.max(jnp.where(below, low, threshold), axis=axes)
-    chosen = _chosen(shown, _share(least, most, low, high), "Bernoulli" if not repeated else "Categorical")
+    part = _below(threshold, low, high, closed=(op.name, place) in CLOSED)
+    most, least = jnp.min(jnp.where(below, part, 1), axis=axes), jnp.max(jnp.where(below, 0, part), axis=axes)
+    chosen = _chosen(shown, jnp.log(most - least), "Bernoulli" if not repeated else "Categorical")
     return jnp.transpose(chosen, [order.index(i) for i in range(len(order))])
 
 
 def _searched(op: Any, thresholds: Array, noise: Array, low: Array, high: Array) -> Array:
-    (drawn,) = op.prim.bind(
-        *op.prim.get_bind_params(op.params)[0], thresholds, noise, **op.prim.get_bind_params(op.params)[1]
-    )
-    ends = jnp.concatenate([low[None], thresholds, high[None]])
-    return _chosen(drawn, _share(ends[drawn], ends[drawn + 1], low, high), "Categorical")
+    params = op.prim.get_bind_params(op.params)
+    functions, params = params if isinstance(params, tuple) else ((), params)
+    (drawn,) = op.prim.bind(*functions, thresholds, noise, **params)
+    parts = jnp.pad(_below(thresholds, low, high), 1, constant_values=(0, 1))
+    return _chosen(drawn, jnp.log(parts[drawn + 1] - parts[drawn]), "Categorical")
 
 
-def _share(least: Array, most: Array, low: Array, high: Array) -> Array:
-    """The logarithm of the share that an interval has of the whole; that of one without a share has no derivative."""
-    inside = jnp.minimum(most, high) - jnp.maximum(least, low)
-    return jnp.where(inside > 0, jnp.log(jnp.where(inside > 0, inside, 1)), -jnp.inf) - jnp.log(high - low)
+def _below(threshold: Array, low: Array, high: Array, *, closed: bool = False) -> Array:
+    """How often a uniform is below a threshold: as often as the steps say that it has, with the derivative of the share itself."""
+    steps = 2.0 ** jnp.finfo(low.dtype).nmant
+    share = jnp.clip((threshold - low) / (high - low), 0, 1)
+    number = jnp.floor(share * steps) + 1 if closed else jnp.ceil(share * steps)
+    return share + jax.lax.stop_gradient(jnp.minimum(number / steps, 1) - share)
 
 
 def _largest(op: Any, z: Array, logits: Array) -> Array:

@@ -250,3 +250,35 @@ def test_our_own_choices_and_estimators_in_a_lifted_program_are_not_choices_twic
     run = jax.grad(sf.expectation(sf.lift(program), num_samples=32))
     runs = sf.testing.replicate(lambda key: run(1.5, key), jax.random.key(1), 2000, batch=2000)
     sf.testing.assert_unbiased(runs, 2 * 1.5 + 1 + 3.0, precision=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "form", [lambda u, p: u < p, lambda u, p: p >= u, lambda u, p: ~(u >= p), lambda u, p: ~(p < u)]
+)
+def test_rare_bits_that_are_written_out_have_their_gradient(form):
+    """A uniform of float32 is below 1e-9 a hundred times too often; the score is that of how often it is."""
+    program = sf.lift(lambda p, key: jnp.sum(form(jax.random.uniform(key, (5000,)), p).astype(float)))
+    run = jax.grad(sf.expectation(program, num_samples=100, baseline=None))
+    runs = sf.testing.replicate(lambda key: run(1e-9, key), jax.random.key(0), 400, batch=100)
+    sf.testing.assert_unbiased(runs, 5000.0, precision=0.25)
+
+
+def test_a_search_and_thresholds_are_one_choice():
+    p = jnp.array([0.2, 0.0, 0.5, 0.3])
+    costs = jnp.array([1.0, 9.0, -2.0, 4.0])
+    forms = {
+        "sum": lambda p, u: jnp.sum(jnp.cumsum(p)[:-1] < u),
+        "search": lambda p, u: jnp.searchsorted(jnp.cumsum(p)[:-1], u),
+        "from above": lambda p, u: 3 - jnp.sum(u <= jnp.cumsum(p)[:-1]),
+    }
+    for form in forms.values():
+        program = sf.lift(lambda p, key, form=form: costs[form(p, jax.random.uniform(key))])
+        run = jax.value_and_grad(sf.expectation(program, num_samples=16))
+        runs = sf.testing.replicate(lambda key, run=run: run(p, key), jax.random.key(1), 3000, batch=3000)
+        # the last of the sums is 1 whatever p is, so the last number of p does not count
+        exact = jax.value_and_grad(lambda p: jnp.concatenate([p[:-1], 1 - jnp.sum(p[:-1], keepdims=True)]) @ costs)(p)
+        sf.testing.assert_unbiased(
+            (runs[0], runs[1][:, [0, 2, 3]]), (exact[0], exact[1][np.array([0, 2, 3])]), precision=0.05
+        )
