@@ -56,7 +56,7 @@ CAPABILITY_WORDS = {
     Capability.QUADRATURE: "a quadrature",
     Capability.MOMENTS: "a known mean and covariance",
     Capability.MODE: "a known mode",
-    Capability.BITS: "independent coins",
+    Capability.BITS: "independent bits",
     Capability.FINITE: "a support that is finite",
     Capability.CHOICES: "independent choices",
     Capability.RELAXED: "draws with something between them (Bernoulli, OneHotCategorical)",

@@ -39,7 +39,7 @@ class Capability(enum.Flag):
     MODE = enum.auto()
     """``mode()`` is the likeliest draw."""
     BITS = enum.auto()
-    """``bits()`` shows the distribution as independent coins."""
+    """``bits()`` shows the distribution as independent bits."""
     FINITE = enum.auto()
     """The support is finite: ``grid()`` lists the whole of it, and asks for no ``max_value``."""
     CHOICES = enum.auto()

@@ -190,7 +190,7 @@ class Distribution:
         raise NotImplementedError(NO_KL.format(p=self.name, q=other.name))
 
     def bits(self) -> BinaryView:
-        """The distribution as independent coins: its choices, where each is between two."""
+        """The distribution as independent bits: its choices, where each is between two."""
         return binary_view(self.choices())
 
     def choices(self) -> CategoricalView:

@@ -1,4 +1,4 @@
-"""A distribution seen in another way, whatever the shape of its draws: as coins, as choices, or as a list of scalar parameters.
+"""A distribution seen in another way, whatever the shape of its draws: as bits, as choices, or as a list of scalar parameters.
 
 What is seen carries the derivative, so an estimator made for such a view serves any network that computes it.
 """
@@ -21,7 +21,7 @@ Pairs: TypeAlias = list[tuple[Array, Array]]
 
 
 class BinaryView(NamedTuple):
-    """A distribution as D independent coins.
+    """A distribution as D independent bits.
 
     Attributes:
       logits: shape ``(D,)``, differentiable.
@@ -40,7 +40,7 @@ class CategoricalView(NamedTuple):
       probs: their exponentials, with a derivative that is right at 0 and 1 too where the distribution was given by probabilities.
       build: ``[options (n_j,)] -> draw``.
       logits: ``[numbers (n_j, K_j)] -> `` those numbers in the structure of a draw, as a function of one's own wants to see them:
-        differences for coins, a last axis of K for choices.
+        differences for bits, a last axis of K for choices.
       relax: ``[rows (n_j, K_j)] -> `` what lies between the draws; one-hot rows give the draw itself. None where a draw is the number
         of an option, and nothing lies between.
       log_odds: of choices between two, ``log_probs[..., 1] - log_probs[..., 0]`` with all the digits of a distribution that was given
@@ -57,9 +57,9 @@ class CategoricalView(NamedTuple):
 
 
 def binary_view(view: CategoricalView) -> BinaryView:
-    """Choices between two, with something in between, as coins."""
+    """Choices between two, with something in between, as bits."""
     if view.log_odds is None or view.relax is None:
-        raise NotImplementedError("Only choices between two, with draws in between, are coins.")
+        raise NotImplementedError("Only choices between two, with draws in between, are bits.")
     ends = list(itertools.accumulate(block.shape[0] for block in view.log_odds))[:-1]
     relax = view.relax
 

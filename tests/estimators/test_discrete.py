@@ -454,7 +454,7 @@ def test_what_is_refused():
     in_pairs = "disarm makes draws in groups of 2: num_samples has to be a multiple of that, not 5"
     refused(ValueError, in_pairs, sf.disarm, jnp.sum, ONE, bits, num_samples=5)
     refused(ValueError, "arms wants groups of at least 2", sf.arms, jnp.sum, ONE, bits, group_size=1)
-    coins = "arm needs a distribution that has independent coins; Categorical has"
+    coins = "arm needs a distribution that has independent bits; Categorical has"
     refused(TypeError, coins, sf.arm, lambda x: 0.0, choice, bits)
     second = "disarm estimates derivatives up to order 1"
     refused(TypeError, second, jax.hessian(sf.disarm, argnums=2), jnp.sum, ONE, bits)

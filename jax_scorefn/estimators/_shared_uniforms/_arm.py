@@ -13,9 +13,9 @@ from jax_scorefn.typing import Bias, Capability
 
 @estimator(rows="pairs", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("yin2019",))
 def arm(f, call):
-    """E[f(b)] for independent coins b, with the gradient of augment-REINFORCE-merge.
+    """E[f(b)] for independent bits b, with the gradient of augment-REINFORCE-merge.
 
-    Two settings of the coins are made of the same uniforms, u and 1 - u; the gradient is their difference in f times u - 1/2. In
+    Two settings of the bits are made of the same uniforms, u and 1 - u; the gradient is their difference in f times u - 1/2. In
     :func:`disarm` the uniforms are averaged out, so that it never has more variance: prefer that one.
 
     Example:

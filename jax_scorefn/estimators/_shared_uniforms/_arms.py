@@ -1,6 +1,6 @@
-"""ARMS: n mutually antithetic settings of the coins                          (Dimitriev and Zhou 2021)
+"""ARMS: n mutually antithetic settings of the bits                          (Dimitriev and Zhou 2021)
 
-    m_i = 1[u_i < r],   r = sigma(-|phi|)                    u from a Dirichlet copula; m: the rarer side of each coin
+    m_i = 1[u_i < r],   r = sigma(-|phi|)                    u from a Dirichlet copula; m: the rarer side of each bit
     g_d  =  1/(n-1) sum_i ( f(b_i) - mean f ) (b_id - p_d) / (1 - rho_d),          rho the correlation of m_i and m_j
 
 Given b_i, the mean of b_j is p + rho (b_i - p), so a sample covariance of the n settings is 1 - rho times the covariance of f and
@@ -21,9 +21,9 @@ from jax_scorefn.typing import Bias, Capability
 
 @estimator(rows="groups", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
 def arms(f, call, *, group_size=4):
-    """E[f(b)] for independent coins b, with groups of n settings that avoid each other (ARMS).
+    """E[f(b)] for independent bits b, with groups of n settings that avoid each other (ARMS).
 
-    Each setting has its own distribution and any two are negatively correlated, coin by coin, by a Dirichlet copula. It is
+    Each setting has its own distribution and any two are negatively correlated, bit by bit, by a Dirichlet copula. It is
     leave-one-out over a group, corrected for the correlation. f is not differentiated.
 
     Args:

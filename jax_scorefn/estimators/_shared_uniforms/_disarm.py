@@ -2,7 +2,7 @@
 
     g_d  =  1/2 ( f(b) - f(b') ) (-1)^{b'_d} 1[b_d != b'_d] sigma(|phi_d|),        b = 1[u > sigma(-phi)],  b' = 1[u < sigma(phi)]
 
-It is ARM with the uniforms averaged out, given the two settings of the coins.
+It is ARM with the uniforms averaged out, given the two settings of the bits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from jax_scorefn.typing import Bias, Capability
     rows="pairs", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2020", "yin2020")
 )
 def disarm(f, call):
-    """E[f(b)] for independent coins b, with the gradient of antithetic pairs (DisARM).
+    """E[f(b)] for independent bits b, with the gradient of antithetic pairs (DisARM).
 
-    The two settings of a pair are as different as their distribution allows, and a coin that falls the same way in both gets no
-    gradient from it. With one coin at probability 1/2 nothing is random any more. f is not differentiated.
+    The two settings of a pair are as different as their distribution allows, and a bit that falls the same way in both gets no
+    gradient from it. With one bit at probability 1/2 nothing is random any more. f is not differentiated.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

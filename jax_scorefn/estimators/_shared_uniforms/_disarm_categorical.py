@@ -1,7 +1,7 @@
-"""DisARM for choices, as coins at the nodes of a binary tree                                          (Dong et al. 2021)
+"""DisARM for choices, as bits at the nodes of a binary tree                                          (Dong et al. 2021)
 
-A choice is made by coins b_j with logits a_j = log p(right of j) - log p(left of j), from the root down. Two choices z, z~ are
-made of antithetic coins. A coin that a choice does not reach is summed out, given what was reached:
+A choice is made by bits b_j with logits a_j = log p(right of j) - log p(left of j), from the root down. Two choices z, z~ are
+made of antithetic bits. A bit that a choice does not reach is summed out, given what was reached:
 
     g_j  =  1/2 ( f(z) - f(z~) ) *   (-1)^{b~_j} 1[b_j != b~_j] sigma(|a_j|)      both reach node j
                                      b_j - sigma(a_j)                             z alone
@@ -26,7 +26,7 @@ BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tr
 
 @estimator(rows="pairs", needs=(Capability.CHOICES,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2021",))
 def disarm_categorical(f, call, *, tree="stick"):
-    """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by coins along a binary tree.
+    """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by bits along a binary tree.
 
     With two options it is :func:`disarm`. With more, leave-one-out (``score_function``) is a strong rival: measure both. f is not
     differentiated in the draw.
@@ -36,7 +36,7 @@ def disarm_categorical(f, call, *, tree="stick"):
         each node, in their order.
 
     Raises: another tree.
-    Cost: K - 1 coins and K (K - 1) bits for each choice among K.
+    Cost: K - 1 bits and K (K - 1) flags for each choice among K.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -77,7 +77,7 @@ disarm_categorical_grad = gradient(disarm_categorical)
 class _Nodes:
     """The K - 1 nodes of the trees of a block of n choices among K.
 
-    ``right`` and ``left`` say which options lie on either side of a node; ``logits`` (n, K - 1) are those of the coins.
+    ``right`` and ``left`` say which options lie on either side of a node; ``logits`` (n, K - 1) are those of the bits.
     """
 
     def __init__(self, log_probs, tree):
@@ -97,7 +97,7 @@ class _Nodes:
         self.slopes = shares[0] - shares[1]
 
     def option(self, bits):
-        """Where coins ``(2, n, K - 1)`` lead, from the root down."""
+        """Where bits ``(2, n, K - 1)`` lead, from the root down."""
         up = (bits == 1)[..., None]
         agrees = jnp.where(self.right[None, None], up, jnp.where(self.left[None, None], ~up, True))
         return jnp.argmax(jnp.all(agrees, axis=-2), axis=-1).astype(jnp.int32)
