@@ -128,9 +128,10 @@ def _bias(record: Record) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    """One paragraph, hanging."""
-    hanging = indent + "  " if indent else ""
-    return textwrap.fill(
-        " ".join(text.split()), WIDTH, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False,
-        break_long_words=False,
+    """One paragraph, hanging; a literal stays on one line."""
+    whole = re.sub("``.*?``", lambda found: found[0].replace(" ", "\0"), " ".join(text.split()))
+    filled = textwrap.fill(
+        whole, WIDTH, initial_indent=indent, subsequent_indent=indent + "  " if indent else "",
+        break_on_hyphens=False, break_long_words=False,
     )  # fmt: skip
+    return filled.replace("\0", " ")

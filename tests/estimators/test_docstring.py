@@ -36,6 +36,7 @@ def test_every_argument_is_described_in_the_order_of_the_signature(record):
     assert doc.endswith(f"References: {', '.join(record.cite)}.")
     assert f"Cost in evaluations of f: {record.evaluations}." in " ".join(doc.split())
     assert max(map(len, doc.splitlines())) < 135
+    assert all(line.count("``") % 2 == 0 for line in doc.splitlines()), "a literal is broken over two lines"
 
 
 def test_a_record_speaks_for_a_body_that_says_nothing(own):
