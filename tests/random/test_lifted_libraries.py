@@ -108,6 +108,12 @@ def test_a_draw_is_a_choice(name):
         sf.testing.assert_unbiased((runs[0], np.zeros_like(runs[1])), exact, precision=0.1)
 
 
+@pytest.mark.parametrize("name", covering(ESCAPE))
+def test_what_escapes_has_the_gradient_that_it_had(name):
+    """A known limit, which the page says: 0 without a word. A draw that is found one day belongs into the other table."""
+    assert jax.grad(sf.expectation(program(name, ESCAPE[name]), num_samples=4))(AT, jax.random.key(0)) == 0.0
+
+
 @pytest.mark.parametrize("name", covering(IN_A_LOOP))
 def test_a_choice_in_a_loop_without_an_end_is_refused(name):
     with pytest.raises(TypeError, match="inside of while"):
