@@ -3,24 +3,22 @@
 python docs/tables.py           write them anew; a test compares
 """
 
-import inspect
 import itertools
 from pathlib import Path
 
 import jax_scorefn as sf
+from jax_scorefn._checks import CAPABILITY_WORDS
+from jax_scorefn.estimators._docstring import ONE_DRAW, TAKEN_FOR_GRANTED
+from jax_scorefn.typing import Capability
 
 PAGE = Path(__file__).parents[1] / "README.md"
-WORDS = {
-    sf.Capability.LOG_PROB: "a log-probability", sf.Capability.SAMPLE: "draws", sf.Capability.GIVEN_DRAWS: "given draws",
-    sf.Capability.REPARAMETERIZED: "reparameterised draws", sf.Capability.FROM_UNIFORM: "draws made from uniforms",
-    sf.Capability.SUPPORT: "a support", sf.Capability.QUADRATURE: "a quadrature", sf.Capability.MOMENTS: "a known mean",
-    sf.Capability.MODE: "a known mode", sf.Capability.BITS: "independent bits", sf.Capability.FINITE: "a finite support",
-    sf.Capability.CHOICES: "independent choices", sf.Capability.RELAXED: "something between its draws",
-    sf.Capability.WEAK_DERIVATIVE: "a weak derivative",
-}  # fmt: skip
+WORDS = CAPABILITY_WORDS | {
+    Capability.SAMPLE: "draws",
+    Capability.SUPPORT: "a support",
+    Capability.FINITE: "a finite support",
+}
 FIRST = ("score_function", "pathwise", "exact")
-TAKEN_FOR_GRANTED = (sf.Capability.LOG_PROB, sf.Capability.SAMPLE, sf.Capability.SAMPLE | sf.Capability.GIVEN_DRAWS)
-IMPLIED = {sf.Capability.FINITE: sf.Capability.SUPPORT, sf.Capability.RELAXED: sf.Capability.CHOICES}
+IMPLIED = {Capability.FINITE: Capability.SUPPORT, Capability.RELAXED: Capability.CHOICES}
 
 
 def needs(record):
@@ -29,7 +27,9 @@ def needs(record):
     wanted = [
         need for need in wanted if not any(implied == need and flag in wanted for flag, implied in IMPLIED.items())
     ]
-    words = [" or ".join(text for flag, text in WORDS.items() if flag in need) for need in wanted] or ["any"]
+    words = [
+        " or ".join(text.partition(" (")[0] for flag, text in WORDS.items() if flag in need) for need in wanted
+    ] or ["any"]
     return " and ".join(words) + (" (and a differentiable f)" if record.differentiates_f else "")
 
 
@@ -48,9 +48,7 @@ def estimators():
 
 
 def distributions():
-    known = {n: kind for n, kind in vars(sf).items() if inspect.isclass(kind) and issubclass(kind, sf.Distribution)}
-    made_of_others = ("Distribution", "Joint", "Mixture")
-    listed = {n: sf.Capability.SUPPORT in kind.also for n, kind in known.items() if n not in made_of_others}
+    listed = {n: Capability.SUPPORT in kind.also for n, kind in ONE_DRAW.items() if hasattr(sf, n)}
     row = lambda discrete: ", ".join(f"`{n}`" for n, is_discrete in sorted(listed.items()) if is_discrete == discrete)
     return (
         f"* Discrete: {row(True)}.\n* Continuous: {row(False)}.\n"

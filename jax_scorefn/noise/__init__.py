@@ -6,6 +6,7 @@ from jax_scorefn.noise._threefry import bits32 as bits32, bits64 as bits64, stoc
 from jax_scorefn.noise._uniforms import (
     Fine as Fine,
     note_use as note_use,
+    share_below as share_below,
     threefry_words as threefry_words,
     uniform as uniform,
     uniform_of_bits as uniform_of_bits,

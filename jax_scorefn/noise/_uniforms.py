@@ -54,6 +54,13 @@ def _uniform(key: Key, leaves: tuple[tuple[tuple[int, ...], Any, bool], ...]) ->
     return [one(start, size, *leaf) for start, size, leaf in zip(starts, sizes, leaves, strict=True)]
 
 
+def share_below(share: Array, digits: int, *, closed: bool = False) -> Array:
+    """How often a uniform in [0, 1) with that many binary digits is below (or at) a share of it, with the derivative of the share."""
+    fixed, steps = jax.lax.stop_gradient(share), np.asarray(2.0**digits, share.dtype)
+    number = jnp.minimum(jnp.floor(fixed * steps) + 1, steps) if closed else jnp.ceil(fixed * steps)
+    return share + (number / steps - fixed)
+
+
 def note_use(key: Key) -> None:
     """Tell JAX's checker of key reuse that a key is used up, where all that is taken are its words."""
     if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]

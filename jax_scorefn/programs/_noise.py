@@ -23,6 +23,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jax_scorefn.distributions import Categorical
+from jax_scorefn.noise import share_below
 from jax_scorefn.programs._lifted import DRAW, lifted
 from jax_scorefn.programs.sites import SITES
 from jax_scorefn.typing import Array
@@ -154,11 +155,8 @@ def _searched(op: Any, thresholds: Array, noise: Array, low: Array, high: Array)
 
 
 def _below(threshold: Array, low: Array, high: Array, *, closed: bool = False) -> Array:
-    """How often a uniform is below a threshold: as often as the steps say that it has, with the derivative of the share itself."""
-    steps = 2.0 ** jnp.finfo(low.dtype).nmant
-    share = jnp.clip((threshold - low) / (high - low), 0, 1)
-    number = jnp.floor(share * steps) + 1 if closed else jnp.ceil(share * steps)
-    return share + jax.lax.stop_gradient(jnp.minimum(number / steps, 1) - share)
+    """How often a uniform between two ends is below a threshold."""
+    return share_below(jnp.clip((threshold - low) / (high - low), 0, 1), jnp.finfo(low.dtype).nmant, closed=closed)
 
 
 def _largest(op: Any, z: Array, logits: Array) -> Array:

@@ -24,6 +24,7 @@ from jax.core import Tracer
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import to_float
 from jax_scorefn.distributions import Bernoulli, Binomial, Categorical, Distribution, Geometric, Multinomial, Poisson
+from jax_scorefn.noise import share_below
 from jax_scorefn.random._call import Call, Density
 from jax_scorefn.random._sampler import SAMPLERS, Sampler, choice as _choice
 from jax_scorefn.random._without_replacement import PlackettLuce
@@ -231,10 +232,7 @@ def _as_drawn(p: Any, mode: str) -> Array:
     """The probability that ``uniform < p`` has, with the derivative of p."""
     p = jnp.asarray(p)
     digits = jnp.finfo(p.dtype).nmant * (2 if mode == "high" else 1)
-    p = p.astype(jnp.float32) if jnp.finfo(p.dtype).bits < 32 else p
-    fixed = jax.lax.stop_gradient(p)
-    steps = np.asarray(2.0**digits, p.dtype)
-    return p + (jnp.ceil(fixed * steps) / steps - fixed)
+    return share_below(p.astype(jnp.float32) if jnp.finfo(p.dtype).bits < 32 else p, digits)
 
 
 def _known_count(n: Any) -> int | None:
