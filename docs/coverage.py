@@ -20,6 +20,7 @@ MODULES = ["jax_scorefn"] + [
     f"jax_scorefn.{name}"
     for name in (
         "baselines",
+        "contrib.numpyro",
         "control_variates",
         "diagnostics",
         "distributions",

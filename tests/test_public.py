@@ -22,7 +22,12 @@ from covering import covering
 import jax_scorefn as sf
 
 ROOT = pathlib.Path(sf.__file__).parent
-MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "jax_scorefn."))
+MODULES = sorted(
+    m.name
+    for m in pkgutil.walk_packages([str(ROOT)], "jax_scorefn.")
+    if not (m.name.startswith("jax_scorefn.contrib.") and importlib.util.find_spec(m.name.split(".")[2]) is None)
+)
+"""All but those of another library that is not installed."""
 
 
 def package_with_examples(name):
@@ -32,9 +37,14 @@ def package_with_examples(name):
 
 @pytest.mark.parametrize("name", covering(["jax_scorefn", *MODULES], package_with_examples))
 def test_docstring_examples_run(name):
-    optax = "standard" if "training" in name or name.endswith(("_learned", "_tuning")) else "strict"  # it mixes dtypes
+    foreign = "contrib." in name  # see the fixture foreign
+    optax = "training" in name or name.endswith(("_learned", "_tuning"))  # it mixes dtypes
     scanned = name.endswith(("_rollout", "programs._expectation"))  # see the fixture unchecked_keys
-    with jax.debug_key_reuse(not scanned), jax.numpy_dtype_promotion(optax):
+    with (
+        jax.debug_key_reuse(not (scanned or foreign)),
+        jax.numpy_dtype_promotion("standard" if optax or foreign else "strict"),
+        jax.numpy_rank_promotion("allow" if foreign else "raise"),
+    ):
         assert failures_of(importlib.import_module(name)) == 0
 
 
@@ -109,7 +119,7 @@ FLOORS = [
     {"typing", "_checks", "_trees", "_guards", "_plain_python", "_reports", "_progress", "_surrogate", "_groups", "noise"}, {"_regression"},
     {"distributions"},
     {"engine", "baselines", "schemes", "control_variates"}, {"estimators"},
-    {"programs"}, {"policy_gradient", "random"}, {"testing", "training", "diagnostics"},
+    {"programs"}, {"policy_gradient", "random"}, {"testing", "training", "diagnostics"}, {"contrib"},
 ]  # fmt: skip
 
 
