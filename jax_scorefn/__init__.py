@@ -22,7 +22,7 @@ from jax_scorefn import (
     training as training,
 )
 from jax_scorefn._surrogate import magic_box as magic_box
-from jax_scorefn.diagnostics import audit as audit
+from jax_scorefn.diagnostics import audit as audit, lost_gradients as lost_gradients
 from jax_scorefn.distributions import (
     Autoregressive as Autoregressive,
     Bernoulli as Bernoulli,
@@ -113,7 +113,12 @@ from jax_scorefn.estimators import (
     vargrad as vargrad,
     vargrad_grad as vargrad_grad,
 )
-from jax_scorefn.programs import expectation as expectation, explain as explain, sample as sample
+from jax_scorefn.programs import (
+    LostGradientWarning as LostGradientWarning,
+    expectation as expectation,
+    explain as explain,
+    sample as sample,
+)
 from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
 

@@ -96,9 +96,9 @@ def mean_derivative(program, params, num_bits, order, num_samples=1, **options):
     return jnp.sum(jax.jit(jax.vmap(one))(rows), axis=0)
 
 
-def gradients(program, params, num_bits):
+def gradients(program, params, num_bits, **options):
     """The mean of the gradient of one run over all outcomes, and the exact gradient, in one compilation."""
-    estimator = sf.expectation(_by_run(program, 1))
+    estimator = sf.expectation(_by_run(program, 1), **options)
 
     def outcome(params, bits):
         cost, log_prob = run(program, params, bits)

@@ -5,11 +5,16 @@ from jax_scorefn.programs._expectation import expectation as expectation, explai
 from jax_scorefn.programs._explain import Cost as Cost, Explanation as Explanation, SampleSite as SampleSite
 from jax_scorefn.programs._forget import forget as forget
 from jax_scorefn.programs._lifted import DRAW as DRAW, PROGRAM as PROGRAM, lifted as lifted
+from jax_scorefn.programs._lost import (
+    LostGradient as LostGradient,
+    LostGradientWarning as LostGradientWarning,
+    find_lost as find_lost,
+)
 from jax_scorefn.programs._noise import marked as marked
 from jax_scorefn.programs._own_rules import register_rule as register_rule, with_rule as with_rule
 from jax_scorefn.programs.rules import RULES as RULES, Operation as Operation, Rule as Rule
 
 Choice = SampleSite
 """Its older name."""
-_INTERNAL = {"DRAW", "PROGRAM", "lifted", "marked"}
+_INTERNAL = {"DRAW", "PROGRAM", "find_lost", "lifted", "marked"}
 """What other packages of the library take, and no page of the documentation has."""

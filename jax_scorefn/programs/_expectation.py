@@ -22,6 +22,7 @@ from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import in_explicit_mesh, to_float
 from jax_scorefn.programs._explain import Explanation
+from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
 from jax_scorefn.programs._wide import cast, wide
@@ -47,6 +48,7 @@ def expectation(
     chunk_size: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
     has_aux: bool = False,
+    lost: str = "warn",
 ) -> Callable[..., Any]:
     """Make the expected cost of a program out of it, as a function that can be differentiated.
 
@@ -66,6 +68,9 @@ def expectation(
       chunk_size: runs in memory at once; None is all of them. A baseline then takes a run of its own over the draws.
       sharding: a ``jax.sharding.Sharding`` for the axis of runs.
       has_aux: whether the program returns auxiliary data beside its cost.
+      lost: what to do when a derivative is taken that is lost on its way through the program, at a comparison, a rounding, an argmax
+        or a draw that is no choice (see ``sf.lost_gradients``): "warn" with a :class:`LostGradientWarning` for each place, "raise", or
+        "ignore". Data, labels and auxiliary results are never told of, nor is a ``stop_gradient``.
 
     Returns:
       A function with the program's signature. It returns the mean of the costs over the runs, whose derivatives are estimates of the
@@ -76,7 +81,7 @@ def expectation(
 
     Raises:
       TypeError: for a choice inside of a ``while_loop``, a custom derivative or a ``shard_map``, for mutable arrays, and for a program
-        without an argument named ``key``.
+        without an argument named ``key``; with ``lost="raise"``, where a derivative is lost.
       ValueError: for a bad option, or more combinations of enumerated values than 4096.
 
     Bias: none, for the value and derivatives of every order, if all randomness is made with ``sample`` or does not depend on the
@@ -100,11 +105,15 @@ def expectation(
     signature = _signature(program)
     num_samples = _checks.positive_int("num_samples", num_samples)
     subtracted = _resolve(baseline, num_samples)
+    if lost not in ANSWERS:
+        raise ValueError(NO_SUCH_ANSWER.format(given=lost))
     whole = chunk_size is None and sharding is None
 
     @functools.wraps(program)
     def estimate(*args: Any, **kwargs: Any) -> Any:
         traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
+        if lost != "ignore":
+            leaves = watched(traced.block, leaves, traced.names, traced.num_costs, lost)
         widened, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
 
         def subtract(value: Array, row: Any) -> Any:
@@ -176,7 +185,8 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
     key = bound.arguments["key"]
     _checks.key("expectation", key)
     arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
-    leaves, treedef = jax.tree.flatten(arguments)
+    paths, treedef = jax.tree.flatten_with_path(arguments)
+    leaves = [leaf for _, leaf in paths]
     moving = [j for j, leaf in enumerate(leaves) if _is_traced(leaf)]
     shape: list[Any] = []
 
@@ -203,7 +213,8 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         value = cost_tree.unflatten([cast(cost, v.dtype) for cost, v in zip(costs, closed.out_avals, strict=False)])
         return (value, rest_tree.unflatten(rest)) if has_aux else value
 
-    return Program(closed, num_costs), arrays, key, finish
+    names = [argument_name(paths[j][0]) for j in moving]
+    return Program(closed, num_costs, names), arrays, key, finish
 
 
 def _signature(program: Any) -> inspect.Signature:

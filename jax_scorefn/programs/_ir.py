@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,11 +76,24 @@ class Const:
 Atom = Var | Const
 
 
+class Source(NamedTuple):
+    """Where an operation was written: what JAX recorded of it, the operation that it is in the body of, the jitted function around."""
+
+    info: Any
+    outer: Source | None
+    function: str | None
+
+    def body(self, function: str | None) -> Source:
+        """To be completed by an operation in its body, of a jitted function or of the one around."""
+        return Source(None, self, function or self.function)
+
+
 @dataclasses.dataclass(eq=False)
 class Op:
     """One operation. ``bodies`` holds blocks: one of a scan, remat or opaque call, several of a cond.
 
     ``context`` is what it was traced in, where there is a mesh: which of its axes are explicit may change from call to call.
+    ``source`` is where it stands in people's code.
     """
 
     prim: Any
@@ -89,6 +102,7 @@ class Op:
     outs: list[Var]
     kind: str = "plain"
     context: Any = None
+    source: Source | None = None
     bodies: list[Block] = dataclasses.field(default_factory=list)
     serial: int = dataclasses.field(default_factory=lambda: next(_serial))
 
@@ -196,12 +210,13 @@ def _open(jaxpr: Any) -> tuple[Any, list[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
 
 
-def _block(jaxpr: Any) -> Block:
+def _block(jaxpr: Any, within: Source | None = None) -> Block:
     opened, consts = _open(jaxpr)
     ins = [Var(v.aval) for v in opened.invars]
     ops: list[Op] = []
-    block = Block(ins, ops, _inline(opened, consts, list(ins), ops))
-    ops[:] = recognized(ops, block.outs, lambda closed, operands, ops: _inline(*_open(closed), operands, ops))
+    block = Block(ins, ops, _inline(opened, consts, list(ins), ops, within))
+    again = lambda closed, operands, ops: _inline(*_open(closed), operands, ops, within)
+    ops[:] = recognized(ops, block.outs, again)
     _write_out_calls(block)
     return block
 
@@ -245,7 +260,7 @@ def _write_out_calls(block: Block) -> None:
     block.outs[:] = [current(x) for x in block.outs]
 
 
-def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> list[Atom]:
+def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op], within: Source | None) -> list[Atom]:
     env: dict[Any, Atom] = dict(zip(jaxpr.invars, ins, strict=True))
     env |= {v: Const(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
@@ -259,14 +274,16 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op]) -> li
             if "Ref" in type(v.aval).__name__:
                 raise TypeError(MUTABLE.format(primitive=name, aval=v.aval))
         operands = [read(v) for v in eqn.invars]
+        source = within._replace(info=eqn.source_info) if within else Source(eqn.source_info, None, None)
         drawn = any(isinstance(x, Var) and x.is_noise for x in operands)
         drawn = drawn and not is_search(params)
         if name in CALLS and (drawn or _has(DRAWN, [_called(params)])):
             opened, inner_consts = _open(_called(params))
-            results = _inline(opened, inner_consts, operands, ops)
+            results = _inline(opened, inner_consts, operands, ops, source.body(params.get("name")))
             env |= dict(zip(eqn.outvars, results, strict=True))
             continue
-        op = Op(eqn.primitive, params, operands, [Var(v.aval) for v in eqn.outvars], context=meshes and eqn.ctx)
+        outs, context = [Var(v.aval) for v in eqn.outvars], meshes and eqn.ctx
+        op = Op(eqn.primitive, params, operands, outs, context=context, source=source)
         _describe(op)
         for out in op.outs:
             out.op, out.is_noise = op, is_mark(op) or (drawn and carries_noise(op))
@@ -282,25 +299,26 @@ def _called(params: dict[str, Any]) -> Any:
 def _describe(op: Op) -> None:
     """Say what kind of operation it is and copy its bodies; refuse a choice where it cannot be credited."""
     name, params = op.name, op.params
+    within = op.source and op.source.body(params.get("name") if name in CALLS else None)
     if name == CHOICE:
         op.kind = "choice"
     elif name == FORGET:
         op.kind = "forget"
     elif name == "scan":
-        op.kind, op.bodies = "scan", [_block(params["jaxpr"])]
+        op.kind, op.bodies = "scan", [_block(params["jaxpr"], within)]
     elif name == "cond":
-        op.kind, op.bodies = "cond", [_block(branch) for branch in params["branches"]]
+        op.kind, op.bodies = "cond", [_block(branch, within) for branch in params["branches"]]
     elif name in REMAT:
-        op.kind, op.bodies = "remat", [_block(params["jaxpr"])]
+        op.kind, op.bodies = "remat", [_block(params["jaxpr"], within)]
     elif name in CALLS:
-        op.kind, op.bodies = "opaque", [_block(_called(params))]
+        op.kind, op.bodies = "opaque", [_block(_called(params), within)]
     else:
         if name == "while" and params.keys() >= WHILE:
-            op.kind, op.bodies = "while", [_block(params["cond_jaxpr"]), _block(params["body_jaxpr"])]
+            op.kind, op.bodies = "while", [_block(params[key], within) for key in ("cond_jaxpr", "body_jaxpr")]
             return
         body = next((params[key] for key in OPAQUE_BODIES.get(name, ()) if key in params), None)
         if body is not None:
-            op.kind, op.bodies = "opaque", [_block(body)]
+            op.kind, op.bodies = "opaque", [_block(body, within)]
         elif _has((CHOICE,), list(params.values())):
             raise TypeError(_hidden(op))
     _bind_bodies(op)

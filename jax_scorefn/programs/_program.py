@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,13 +27,16 @@ Subtract = Callable[[Array, Any], Array | float]
 
 
 class Program:
-    """The private copy of a program of which the first ``num_costs`` results are costs, with what was found out about it."""
+    """The private copy of a program of which the first ``num_costs`` results are costs, with what was found out about it.
 
-    def __init__(self, closed: Any, num_costs: int):
+    ``names`` are those of its inputs, without the key.
+    """
+
+    def __init__(self, closed: Any, num_costs: int, names: Sequence[str]):
         self.block = build(closed)
         plain_draws(self.block)
         refuse_hidden(self.block)
-        self.num_costs = num_costs
+        self.num_costs, self.names = num_costs, names
         top = {op for op in self.block.ops if op.kind == "choice"}
         self.choices = self.block.choices()
         for op in self.choices:

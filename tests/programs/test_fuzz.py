@@ -153,7 +153,8 @@ def check(numbers):
     program = Tape(numbers)
     num_bits = program.num_bits()
     params = jnp.array([0.4, -0.7])
-    got, exact = outcomes.gradients(program, params, num_bits)
+    # a mask may move with the parameters: the expectation jumps there, and has its derivative on both sides
+    got, exact = outcomes.gradients(program, params, num_bits, lost="ignore")
     assert np.all(np.isfinite(exact))
     np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-9 * (1 + np.max(np.abs(exact))))
     return num_bits

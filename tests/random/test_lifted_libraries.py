@@ -1,5 +1,6 @@
 """Every discrete distribution of distrax, NumPyro and TFP inside a lifted program: a right gradient, or a word that says where it is lost."""
 
+import inspect
 import itertools
 import warnings
 
@@ -54,6 +55,8 @@ CHOICES = {  # in a lifted program their draws are choices: build(p), support
     "tfd.OneHotCategorical": (lambda p: tfd.OneHotCategorical(logits=logits(p)), np.eye(3, dtype=np.int32)),
     "tfd.OrderedLogistic": (lambda p: tfd.OrderedLogistic(jnp.array([-1.0, 0.5]), p), THREE),
 }  # fmt: skip
+GREEDY = {"distrax.EpsilonGreedy"}
+"""Which option is the best one is a step of the parameters."""
 ESCAPE = {  # draws that are written out in other ways
     "distrax.Quantized": lambda p: distrax.Quantized(distrax.Normal(p, 1.0)),
     "numpyro.BetaBinomial": lambda p: nd.BetaBinomial(jnp.exp(p), 2.0, 5),
@@ -100,7 +103,8 @@ def program(name, build):
 def test_a_draw_is_a_choice(name):
     build, support = CHOICES[name]
     expected = lambda p: jnp.sum(jax.vmap(lambda x: jnp.exp(build(p).log_prob(x)) * f(x))(jnp.asarray(support)))
-    run = jax.value_and_grad(sf.expectation(program(name, build), num_samples=32))
+    lost = "warn" if name in GREEDY else "raise"
+    run = jax.value_and_grad(sf.expectation(program(name, build), num_samples=32, lost=lost))
     runs = sf.testing.replicate(lambda key: run(AT, key), jax.random.key(1), 2000, batch=2000)
     exact = jax.value_and_grad(expected)(AT)
     sf.testing.assert_unbiased(runs, exact, precision=0.1)
@@ -109,9 +113,12 @@ def test_a_draw_is_a_choice(name):
 
 
 @pytest.mark.parametrize("name", covering(ESCAPE))
-def test_what_escapes_has_the_gradient_that_it_had(name):
-    """A known limit, which the page says: 0 without a word. A draw that is found one day belongs into the other table."""
-    assert jax.grad(sf.expectation(program(name, ESCAPE[name]), num_samples=4))(AT, jax.random.key(0)) == 0.0
+def test_what_escapes_has_the_gradient_that_it_had_and_is_told_of(name):
+    """A draw that is found one day belongs into the other table."""
+    with pytest.warns(sf.LostGradientWarning, match="make it a choice: sf.sample") as caught:
+        assert jax.grad(sf.expectation(program(name, ESCAPE[name]), num_samples=4))(AT, jax.random.key(0)) == 0.0
+    told = {(warning.filename, warning.lineno) for warning in caught if warning.category is sf.LostGradientWarning}
+    assert told == {(__file__, inspect.getsourcelines(program)[1] + 2)}
 
 
 @pytest.mark.parametrize("name", covering(IN_A_LOOP))
