@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 
 from jax_scorefn.programs._noise import NOISE, carries_noise, is_mark, is_search, recognized
+from jax_scorefn.programs._source import Source, place
 from jax_scorefn.programs.rules import RULES, Map, Operation, Rule
 
 CHOICE, FORGET, RULED = "scorefn_choice", "scorefn_forget", "scorefn_ruled"
@@ -32,7 +33,7 @@ BODIES = {"scan", "cond", "while", *CALLS, *REMAT, *OPAQUE_BODIES}
 """What is looked into, and has no use for a rule."""
 CHOICE_INSIDE = (
     "There is a random choice inside of {primitive}, where it cannot be credited. {remedy} "
-    "Or draw it before, and pass it in."
+    "Or draw it before, and pass it in. It stands at {file}:{line}, in {function}."
 )
 REMEDIES = {
     "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
@@ -74,18 +75,6 @@ class Const:
 
 
 Atom = Var | Const
-
-
-class Source(NamedTuple):
-    """Where an operation was written: what JAX recorded of it, the operation that it is in the body of, the jitted function around."""
-
-    info: Any
-    outer: Source | None
-    function: str | None
-
-    def body(self, function: str | None) -> Source:
-        """To be completed by an operation in its body, of a jitted function or of the one around."""
-        return Source(None, self, function or self.function)
 
 
 @dataclasses.dataclass(eq=False)
@@ -194,15 +183,16 @@ def refuse_hidden(block: Block, inside: Op | None = None) -> None:
     """Refuse a choice where it cannot be credited."""
     for op in block.ops:
         if op.kind == "choice" and inside is not None:
-            raise TypeError(_hidden(inside))
+            raise TypeError(_hidden(inside, op))
         whole = op.kind == "while" or (op.kind == "opaque" and op.name not in CALLS)
         for body in op.bodies:
             refuse_hidden(body, inside or (op if whole else None))
 
 
-def _hidden(inside: Op) -> str:
+def _hidden(inside: Op, choice: Op) -> str:
+    at = place(choice.source)
     remedy = REMEDIES.get(inside.name, "Leave it out of the program, or move the choice out of it.")
-    return CHOICE_INSIDE.format(primitive=inside.title, remedy=remedy)
+    return CHOICE_INSIDE.format(primitive=inside.title, remedy=remedy, file=at.file, line=at.line, function=at.function)
 
 
 def _open(jaxpr: Any) -> tuple[Any, list[Any]]:
@@ -320,7 +310,7 @@ def _describe(op: Op) -> None:
         if body is not None:
             op.kind, op.bodies = "opaque", [_block(body, within)]
         elif _has((CHOICE,), list(params.values())):
-            raise TypeError(_hidden(op))
+            raise TypeError(_hidden(op, op))
     _bind_bodies(op)
 
 

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jaxlib
 
-from jax_scorefn.programs._ir import Source
-
 OURS = str(pathlib.Path(__file__).parents[1])
 DRAWS = {
     ("sample", str(pathlib.Path(OURS, "programs", "_choice.py"))),
@@ -31,6 +29,18 @@ SAMPLERS = {
     "poisson": "Poisson(rate=rate)",
 }  # fmt: skip
 """Samplers of jax.random without a derivative -> what scores them."""
+
+
+class Source(NamedTuple):
+    """Where an operation was written: what JAX recorded of it, the operation that it is in the body of, the jitted function around."""
+
+    info: Any
+    outer: Source | None
+    function: str | None
+
+    def body(self, function: str | None) -> Source:
+        """To be completed by an operation in its body, of a jitted function or of the one around."""
+        return Source(None, self, function or self.function)
 
 
 class Place(NamedTuple):
