@@ -154,6 +154,8 @@ def _record(op: Op, loss: Loss, certain: bool, names: Sequence[str | None]) -> L
 def _remedy(name: str, sampler: str | None, library: str, keyed: bool, uniform: bool) -> str:
     if sampler:
         return f"Make it a choice: sf.sample(key, sf.{SAMPLERS[sampler]}), in sf.expectation."
+    if library and name == "stop_gradient" and "sample" not in library:
+        return "It is stopped there: score the draw in front of it, sf.sample(key, dist), which needs no derivative behind it."
     if library:
         return "If it is a draw, make it a choice: sf.sample(key, its distribution), in sf.expectation."
     if name == "stop_gradient":

@@ -23,6 +23,8 @@ DRAWS = {
 JAX = tuple(str(pathlib.Path(module.__file__ or "").parent) for module in (jax, jaxlib))
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
 
+OF_TREES = {"map", "tree_map", "<genexpr>", "<listcomp>"}
+
 SAMPLERS = {
     "bernoulli": "Bernoulli(probs=p)", "binomial": "Binomial(num_trials=n, probs=p)", "categorical": "Categorical(logits=logits)",
     "choice": "Categorical(probs=p)", "geometric": "Geometric(probs=p)", "multinomial": "Multinomial(num_trials=n, probs=p)",
@@ -77,14 +79,23 @@ def place(source: Source | None) -> Place:
             at = people[0] if people else outside[-1]
             frame, first = frames[at], frames[outside[0]]
             known = found is not NOWHERE  # a function of a library, which is called here
-            entry = found.entry if known else _short(frames[outside[0] - 1].function_name) if outside[0] else ""
+            entry = found.entry if known else _entry(frames[: outside[0]])
             ours = found.ours if known else first.file_name.startswith(OURS)
-            library = _library(frames[at - 1]) if at and at - 1 in outside else found.library
+            called = at - 1 if people else at
+            library = _library(frames[called]) if called in outside else found.library
             found = Place(frame.file_name, frame.line_num, frame.function_name, entry, library, ours)
         if people:
             break
         source = source.outer
     return found
+
+
+def _entry(frames: list[Any]) -> str:
+    """The function of JAX that was called, also where that was for each leaf of a tree."""
+    names = [_short(frame.function_name) for frame in frames]
+    while names and names[-1] in OF_TREES:
+        names.pop()
+    return names[-1] if names else ""
 
 
 def _library(frame: Any) -> str:

@@ -196,7 +196,7 @@ def inner_jit(p, key):
 
 @lossy
 def share_above(p, key):
-    return jnp.mean(p @ DATA.T > 0.2)  # lost
+    return jnp.mean(p @ DATA.T > 1.5)  # lost
 
 
 @lossy

@@ -1,6 +1,5 @@
 """Where a derivative is lost: programs with and without a loss, an oracle that knows nothing of jaxprs, and when expectation speaks."""
 
-import functools
 import inspect
 import pathlib
 import time
@@ -67,17 +66,18 @@ def test_twins_that_believe_or_doubt_every_switch_fail(monkeypatch):
 # ------------------------------------------------------------------------------------------------- the oracle
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def jumps(f, num_points, keys):
-    """The value at the end of a line minus that at its start minus the integral of its derivative: by how much it jumps on the way."""
-    times = (jnp.arange(num_points) + 0.5) / num_points
+    """Along a line, the value minus the integral of its derivative from the start on: by how much that ever changes, it jumps."""
+    ends = jnp.arange(num_points + 1) / num_points
+    times = (ends[1:] + ends[:-1]) / 2
 
     def one(key):
         along = lambda t: f(START + t * (END - START), key) * 1.0
         slopes = jax.vmap(lambda t: jax.jvp(along, (t,), (1.0,))[1])(times)
-        return along(1.0) - along(0.0) - jnp.mean(slopes)
+        left = jax.vmap(along)(ends) - jnp.concatenate([jnp.zeros(1), jnp.cumsum(slopes) / num_points])
+        return jnp.max(left) - jnp.min(left)
 
-    return jnp.max(jnp.abs(jax.vmap(one)(keys)))
+    return jnp.max(jax.vmap(one)(keys))
 
 
 CHOICES = {"walk_of_choices", "choice_among_rows"}
@@ -89,7 +89,10 @@ ALONG_A_LINE = sorted({**LOSSY, **LOSSLESS, **FALSE_ALARMS}.keys() - CHOICES - I
 def test_the_programs_are_what_they_are_said_to_be(name):
     """The fundamental theorem of calculus, for each key: a derivative is lost where f is not the integral of it."""
     f = {**LOSSY, **LOSSLESS, **FALSE_ALARMS}[name]
-    gap = float(jumps(f, 400, jax.random.split(jax.random.key(1), 8)))
+    measured = (
+        jumps if name == "largest" else jax.jit(jumps, static_argnums=(0, 1))
+    )  # jitted with few optimizations its top_k is NaN
+    gap = float(measured(f, 1600, jax.random.split(jax.random.key(1), 8)))
     assert gap > 0.15 if name in LOSSY else gap < 0.08, gap
 
 
