@@ -187,9 +187,10 @@ def test_a_lift_within_a_lift_and_after_an_error(same_keys):
     assert jax.random.bernoulli is _lift.ORIGINALS["bernoulli"]
 
 
-def test_another_thread_sees_nothing(same_keys):
+@pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_another_thread_sees_nothing(rounds, same_keys):
     """A thread that is lifted and one that is not, in turns and at once: neither has the other's draws."""
-    rounds, wrong, stop = 60, [], threading.Event()
+    wrong, stop = [], threading.Event()
 
     def lifted(p, key):
         return jax.random.bernoulli(key, p).astype(float)
