@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
@@ -30,6 +31,8 @@ def bind(op: Op, values: list[Any]) -> list[Any]:
         zero = jnp.zeros_like(x)
         values = [chosen, *(x if i == op.params["case"] else zero for i in range(op.params["cases"]))]
         return [op.prim.bind(*values)]
+    if op.name.startswith("custom"):  # people's rules index constants, which numpy's own arrays do not bear
+        values = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in values]
     params = op.prim.get_bind_params(op.params)
     functions, params = params if isinstance(params, tuple) else ((), params)
     with nullcontext() if op.context is None else op.context.manager:

@@ -1,15 +1,17 @@
 """Draws of a lifted program that no derivative reaches: their parameters depend on no argument, and they stay plain draws.
 
-A value moves if it is a float that is made of one that moves; the float arguments do. What is stopped, drawn, or a whole number does
-not. A draw whose log-probability does not move has no score, so it may stand where no choice may: an environment's own resets in a
-``while_loop``.
+A value moves if it is a float that is made of one that moves; the float arguments do, and what a transformation around the program
+passes to it by a closure. What is stopped, drawn, or a whole number does not. A draw whose log-probability does not move has no
+score, so it may stand where no choice may: an environment's own resets in a ``while_loop``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from jax_scorefn.programs._ir import Block, Loop, Op, Var, is_inexact
+from jax.core import Tracer
+
+from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var, is_inexact
 
 
 def plain_draws(block: Block) -> None:
@@ -23,8 +25,12 @@ def plain_draws(block: Block) -> None:
         before = len(moving)
         _propagate(block, moving)
     for op in lifted:
-        if op.ins[0] not in moving:
+        if not _moves(op.ins[0], moving):
             op.kind = "plain draw"
+
+
+def _moves(x: Atom, moving: set[Any]) -> bool:
+    return x in moving or (isinstance(x, Const) and isinstance(x.value, Tracer) and is_inexact(x))
 
 
 def _all(block: Block) -> list[Op]:
@@ -34,7 +40,7 @@ def _all(block: Block) -> list[Op]:
 def _propagate(block: Block, moving: set[Any]) -> None:
     def bound(inner: Any, outer: Any) -> None:
         moving.update(
-            v for v, x in zip(inner, outer, strict=True) if x in moving and isinstance(v, Var) and is_inexact(v)
+            v for v, x in zip(inner, outer, strict=True) if _moves(x, moving) and isinstance(v, Var) and is_inexact(v)
         )
 
     for op in block.ops:
@@ -64,6 +70,8 @@ def _propagate(block: Block, moving: set[Any]) -> None:
                     bound(body.ins, op.ins[1:] if op.kind == "cond" else op.ins)
                     _propagate(body, moving)
                     bound(op.outs, body.outs)
-            case _:
-                if any(x in moving for x in op.ins):
-                    moving.update(v for v in op.outs if is_inexact(v))
+        smooth = not op.bodies or op.name.startswith(
+            "custom"
+        )  # a derivative of its own may go on where the body's ends
+        if smooth and any(_moves(x, moving) for x in op.ins):
+            moving.update(v for v in op.outs if is_inexact(v))

@@ -6,6 +6,7 @@ the one with its name; a function without one of people's own (``_where`` of ``j
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import sysconfig
 from collections.abc import Collection
@@ -106,10 +107,13 @@ def _library(frame: Any) -> str:
 
 
 def is_inside(source: Source | None, functions: Collection[str]) -> bool:
-    """Whether an operation is in the body of one of these jitted functions of JAX."""
+    """Whether an operation is in one of these functions of JAX, and in nothing else that is called there."""
     while source is not None:
-        if source.function in functions and all(frame.file_name.startswith(JAX) for frame in _frames(source)):
+        frames = list(itertools.takewhile(lambda frame: frame.file_name.startswith(JAX), _frames(source)))
+        if any(_short(frame.function_name) in functions for frame in frames):
             return True
+        if len(frames) < len(_frames(source)):
+            return False
         source = source.outer
     return False
 

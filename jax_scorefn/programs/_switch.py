@@ -20,11 +20,15 @@ from jax.core import Tracer
 from jax_scorefn.programs._ir import Atom, Const, Op, Var
 from jax_scorefn.programs._numbers import ELEMENTWISE, nonnegative
 
-SETTINGS, SPLIT, ROUNDS, TRIED = 12, 129, 8, 3
-"""Random settings of the leaves; points that an interval is split by; how often; switches that are looked at in each setting."""
+SETTINGS, SPLIT, ROUNDS, LEAVES, TRIED = 8, 65, 9, 3, 32
+"""Random settings of the leaves; points that an interval is split by; how often; leaves, and switches of each, that are tried."""
 MOST, DEEPEST, NEAR = 200, 50, 8
 """Operations that are looked at for one value, and how many behind each other: at last, and at once."""
-GRID = np.concatenate([-np.logspace(8, 1, 8), np.linspace(-6.0, 6.0, 29) + 0.0123, np.logspace(1, 8, 8)])
+GRID = np.concatenate([-np.logspace(8, 1, 8), np.linspace(-6.0, 6.0, 161) + 0.0123, np.logspace(1, 8, 8)])
+OFFSETS = np.array([0.0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
+"""How far from the numbers of the program, and from their sums and differences, a switch is looked for."""
+FAR = np.array([[1e-3], [0.1], [1.0]])
+"""How far from a switch it is seen by how much the value changes at all."""
 BLIND = "outside of the domain"
 SELECT = ELEMENTWISE["select_n"]
 VIEWS = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose")
@@ -167,7 +171,8 @@ class Region:
                 found[slot] = rng.integers(2, size=SETTINGS).astype(float)
             else:
                 x = rng.normal(size=SETTINGS) * rng.choice([0.3, 1.0, 3.0], SETTINGS)
-                found[slot] = np.abs(x) if v is not None and nonnegative(v, made_by) else x
+                x = np.abs(x) if v is not None and nonnegative(v, made_by) else x
+                found[slot] = np.round(x) if isinstance(v, Var) and v.aval.dtype.kind in "iu" else x
         return found
 
     def evaluate(self, leaves: Mapping[int, np.ndarray], slots: Sequence[int]) -> list[np.ndarray]:
@@ -179,8 +184,8 @@ class Region:
                 values[i] = leaves[i]
             else:
                 values[i] = params if function is None else function(params, *(values[j] for j in operands))
-        like = next(iter(leaves.values()))
-        return [np.broadcast_to(values[slot], np.shape(like)).astype(float) for slot in slots]
+        shape = np.broadcast_shapes(*map(np.shape, leaves.values()))
+        return [np.broadcast_to(values[slot], shape).astype(float) for slot in slots]
 
 
 UNKNOWN = {
@@ -226,7 +231,7 @@ def _jumps(region: Region, op: Op) -> Status | None:
     seen: list[bool] = []
     alone, blind = True, False
     for slot in region.switches[op]:
-        for leaf in [leaf for leaf, moves in region.moves.items() if moves and leaf in region.made_of[slot]][:TRIED]:
+        for leaf in [leaf for leaf, moves in region.moves.items() if moves and leaf in region.made_of[slot]][:LEAVES]:
             settings = region.draw(rng)
             sides = _sides(region, slot, leaf, settings)
             if sides is None or sides == BLIND:
@@ -234,9 +239,12 @@ def _jumps(region: Region, op: Op) -> Status | None:
                 continue
             low, high = (region.evaluate(side, [region.out])[0] for side in sides)
             gap = np.abs(low - high)
+            usual = _changes(region, leaf, sides, (low, high))
             fine = ~np.isnan(low) & ~np.isnan(high)  # NaN on one side is the end of a domain
             blind |= bool(np.all(np.isnan(low) & np.isnan(high)))
-            close = gap <= 1e-5 * (1.0 + np.minimum(np.abs(low), np.abs(high)))
+            close = gap <= 1e-5 * usual + 3e-7 * np.minimum(
+                np.abs(low), np.abs(high)
+            )  # constants are rounded, each for itself
             jump = ~close & (low != high)  # an infinite one as well
             seen += list(jump[fine])
             others = [m for s, m in region.moves.items() if s != leaf and m & region.moves[leaf]]
@@ -246,34 +254,53 @@ def _jumps(region: Region, op: Op) -> Status | None:
     return Status.LOST if (all(seen) or alone) and not region.unknown else Status.MAY
 
 
+def _changes(region: Region, leaf: int, sides: Any, values: Any) -> np.ndarray:
+    """By how much the value changes somewhat farther away on either side, where it is finite."""
+    usual = np.zeros_like(values[0])
+    for side, value, sign in zip(sides, values, (-1.0, 1.0), strict=True):
+        x = side[leaf] + sign * FAR * (1.0 + np.abs(side[leaf]))
+        (there,) = region.evaluate(side | {leaf: x}, [region.out])
+        gaps = np.abs(there - value)
+        usual = np.maximum(usual, np.max(np.where(np.isfinite(gaps), gaps, 0.0), axis=0))
+    return usual
+
+
+def _grid(region: Region, slot: int, leaf: int, positive: bool) -> np.ndarray:
+    """Where a leaf is tried: everywhere, and around the numbers that the switch is made with."""
+    steps = ((region.steps[i], i) for i in region.made_of[slot])
+    numbers = [params for (function, params, _), i in steps if function is None and i not in region.leaves]
+    numbers = np.unique([x for x in map(float, numbers) if np.isfinite(x)])[:12]
+    centres = np.concatenate([numbers, -numbers, *(numbers + x for x in numbers), *(numbers - x for x in numbers)])
+    around = centres[:, None] + np.concatenate([OFFSETS, -OFFSETS]) * np.maximum(1.0, np.abs(centres[:, None]))
+    grid = np.concatenate([GRID, around.ravel() + 1e-9])
+    return np.unique(np.maximum(grid, 1e-9) if positive else grid)
+
+
 def _sides(region: Region, slot: int, leaf: int, settings: dict[int, np.ndarray]) -> Any:
     """Settings on both sides of switches, as close as floats can be; None if there is no switch, BLIND if nothing can be told."""
-    grid = (
-        np.maximum(GRID, 1e-9) if np.all(settings[leaf] >= 0.0) and nonnegative(region.leaves[leaf], made_by) else GRID
-    )
-    grid = np.unique(grid)
+    grid = _grid(region, slot, leaf, bool(np.all(settings[leaf] >= 0.0)) and nonnegative(region.leaves[leaf], made_by))
 
-    def at(x: np.ndarray, which: np.ndarray, slots: Sequence[int] = (slot,)) -> list[np.ndarray]:
-        given = {k: np.broadcast_to(v[which], x.shape) for k, v in settings.items()}
+    def at(x: np.ndarray, given: dict[int, np.ndarray], slots: Sequence[int] = (slot,)) -> list[np.ndarray]:
         return region.evaluate(given | {leaf: x}, slots)
 
-    everywhere, points = np.arange(SETTINGS), np.broadcast_to(grid[:, None], (len(grid), SETTINGS))
-    values, *operands = at(points, everywhere, [slot, *region.steps[slot][2]])
+    points = np.broadcast_to(grid[:, None], (len(grid), SETTINGS))
+    values, *operands = at(points, settings, [slot, *region.steps[slot][2]])
     changes = (values[1:] != values[:-1]) & ~np.isnan(values[1:]) & ~np.isnan(values[:-1])
-    pairs = [(i, s) for s in everywhere for i in _few(np.flatnonzero(changes[:, s]))]
+    pairs = [(i, s) for s in range(SETTINGS) for i in _few(np.flatnonzero(changes[:, s]))]
     if not pairs:
         valid = ~np.any([np.isnan(x) for x in operands], axis=0)
         return BLIND if np.mean(valid) < 0.1 else None
     rows, which = (np.array(x) for x in zip(*pairs, strict=True))
     low, high = grid[rows], grid[rows + 1]
-    here = np.arange(len(rows))
+    here, given = np.arange(len(rows)), {k: v[which] for k, v in settings.items()}
     for _ in range(ROUNDS):
+        if np.all(high - low < 1e-12):
+            break
         x = low + (high - low) * np.linspace(0.0, 1.0, SPLIT)[:, None]
         x[-1] = high
-        (values,) = at(x, which)
+        (values,) = at(x, given)
         first = np.argmax(values[1:] != values[:-1], axis=0)
         low, high = x[first, here], x[first + 1, here]
-    given = {k: v[which] for k, v in settings.items()}
     return given | {leaf: low}, given | {leaf: high}
 
 

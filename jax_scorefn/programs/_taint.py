@@ -49,8 +49,8 @@ INDEXED = {
     slice(1, 2),
 )
 """Which operands are indices."""
-SMOOTH = {"_interp"}
-"""Jitted functions of JAX without jumps, though what they are made of has some."""
+SMOOTH = {"_interp", "expm", "ndtri", "spence", "triangular"}
+"""Functions of JAX without jumps, though what they are made of has some."""
 
 
 class Taint(NamedTuple):
@@ -132,8 +132,9 @@ class Losses:
             return self._custom(op)
         if op.kind == "mask":  # of the analysis; the program itself does not use it
             return [Taint()]
-        if op.kind == "plain draw":  # of parameters that do not move
-            return [Taint(random=KEYED)] * len(op.outs)
+        if op.kind == "plain draw":  # of parameters that do not move, or not any more
+            every = join([self._settled(x) for x in op.ins])
+            return [every._replace(moves=0, random=every.random | KEYED)] * len(op.outs)
         if op.kind == "choice":
             return self._choice(op)
         if op.kind == "forget":
@@ -181,10 +182,12 @@ class Losses:
         if not any(taint.lost for taint in inside):
             return smooth
         passing = [taint.moves if passes else 0 for taint, passes in zip(taints, passes_on(op), strict=True)]
-        if all(taint.moves == moves for taint, moves in zip(taints, passing, strict=True)):
-            return smooth
+        whole = all(taint.moves == moves for taint, moves in zip(taints, passing, strict=True))
         moves, settled = functools.reduce(operator.or_, passing), map(self._settled, op.bodies[0].outs)
-        return [join([a, b])._replace(moves=a.moves & moves) for a, b in zip(smooth, settled, strict=True)]
+        return [
+            a if whole and is_inexact(v) else join([a, b])._replace(moves=a.moves & moves)
+            for v, a, b in zip(op.outs, smooth, settled, strict=True)
+        ]
 
     def _smooth(self, op: Op, taints: Sequence[Taint]) -> list[Taint]:
         """Of an operation with a derivative in each of its operands."""
@@ -199,7 +202,8 @@ class Losses:
     def _without(self, op: Op, i: int, taints: Sequence[Taint], smooth: Taint) -> Taint:
         """Result i, where the operation has no derivative."""
         v, moves = op.outs[i], join(taints).moves
-        reordered = op.name == "sort" and i >= op.params["num_keys"] and self(op.ins[0]).moves
+        by = op.params["num_keys"] if op.name == "sort" else 0
+        reordered = i >= by and any(self(x).moves for x in op.ins[:by])
         if is_inexact(v) and op.name not in STILL and op.name != "rem" and not reordered:
             return smooth
         if self._place(op).ours or is_inside(op.source, SMOOTH) or any(map(_endless, op.ins)):
@@ -354,7 +358,10 @@ def passes_on(op: Op) -> list[bool]:
         return jax.vjp(of_floats, *(values[i] for i in floats))[1](cotangents)
 
     cotangents = [jax.ShapeDtypeStruct(op.outs[i].shape, op.outs[i].aval.dtype) for i in results]
-    block = build(jax.make_jaxpr(pulled)(described, cotangents))
+    try:
+        block = build(jax.make_jaxpr(pulled)(described, cotangents))
+    except Exception:  # a rule that cannot be traced by itself is believed
+        return [True] * len(op.ins)
     moved: set[Atom] = set(block.ins[len(block.ins) - len(results) :])
     for inner in block.ops:
         if any(x in moved for x in inner.ins):

@@ -11,6 +11,7 @@ import lost_programs
 import numpy as np
 import pytest
 from covering import covering
+from jax.experimental.ode import odeint
 from lost_programs import DATA, FALSE_ALARMS, IMPLICIT, LOSSLESS, LOSSY
 
 import jax_scorefn as sf
@@ -319,6 +320,45 @@ def test_a_derivative_of_its_own_is_believed_unless_it_is_zero_by_construction()
     assert not found(lambda p, key: jnp.sum(straight_through(p)))
 
 
+def test_a_rule_that_cannot_be_traced_by_itself_is_believed():
+    """The rule of odeint closes over what it needs, and indexes a constant."""
+
+    def program(p, key):
+        rates = lambda y, t, rate: -rate * y
+        return jnp.sum(odeint(rates, jnp.ones(3), jnp.array([0.0, 1.0]), p[0])[-1]) * jax.random.normal(key)
+
+    assert not found(program)
+    for lost in ("raise", "ignore"):
+        got = grad_of(program, lost=lost, num_samples=1, baseline=None)(P, jax.random.key(0))
+        assert np.isfinite(got[0]) and got[0] != 0.0
+
+
+def rate_behind_a_step(p, key):
+    first, second = jax.random.split(key)
+    rate = jnp.where(p[0] + jax.random.normal(first) > 0.0, 0.9, 0.1)  # lost
+    return 1.0 * jax.random.bernoulli(second, rate)
+
+
+def table_behind_a_cast(p, key):
+    first, second = jax.random.split(key)
+    which = jnp.clip((p[0] + jax.random.normal(first)).astype(int), 0, 2)  # lost
+    return 1.0 * jax.random.poisson(second, jnp.array([1.0, 5.0, 9.0])[which])
+
+
+def surrogate_behind_a_plain_draw(p, key):
+    first, second = jax.random.split(key)
+    z = jax.random.bernoulli(first, p[0])
+    y = 1.0 * jax.random.poisson(second, 1.0 + 2.0 * z)
+    return y + jax.lax.stop_gradient(y) * jnp.where(z, jnp.log(p[0]), jnp.log1p(-p[0]))  # lost
+
+
+@pytest.mark.parametrize("program", [rate_behind_a_step, table_behind_a_cast, surrogate_behind_a_plain_draw])
+def test_what_is_lost_in_front_of_a_plain_draw_is_told_of(program):
+    """The draw itself moves with nothing any more, so it is no choice."""
+    caught = heard(lambda: grad_of(sf.lift(program), num_samples=2)(P, jax.random.key(0)))
+    assert {(w.filename, w.lineno) for w in caught} == {(__file__, line) for line in marked(program)}
+
+
 def surrogate(p, key):
     x = jax.random.bernoulli(key, p[0])
     log_prob = jnp.where(x, jnp.log(p[0]), jnp.log1p(-p[0]))
@@ -387,6 +427,22 @@ CONTINUOUS = {
     ),
     "columns with a jump": (lambda x: jnp.where(x[:, None] > jnp.zeros((1, 2)), 1.0, 0.0).reshape(-1) * 2.0, False),
     "not infinite": (lambda x: jnp.where(x != jnp.inf, x, 7.0), True),
+    "round to one number": (lambda x: 10.0 * (jnp.round(x.sum()) == 3.0), False),
+    "a narrow window": (lambda x: jnp.where(jnp.abs(x.sum() - 1.5) < 0.15, 10.0, 0.0), False),
+    "a window far away": (lambda x: jnp.where(jnp.abs(x.sum() - 20.0) < 0.5, 10.0, 0.0), False),
+    "steps between two numbers": (lambda x: jnp.clip(jnp.floor(x.sum()), 2.0, 5.0), False),
+    "trunc": (lambda x: jnp.trunc(x), False),
+    "close": (lambda x: jnp.isclose(x.sum(), 0.2, rtol=0.0, atol=0.1) * 10.0, False),
+    "one hot of a cast": (lambda x: jax.nn.one_hot(x.astype(int), 3) @ jnp.array([0.0, 5.0, 9.0]), False),
+    "beyond the grid": (lambda x: jnp.where(jnp.sum(1e9 * x) > 3e9, 1.0, 0.0), False),
+    "a tiny step": (lambda x: jnp.where(x > 0.4, 1e-6, 0.0), False),
+    "a step on a hill": (lambda x: jnp.where(x > 0.4, 200_001.0, 200_000.0), False),
+    "rounded constants": (lambda x: jnp.where(jnp.abs(x) < 0.1, 0.5 * x**2, 0.1 * (jnp.abs(x) - 0.05)), True),
+    "a root from 0 on": (lambda x: jnp.where(x > 0.5, jnp.sqrt(jnp.where(x > 0.5, x - 0.5, 1.0)), 0.0), True),
+    "sorted by a second key": (lambda x: jax.lax.sort((jnp.zeros(3), x, jnp.arange(3.0)), num_keys=2)[2], False),
+    "exponent": (lambda x: jnp.frexp(x)[1] * 1.0, False),
+    "matrix exponential": (lambda x: jax.scipy.linalg.expm(jnp.outer(x, x)), True),
+    "quantile of a normal": (lambda x: jax.scipy.special.ndtri(x), True),
     "in a scan": (
         lambda x: jax.lax.scan(lambda c, y: (jnp.where(c > y, c, y), jnp.where(y > 0.4, y, 0.4)), 0.0, x),
         True,
@@ -413,7 +469,8 @@ def long(p, key):
     return jnp.sum(x) + jnp.sum(jax.random.uniform(key, (3,)) < p)
 
 
-def test_it_costs_less_than_twenty_milliseconds_for_two_hundred_operations():
+def test_it_costs_a_few_times_what_the_trace_costs():
+    """Of two hundred operations: 17 ms beside 7 where this was written; as a ratio it holds on other machines."""
     jaxpr = jax.make_jaxpr(long)(P, jax.random.key(0))
     assert len(jaxpr.eqns) >= 200
 
@@ -423,7 +480,7 @@ def test_it_costs_less_than_twenty_milliseconds_for_two_hundred_operations():
         return time.process_time() - start
 
     plain = min(seconds(jax.make_jaxpr(lambda *args: long(*args))) for _ in range(5))
-    assert min(seconds(found_in_long) for _ in range(10)) - plain < 0.02
+    assert min(seconds(found_in_long) for _ in range(10)) < 5 * plain
 
 
 @pytest.mark.parametrize("jump", [0.0, 1.0])

@@ -125,6 +125,40 @@ def test_outside_of_an_expectation_a_derivative_raises(same_keys):
         jax.grad(sf.lift(COINS["in a map"]))(0.4, jax.random.key(0))
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize("jitted", [False, True])
+def test_parameters_may_come_by_a_closure(jitted, same_keys):
+    """As in a loss that a training loop writes: what the program closes over moves too."""
+
+    def loss(p, key):
+        def inner(key):
+            first, second = jax.random.split(key)
+            written_out = jax.random.uniform(second) < p
+            return 3.0 * jax.random.bernoulli(first, p).astype(float) + written_out.astype(float)
+
+        return sf.expectation(sf.lift(inner), num_samples=16)(key)
+
+    run = jax.grad(loss)
+    runs = sf.testing.replicate(lambda key: (jax.jit(run) if jitted else run)(0.4, key), jax.random.key(1), 1000)
+    sf.testing.assert_unbiased(runs, 4.0, precision=0.05)
+
+
+@pytest.mark.statistical
+def test_a_derivative_of_its_own_in_front_of_a_draw_counts():
+    """The body stands still, and its rule says that it moves."""
+
+    @jax.custom_jvp
+    def coarse(x):
+        return jnp.round(x * 100).astype(jnp.int32).astype(jnp.float32) / 100
+
+    coarse.defjvp(lambda primals, tangents: (coarse(primals[0]), tangents[0]))
+    run = jax.grad(
+        sf.expectation(sf.lift(lambda p, key: 3.0 * jax.random.bernoulli(key, coarse(p)).astype(float)), num_samples=16)
+    )
+    runs = sf.testing.replicate(lambda key: run(0.4, key), jax.random.key(1), 1000)
+    sf.testing.assert_unbiased(runs, 3.0, precision=0.05)
+
+
 def test_noise_that_is_used_twice_is_no_draw_of_its_own():
     """The second use would not be charged: it stays the comparison that it was."""
 
