@@ -101,7 +101,7 @@ class Losses:
     def __init__(self, block: Block, inputs: Sequence[Taint], results: Sequence[Atom]):
         self.of: dict[Var, Taint] = dict(zip(block.ins, inputs, strict=True))
         self.constants: dict[int, Taint] = {}
-        """Of what the program closes over, by the identity of the constant; set by ``closed_over``."""
+        """Of what the program closes over, by the identity of the constant; the caller knows which of it moves."""
         self.found: dict[Op, Loss] = {}
         self._places: dict[Op, Place] = {}
         self._block, self._results = block, results
