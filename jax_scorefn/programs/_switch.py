@@ -108,7 +108,7 @@ class Region:
         known = op is not None and (op.name in ELEMENTWISE or op.name in VIEWS or op.kind == "cond")
         cut = known and (self._depth > self._deepest or len(self._visited) > MOST)
         if op is None or not known or cut or (operands := self._operands(op, v, where)) is None:
-            self.unknown |= cut or (op is not None and op.name in UNKNOWN)
+            self.unknown |= cut or (op is not None and op.name in UNKNOWN and bool(self._moving(v)))
             return self._leaf(v, where)
         if op.name in VIEWS:
             return operands[0]
