@@ -171,7 +171,7 @@ def test_a_subsample_is_scaled_and_the_score_of_its_draws_is_not():
 
 
 def test_the_other_particles_are_a_baseline_with_less_noise_than_trace_graph():
-    # c leaves z alone: NumPyro's estimate lacks what one draw does through another, and is unbiased only without
+    # c leaves z alone
     start, unravel = jax.flatten_util.ravel_pytree(TOPICS | {"follow": jnp.array(0.0)})
     own_too = lambda values: jnp.broadcast_to(
         values.mean(axis=0), values.shape
