@@ -70,8 +70,6 @@ def _propagate(block: Block, moving: set[Any]) -> None:
                     bound(body.ins, op.ins[1:] if op.kind == "cond" else op.ins)
                     _propagate(body, moving)
                     bound(op.outs, body.outs)
-        smooth = not op.bodies or op.name.startswith(
-            "custom"
-        )  # a derivative of its own may go on where the body's ends
-        if smooth and any(_moves(x, moving) for x in op.ins):
+        ruled = op.name.startswith("custom")  # a derivative of its own may go on where the body's ends
+        if (ruled or not op.bodies) and any(_moves(x, moving) for x in op.ins):
             moving.update(v for v in op.outs if is_inexact(v))

@@ -90,9 +90,8 @@ ALONG_A_LINE = sorted({**LOSSY, **LOSSLESS, **FALSE_ALARMS}.keys() - CHOICES - I
 def test_the_programs_are_what_they_are_said_to_be(name):
     """The fundamental theorem of calculus, for each key: a derivative is lost where f is not the integral of it."""
     f = {**LOSSY, **LOSSLESS, **FALSE_ALARMS}[name]
-    measured = (
-        jumps if name == "largest" else jax.jit(jumps, static_argnums=(0, 1))
-    )  # jitted with few optimizations its top_k is NaN
+    # jitted with few optimizations, top_k of the one exception is NaN
+    measured = jumps if name == "largest" else jax.jit(jumps, static_argnums=(0, 1))
     gap = float(measured(f, 1600, jax.random.split(jax.random.key(1), 8)))
     assert gap > 0.15 if name in LOSSY else gap < 0.08, gap
 
