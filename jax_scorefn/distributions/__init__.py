@@ -36,6 +36,7 @@ from jax_scorefn.distributions._negative_binomial import NegativeBinomial as Neg
 from jax_scorefn.distributions._normal import MultivariateNormal as MultivariateNormal, Normal as Normal
 from jax_scorefn.distributions._pushed_normal import LogNormal as LogNormal, TanhNormal as TanhNormal
 from jax_scorefn.distributions._student_t import StudentT as StudentT
+from jax_scorefn.distributions._ties import off_ties as off_ties
 from jax_scorefn.distributions._truncated_normal import TruncatedNormal as TruncatedNormal
 from jax_scorefn.distributions._views import (
     CategoricalView as CategoricalView,
@@ -44,5 +45,5 @@ from jax_scorefn.distributions._views import (
 )
 from jax_scorefn.distributions._von_mises import VonMises as VonMises
 
-_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "declared", "is_distribution"}
+_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "declared", "is_distribution", "off_ties"}
 """What other packages of the library take, and no page of the documentation has."""

@@ -26,6 +26,7 @@ from jax_scorefn._trees import stop
 from jax_scorefn.distributions._base import CORNER, SHOWN, Distribution, is_distribution
 from jax_scorefn.distributions._ends import has_corner, hold_ends, name_of
 from jax_scorefn.distributions._grids import Grid, product_grid, refuse_above
+from jax_scorefn.distributions._ties import off_ties
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_DISTRIBUTION = (
@@ -121,11 +122,12 @@ class ForeignDistribution(Distribution):
         return self.dist.sample(key)
 
     def log_prob(self, x: PyTree) -> Array:
-        return hold_ends(self.dist, _checks.log_prob(self, self._guarded().log_prob(x)))
+        return hold_ends(self.dist, _checks.log_prob(self, self._scored().log_prob(x)))
 
-    def _guarded(self) -> Any:
-        """The wrapped distribution, as it may be scored."""
-        return guard(self.dist, order=1, message=CORNER.format(dist=self.name)) if has_corner(self.dist) else self.dist
+    def _scored(self) -> Any:
+        """The wrapped distribution, as it is to be scored."""
+        dist = off_ties(self.dist)
+        return guard(dist, order=1, message=CORNER.format(dist=self.name)) if has_corner(dist) else dist
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         if hasattr(self.dist, "grid"):
@@ -164,7 +166,7 @@ class ForeignBatch(ForeignDistribution):
         return x, self._log_probs(x)
 
     def _log_probs(self, x: PyTree) -> Array:
-        batch, log_probs = batch_shape(self.dist), jnp.asarray(self._guarded().log_prob(x))
+        batch, log_probs = batch_shape(self.dist), jnp.asarray(self._scored().log_prob(x))
         for leaf in jax.tree.leaves(x):
             if log_probs.shape != batch or jnp.shape(leaf)[: len(batch)] != batch:
                 details = {"batch": batch, "shape": log_probs.shape, "draw": jnp.shape(leaf)}

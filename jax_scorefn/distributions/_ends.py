@@ -73,7 +73,7 @@ Formula = Callable[[Any], list[Any]]
 
 def hold_ends(dist: Any, log_prob: Array) -> Array:
     """The log-probability of a draw, which raises when it is differentiated in what moves the ends of the distribution's support."""
-    for part in _with_parts(dist):
+    for part in parts_of(dist):
         refused = _libraries(part) and type(part).__name__ in _NOT_ITS_OWN
         if refused and getattr(part, "_mask", None) is not True:  # NumPyro's mask(True) is no mask
             raise TypeError(NOT_ITS_OWN.format(dist=name_of(part)))
@@ -84,7 +84,7 @@ def hold_ends(dist: Any, log_prob: Array) -> Array:
 
 def has_corner(dist: Any) -> bool:
     """Whether it is, or is made of, one of those whose second derivatives lack what is in a corner."""
-    return any(type(part).__name__ in CORNERS and _libraries(part) for part in _with_parts(dist))
+    return any(type(part).__name__ in CORNERS and _libraries(part) for part in parts_of(dist))
 
 
 def name_of(dist: Any) -> str:
@@ -96,12 +96,12 @@ def _libraries(dist: Any) -> set[str]:
     return {base.__module__.split(".")[0] for base in type(dist).__mro__} & _LIBRARIES
 
 
-def _with_parts(dist: Any) -> Iterator[Any]:
+def parts_of(dist: Any) -> Iterator[Any]:
     """A distribution, and the distributions that it is made of."""
     yield dist
     fields = jax.tree.leaves(list(vars(dist).values()), is_leaf=is_distribution) if _libraries(dist) else []
     for part in {id(field): field for field in fields if is_distribution(field)}.values():
-        yield from _with_parts(part)
+        yield from parts_of(part)
 
 
 def _moving(tree: PyTree, ends: Formula) -> list[Array]:

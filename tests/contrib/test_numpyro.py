@@ -369,3 +369,16 @@ def test_masks_hide_a_choice_from_costs_and_not_from_its_score():
     )
     p = jax.nn.sigmoid(0.3)
     sf.testing.assert_unbiased(runs, 6.0 * p * (1 - p), precision=0.1)
+
+
+def test_a_logit_of_0_in_a_model_has_its_derivative():
+    """Where training of a logistic regression starts, and NumPyro's own log-probability has another."""
+    x, y = jnp.array([1.0, -2.0, 0.5]), jnp.array([1, 0, 1])
+
+    def model():
+        weight = numpyro.param("weight", 0.0)
+        with numpyro.plate("rows", 3):
+            numpyro.sample("y", nd.Bernoulli(logits=weight * x), obs=y)
+
+    g = jax.grad(lambda p: CreditELBO().loss(jax.random.key(0), p, model, lambda: None))({"weight": jnp.zeros(())})
+    np.testing.assert_allclose(g["weight"], -((y - 0.5) * x).sum(), rtol=1e-6)

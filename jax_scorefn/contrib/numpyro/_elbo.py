@@ -19,6 +19,7 @@ from numpyro.infer.elbo import ELBO
 from numpyro.util import check_model_guide_match
 
 from jax_scorefn.contrib.numpyro._choices import as_choices
+from jax_scorefn.distributions import off_ties
 from jax_scorefn.programs import Explanation, expectation, explain
 from jax_scorefn.typing import Array, Key
 
@@ -149,7 +150,7 @@ def _drawn(found: Any) -> list[Any]:
 def _term(site: Any, *, choice: bool = False) -> Array:
     """Scale times log-probability, element by element; without the derivative of mean 0 where the site is a choice of its own."""
     given = (site["intermediates"],) if site["intermediates"] else ()
-    log_prob = site["fn"].log_prob(site["value"], *given)
+    log_prob = off_ties(site["fn"]).log_prob(site["value"], *given)
     if choice:
         log_prob = log_prob + jnp.expm1(jax.lax.stop_gradient(log_prob) - log_prob)
     return log_prob if site["scale"] is None else site["scale"] * log_prob
