@@ -12,6 +12,7 @@ import numpy as np
 from traced_once import with_hessian
 
 import jax_scorefn as sf
+from jax_scorefn.distributions import _adapters
 from jax_scorefn.programs import _evaluate
 from jax_scorefn.programs._ir import build
 from jax_scorefn.typing import Capability
@@ -33,6 +34,17 @@ class Given(sf.Distribution):
         like, _ = jax.eval_shape(self.dist.sample_and_log_probs, jax.random.key(0))
         x = jax.lax.stop_gradient(jnp.asarray(self.x, like.dtype).reshape(like.shape))
         return x, self.dist._log_prob(x)
+
+
+def roll_scores(monkeypatch):
+    """A broken twin: the score of an element of another library's batch goes to its neighbour."""
+    whole = _adapters.ForeignBatch.sample_and_log_probs
+
+    def rolled(self, key):
+        x, log_probs = whole(self, key)
+        return x, jnp.roll(log_probs, 1)
+
+    monkeypatch.setattr(_adapters.ForeignBatch, "sample_and_log_probs", rolled)
 
 
 def bit(x, logit, key=None, name=None):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._plain_python import noted
-from jax_scorefn._trees import is_inexact
+from jax_scorefn._trees import is_inexact, partition
 from jax_scorefn.programs import LostGradient, find_lost
 
 NOT_A_FUNCTION = "lost_gradients wants a function that jax.grad could take; it was given {given}."
@@ -130,16 +130,13 @@ def lost_gradients(
 
 
 def _found(f: Any, has_aux: bool, named: dict[str, Any], kwargs: dict[str, Any], chosen: set[str]) -> LostGradients:
-    paths, treedef = jax.tree.flatten_with_path((list(named.values()), kwargs))
-    leaves = [leaf for _, leaf in paths]
-    traced = [j for j, leaf in enumerate(leaves) if hasattr(leaf, "dtype") or isinstance(leaf, float | complex)]
+    arrays, whole = partition(
+        (list(named.values()), kwargs), lambda x: hasattr(x, "dtype") or isinstance(x, float | complex)
+    )
     count: list[int] = []
 
-    def flat(*arrays: Any) -> list[Any]:
-        filled = list(leaves)
-        for j, array in zip(traced, arrays, strict=True):
-            filled[j] = array
-        args, kwargs = treedef.unflatten(filled)
+    def flat(arrays: Any) -> list[Any]:
+        args, kwargs = whole(arrays)
         out, aux = noted(f)(*args, **kwargs) if has_aux else (noted(f)(*args, **kwargs), ())
         results = jax.tree.leaves(out)
         count.append(len(results))
@@ -147,13 +144,12 @@ def _found(f: Any, has_aux: bool, named: dict[str, Any], kwargs: dict[str, Any],
 
     names: list[str | None] = []
     keys = list(named)
-    for j in traced:
-        path, leaf = paths[j]
+    for path, leaf in jax.tree.leaves_with_path(arrays):
         name = keys[path[1].idx] if path[0].idx == 0 else None
         names.append(name + jax.tree_util.keystr(path[2:]) if name in chosen and is_inexact(leaf) else None)
     if not any(names):
         raise TypeError(NOTHING_TO_DIFFERENTIATE.format(given=", ".join(sorted(chosen))))
-    closed = jax.make_jaxpr(flat)(*(jnp.asarray(leaves[j]) for j in traced))
+    closed = jax.make_jaxpr(flat)(jax.tree.map(jnp.asarray, arrays))
     return LostGradients(tuple(find_lost(closed, names, count[-1])))
 
 

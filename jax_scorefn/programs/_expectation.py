@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
-from jax_scorefn._trees import in_explicit_mesh, to_float
+from jax_scorefn._trees import in_explicit_mesh, partition, to_float
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
@@ -185,17 +185,11 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
     key = bound.arguments["key"]
     _checks.key("expectation", key)
     arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
-    paths, treedef = jax.tree.flatten_with_path(arguments)
-    leaves = [leaf for _, leaf in paths]
-    moving = [j for j, leaf in enumerate(leaves) if _is_traced(leaf)]
+    given, whole = partition(arguments, _is_traced)
     shape: list[Any] = []
 
-    def flat(*operands: Any) -> list[Any]:
-        *arrays, k = operands
-        filled = list(leaves)
-        for j, array in zip(moving, arrays, strict=True):
-            filled[j] = array
-        call = inspect.BoundArguments(signature, {**treedef.unflatten(filled), "key": k})  # pyright: ignore
+    def flat(arrays: PyTree, k: Any) -> list[Any]:
+        call = inspect.BoundArguments(signature, {**whole(arrays), "key": k})  # pyright: ignore
         call.arguments = {name: call.arguments[name] for name in bound.arguments}  # pyright: ignore
         out = noted(program)(*call.args, **call.kwargs)
         if has_aux and not (isinstance(out, tuple) and len(out) == 2):
@@ -205,16 +199,16 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         shape.append((cost_tree, rest_tree, len(costs)))
         return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
-    arrays, key = onto_mesh(([jnp.asarray(leaves[j]) for j in moving], key))
-    closed = jax.make_jaxpr(flat)(*arrays, key)
+    arrays, key = onto_mesh((jax.tree.map(jnp.asarray, given), key))
+    closed = jax.make_jaxpr(flat)(arrays, key)
     cost_tree, rest_tree, num_costs = shape[-1]
 
     def finish(costs: list[Any], rest: list[Any]) -> PyTree:
         value = cost_tree.unflatten([cast(cost, v.dtype) for cost, v in zip(costs, closed.out_avals, strict=False)])
         return (value, rest_tree.unflatten(rest)) if has_aux else value
 
-    names = [argument_name(paths[j][0]) for j in moving]
-    return Program(closed, num_costs, names), arrays, key, finish
+    names = [argument_name(path) for path, _ in jax.tree.leaves_with_path(given)]
+    return Program(closed, num_costs, names), jax.tree.leaves(arrays), key, finish
 
 
 def _signature(program: Any) -> inspect.Signature:

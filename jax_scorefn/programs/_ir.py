@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -142,13 +142,21 @@ class Block:
     ops: list[Op]
     outs: list[Atom]
 
+    def everything(self) -> Iterator[Op]:
+        """The operations of this block and of the bodies in it."""
+        for op in self.ops:
+            yield op
+            for body in op.bodies:
+                yield from body.everything()
+
     def choices(self) -> list[Op]:
-        """The choices of this block and of the bodies in it."""
-        return [
-            found
-            for op in self.ops
-            for found in ([op] if op.kind == "choice" else [c for body in op.bodies for c in body.choices()])
-        ]
+        """The choices among them."""
+        return [op for op in self.everything() if op.kind == "choice"]
+
+    def closed_over(self) -> list[Const]:
+        """What they take from outside that a transformation of JAX may differentiate, each once."""
+        constants = {id(x): x for op in self.everything() for x in op.ins if isinstance(x, Const)}
+        return [x for x in constants.values() if isinstance(x.value, Tracer) and is_inexact(x)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _find(block: Block, names: Sequence[str | None], num_results: int) -> tuple[
         is_key = jnp.issubdtype(v.aval.dtype, jax.dtypes.prng_key)
         taints.append(Taint(1 << i if names[i] is not None else 0, {}, KEYED if is_key else 0))
     losses = Losses(block, taints, block.outs[:num_results])
-    constants = [const for const in _constants(block) if isinstance(const.value, Tracer) and is_inexact(const)]
+    constants = block.closed_over()
     for const in constants:
         losses.constants[id(const)] = Taint(1 << len(bits))
         bits.append("what the program closes over")
@@ -126,16 +126,6 @@ def _find(block: Block, names: Sequence[str | None], num_results: int) -> tuple[
             record = _record(op, loss, record.certain or known.record.certain, bits)
         found[line] = Found(record, loss.moves, loss.random)
     return list(found.values()), constants
-
-
-def _constants(block: Block) -> list[Const]:
-    """What a block and the bodies in it take from outside, each once."""
-    found: dict[int, Const] = {}
-    for op in block.ops:
-        found |= {id(x): x for x in op.ins if isinstance(x, Const)}
-        for body in op.bodies:
-            found |= {id(x): x for x in _constants(body)}
-    return list(found.values())
 
 
 def _record(op: Op, loss: Loss, certain: bool, names: Sequence[str | None]) -> LostGradient:
@@ -179,7 +169,7 @@ def watched(block: Block, leaves: list[Any], names: Sequence[str], num_results: 
         for name, x, v in zip(names, leaves, block.ins, strict=False)
     ]
     moving = [i for i, name in enumerate(inputs) if name is not None]
-    if not moving and not any(isinstance(const.value, Tracer) for const in _constants(block)):
+    if not moving and not block.closed_over():
         return leaves
     found, constants = _find(block, [*inputs, *(None for _ in block.ins[len(leaves) :])], num_results)
     found = [place for place in found if not place.record.stopped]

@@ -20,7 +20,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_inexact
+from jax_scorefn._trees import is_inexact, partition
 from jax_scorefn.programs._ir import BODIES, RULED
 from jax_scorefn.programs.rules import Map, Operation, Rule, rule
 
@@ -115,23 +115,19 @@ def with_rule(f: Callable[..., Any], rule: Any, *, linear: Any = None, each_resu
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
-        leaves, treedef = jax.tree.flatten((args, kwargs))
-        places = [j for j, leaf in enumerate(leaves) if hasattr(leaf, "dtype") or is_inexact(leaf)]
-        if not any(isinstance(leaves[j], Tracer) for j in places):
+        given, whole = partition((args, kwargs), lambda leaf: hasattr(leaf, "dtype") or is_inexact(leaf))
+        operands = jax.tree.leaves(given)
+        if not any(isinstance(x, Tracer) for x in operands):
             return f(*args, **kwargs)
         returned: list[Any] = []
 
-        def flat(*operands: Any) -> list[Any]:
-            filled = list(leaves)
-            for j, operand in zip(places, operands, strict=True):
-                filled[j] = operand
-            args, kwargs = treedef.unflatten(filled)
+        def flat(given: Any) -> list[Any]:
+            args, kwargs = whole(given)
             out, tree = jax.tree.flatten(f(*args, **kwargs))
             returned.append(tree)
             return out
 
-        operands = [leaves[j] for j in places]
-        out = _bind(jax.make_jaxpr(flat)(*operands), operands, known, getattr(f, "__name__", type(f).__name__))
+        out = _bind(jax.make_jaxpr(flat)(given), operands, known, getattr(f, "__name__", type(f).__name__))
         return returned[-1].unflatten(out)
 
     return call

@@ -9,7 +9,6 @@ import outcomes
 import pytest
 
 import jax_scorefn as sf
-from jax_scorefn.distributions import _adapters
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -93,13 +92,7 @@ def test_value_gradient_and_hessian_are_exact_on_the_mean_over_all_outcomes(name
 
 @pytest.mark.usefixtures("x64")
 def test_a_score_that_goes_to_another_element_is_seen(monkeypatch):
-    whole = _adapters.ForeignBatch.sample_and_log_probs
-
-    def rolled(self, key):
-        x, log_probs = whole(self, key)
-        return x, jnp.roll(log_probs, 1)
-
-    monkeypatch.setattr(_adapters.ForeignBatch, "sample_and_log_probs", rolled)
+    outcomes.roll_scores(monkeypatch)
     runs, weights, exact = derivatives("mixture", CreditELBO())
     assert np.max(np.abs(weights @ runs - exact)) > 0.05
 

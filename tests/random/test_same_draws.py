@@ -10,6 +10,7 @@ import pytest
 
 import jax_scorefn as sf
 from jax_scorefn import random
+from jax_scorefn.programs import _source
 
 PUBLIC = {name for name in dir(jax.random) if not name.startswith("_")} - {"prng"}
 CONSIDERED = {
@@ -28,6 +29,11 @@ def test_every_name_of_jax_random_was_considered():
     assert not unconsidered(PUBLIC), "a new name: a choice, pathwise or passed through? (random/__init__.py)"
     assert unconsidered(PUBLIC | {"zipf"}) == {"zipf"}
     assert {sampler.kind for sampler in random.SAMPLERS.values()} == {"choice", "pathwise", "passed through"}
+
+
+def test_a_lost_derivative_has_a_remedy_for_each_discrete_sampler():
+    choices = {name for name, sampler in random.SAMPLERS.items() if sampler.kind == "choice"}
+    assert choices - {"wald"} == set(_source.SAMPLERS)  # which is continuous, and moves
 
 
 @pytest.mark.parametrize("name", sorted(name for name in PUBLIC if random.SAMPLERS[name].function is not None))
