@@ -12,6 +12,7 @@ sys.path.insert(0, str(HERE.parent))
 # so the compiler is told not to optimise much: it halves the time of the build. Pages that print times take that back.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("MATPLOTLIBRC", str(HERE / "matplotlibrc"))
 
 import jax_scorefn
 
@@ -29,10 +30,11 @@ extensions = [
     "sphinxcontrib.bibtex",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute", "*.py"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}  # the examples, which are scripts
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
