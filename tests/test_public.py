@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import operator
 import os
 import pathlib
 import pkgutil
@@ -280,3 +281,15 @@ def test_the_readme_prints_what_it_says():
         assert numbers.sub("#", out.getvalue()) == numbers.sub("#", expected)
         for got, said in zip(numbers.findall(out.getvalue()), numbers.findall(expected), strict=True):
             assert abs(float(got) - float(said)) < 0.005, (got, said)
+
+
+def test_the_readme_names_and_links_what_there_is():
+    text = (ROOT.parent / "README.md").read_text()
+    names = set(re.findall(r"\bsf((?:\.\w+)+)", text))
+    assert len(names) > 20
+    for name in names:
+        assert operator.attrgetter(name[1:])(sf), name
+    links = re.findall(r'(?:\]\(|src(?:set)?=")(?!http)([^)"#]+)', text)
+    assert len(links) > 15
+    for link in links:
+        assert (ROOT.parent / link).exists(), link

@@ -72,4 +72,4 @@ plt.show()
 # charged with:
 
 # %%
-sf.explain(day)(start, jax.random.key(0));
+sf.explain(day)(start, jax.random.key(0))
