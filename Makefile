@@ -52,6 +52,7 @@ lint: $(VENV)/.stamp-dev
 
 types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/pyright
+	$(BIN)/python tests/typed/check.py
 
 docs: $(VENV)/.stamp-docs,rl
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -6,8 +6,25 @@
     grads = sf.score_function_grad(f, policy, params, key)
 
 An estimator is a function whose value estimates E[f(x)] and whose derivatives estimate the derivatives of it, so it composes with
-``jax.grad``, ``vmap``, ``jit``, ``scan`` and sharding.
+``jax.grad``, ``vmap``, ``jit``, ``scan`` and sharding. Each has a twin ``..._grad``, its gradient in ``params``.
+
+What there is, by topic:
+
+    one choice                    score_function, pathwise, exact, black_box, tuned_grad, magic_box
+    for bits and categories       disarm, arms, arm, rebar, relax, rodeo, carms, disarm_categorical, rao_blackwell, unordered_set,
+                                  sum_and_sample, gumbel_softmax, gumbel_rao, straight_through, reinmax
+    for others                    measure_valued, double_control_variate, vargrad
+    bounds on a log-evidence      sticking_the_landing, iwae
+    what is random                family, Family, Distribution, Normal, Bernoulli, ... (sf.distributions), kl
+    programs of several choices   sample, expectation, explain, programs
+    programs with jax.random      random, lift, lost_gradients, LostGradientWarning
+    less noise                    baselines, control_variates, schemes, RebarTuning, RodeoTuning
+    which estimator               audit, ESTIMATORS, Record, Bias, Capability, Info
+    policies                      policy_gradient
+    loops and tests               training, testing, diagnostics
 """
+
+import typing as _typing
 
 from jax_scorefn import (
     baselines as baselines,
@@ -21,6 +38,7 @@ from jax_scorefn import (
     testing as testing,
     training as training,
 )
+from jax_scorefn._guesses import guessed as _guessed
 from jax_scorefn._surrogate import magic_box as magic_box
 from jax_scorefn.diagnostics import audit as audit, lost_gradients as lost_gradients
 from jax_scorefn.distributions import (
@@ -123,3 +141,16 @@ from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
 
 __version__ = "0.1.0"
+_PARTS = {"engine", "noise"}
+"""Packages that users have no business with."""
+__all__ = sorted(name for name in list(globals()) if not name.startswith("_") and name not in _PARTS)  # pyright: ignore
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
+if not _typing.TYPE_CHECKING:  # or a checker would believe every name
+
+    def __getattr__(name: str):
+        raise _guessed(name, __all__)

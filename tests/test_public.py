@@ -21,6 +21,7 @@ import pytest
 from covering import covering
 
 import jax_scorefn as sf
+from jax_scorefn import _guesses
 
 ROOT = pathlib.Path(sf.__file__).parent
 MODULES = sorted(
@@ -180,17 +181,24 @@ def test_only_public_surfaces_and_no_configuration():
         assert len(text.splitlines()) <= 400, path
 
 
-def _tables():
-    path = ROOT.parent / "docs" / "tables.py"
-    spec = importlib.util.spec_from_file_location("docs_tables", path)
+def script(name):
+    """A script of the documentation, as a module."""
+    path = ROOT.parent / "docs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+def test_a_type_checker_sees_the_signatures_that_there_are():
+    stubs = script("stubs")
+    assert stubs.STUB.read_text() == stubs.stub(), "python docs/stubs.py writes it anew"
+    assert stubs.stub().count("def ") == 4 * len(sf.ESTIMATORS)
+
+
 @pytest.mark.parametrize("name", ["estimators", "distributions"])
 def test_a_table_of_the_readme_is_what_the_library_says(name):
-    page = _tables()
+    page = script("tables")
     _, found, _ = page.part(page.PAGE.read_text(), name)
     assert found.strip() == page.TABLES[name]().strip(), "python docs/tables.py writes it anew"
     names = sf.ESTIMATORS if name == "estimators" else ["Autoregressive", "Mixture", "VonMises"]
@@ -293,3 +301,26 @@ def test_the_readme_names_and_links_what_there_is():
     assert len(links) > 15
     for link in links:
         assert (ROOT.parent / link).exists(), link
+
+
+def test_help_has_every_name_by_its_topic():
+    topics = sf.__doc__.partition("by topic:")[2]
+    listed = set(re.findall(r"\b\w+\b", topics))
+    is_distribution = lambda x: inspect.isclass(x) and issubclass(x, sf.Distribution)
+    names = {name for name in sf.__all__ if not name.endswith("_grad") and not is_distribution(getattr(sf, name))}
+    assert names - listed == {"distributions", "estimators", "typing"} - listed
+    assert len(names) <= 90
+    assert {name for name in dir(sf) if not name.startswith("_")} == set(sf.__all__)
+    assert not {"engine", "noise"} & set(sf.__all__)
+
+
+def test_a_name_that_people_guess_is_answered():
+    for name, meant in _guesses.GUESSES.items():
+        assert name not in sf.__all__
+        with pytest.raises(AttributeError, match="jax_scorefn has no .*: take "):
+            getattr(sf, name)
+        for there in re.findall(r"\bsf((?:\.\w+)+)", meant):
+            assert operator.attrgetter(there[1:])(sf) is not None
+    with pytest.raises(AttributeError, match="has no 'score_funtion'. Did you mean sf.score_function"):
+        sf.score_funtion  # noqa: B018
+    assert not hasattr(sf, "__wrapped__")

@@ -8,7 +8,7 @@ import inspect
 import io
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ NOTHING_TO_DIFFERENTIATE = (
     "None of the arguments {given} holds a float or a complex number, so there is no derivative to lose."
 )
 NOTHING_LOST = "No derivative is lost."
+P = ParamSpec("P")
 HEADINGS = ("place", "operation", "derivative in", "lost", "hangs on a draw", "what to do")
 
 
@@ -80,8 +81,8 @@ class LostGradients:
 
 
 def lost_gradients(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
-) -> Callable[..., LostGradients]:
+    f: Callable[P, Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[P, LostGradients]:
     """Find where ``jax.grad(f, argnums)`` loses a derivative without a word.
 
     f is traced and nothing of it is run. The derivative is followed from the arguments to the results, through jitted functions, loops
@@ -118,7 +119,7 @@ def lost_gradients(
         raise TypeError(NOT_A_FUNCTION.format(given=_checks.describe(f)))
 
     @functools.wraps(f)
-    def found(*args: Any, **kwargs: Any) -> LostGradients:
+    def found(*args: P.args, **kwargs: P.kwargs) -> LostGradients:
         wanted = [argnums] if isinstance(argnums, int) else list(argnums)
         if not all(-len(args) <= i < len(args) for i in wanted):
             raise ValueError(NO_SUCH_ARGUMENT.format(given=argnums, count=len(args)))

@@ -23,6 +23,7 @@ import numpy as np
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions._constructors import by_position_too
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, float_fields, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
 from jax_scorefn.distributions._views import BinaryView, CategoricalView, WeakDerivative, binary_view
@@ -45,9 +46,9 @@ CORNER = (
 TOO_MANY_NODES = "num_nodes={num_nodes} is more than this quadrature can be computed for in float64: take fewer nodes."
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass_transform(frozen_default=True)
 def distribution(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
-    """Class decorator: a frozen keyword-only dataclass, registered as a pytree whose ``static`` fields are metadata.
+    """Class decorator: a frozen dataclass, registered as a pytree whose ``static`` fields are metadata.
 
     A static field that holds an array is a leaf all the same. Made again of its leaves, whatever they are, a distribution is not
     made by its constructor.
@@ -55,6 +56,7 @@ def distribution(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]
 
     def register(cls: type[T]) -> type[T]:
         cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        by_position_too(cls)
         names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
         cls.domains, cls.static = domains_of(cls), static  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -101,6 +103,8 @@ class Distribution:
     """What each parameter may be."""
     static: ClassVar[tuple[str, ...]] = ()
     """Fields that are metadata of the pytree, where they hold no array."""
+    by_name: ClassVar[bool] = False
+    """Whether libraries differ in the order of its parameters, so that they may be given by name alone."""
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)

@@ -47,6 +47,7 @@ class BetaBinomial(Successes):
     total_count: Count
     a: Positive
     b: Positive
+    by_name = True
 
     def mean(self) -> Array:
         a, b = self._fields()

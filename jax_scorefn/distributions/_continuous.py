@@ -109,6 +109,7 @@ class Weibull(Elementwise):
 
     concentration: Positive
     scale: Positive
+    by_name = True
     also = SMOOTH
 
     def mean(self) -> Array:

@@ -33,10 +33,16 @@ _REFUSED: contextvars.ContextVar[tuple[tuple[Family, list[Any], str], ...]] = co
 class Family:
     """p(x; params) for each params. Made by :func:`family`; hashable by identity, so it can be a static argument of jit."""
 
+    form = "..."
+    """How it was given, for its repr."""
+
     def __init__(self, build: Callable[[Params], Distribution], log_prob: LogProb, bias: Bias = Bias.NONE):
         self._build, self._log_prob = build, log_prob
         self.bias = bias
         """What the way the draws were made adds to an estimator's own bias."""
+
+    def __repr__(self) -> str:
+        return f"sf.family({self.form})"
 
     def at(self, params: Params) -> Distribution:
         """The distribution of one draw at these parameters."""
@@ -145,7 +151,17 @@ def family(
       3.50
     """
     named = {"dist_fn": dist_fn, "log_prob": log_prob, "sampler": sampler, "samples": samples, "support": support}
-    given = [name for name, argument in (*named.items(), ("log_proposal", log_proposal)) if argument is not None]
+    named["log_proposal"] = log_proposal
+    given = [name for name, argument in named.items() if argument is not None]
+    made = _family(named, given, normalized, reparameterized, independent)
+    made.form = ", ".join(_shown(name, named[name]) for name in given)
+    return made
+
+
+def _family(
+    named: dict[str, Any], given: list[str], normalized: bool, reparameterized: bool, independent: bool
+) -> Family:
+    dist_fn, log_prob, sampler, samples, support, log_proposal = named.values()
     refusal = _checks.NOT_A_FORM.format(given=", ".join(given) or "nothing")
     if dist_fn is not None:
         if not callable(dist_fn) or given != ["dist_fn"]:
@@ -170,6 +186,12 @@ def family(
         bias = bias if independent else Bias.VANISHING
         return Family(lambda params: GivenDraws(log_prob, params, normalized, samples, log_proposal), log_prob, bias)
     return Family(lambda params: GivenSupport(log_prob, params, support), log_prob)
+
+
+def _shown(name: str, given: Any) -> str:
+    """An argument of ``family``, in short."""
+    short = getattr(given, "__name__", type(given).__name__) if callable(given) else "..."
+    return short if name == "dist_fn" else f"{name}={short}"
 
 
 class Density(Distribution):

@@ -35,7 +35,7 @@ TOO_MANY_COORDINATES = (
     evaluations="S (1 + 2P) for P scalar parameters of the distribution; S (1 + 2k) with coordinates=k",
     cite=("rosca2019", "mohamed2020"),
 )
-def measure_valued(f, call, *, coordinates=None):
+def measure_valued(f, call, *, coordinates: int | None = None):
     """E[f(x)] by sampling, with derivatives as differences of f between coupled draws of two distributions.
 
     f is never differentiated, so it may jump or be a black box, and the variance is often near that of ``pathwise`` where that

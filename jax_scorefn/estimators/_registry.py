@@ -189,13 +189,22 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _public_signature(body: Callable[..., Any], num_samples: int | None, draws: bool) -> inspect.Signature:
     """Of what everybody is given, the body's own options, and the options that all estimators have."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    first = [inspect.Parameter(name, kind) for name in ("f", "logp", "params")]
-    first.append(inspect.Parameter("key", kind, default=inspect.Parameter.empty if draws else None))
-    shared = {"chunk_size": "auto", "sharding": None, "has_aux": False}
-    before = {"num_samples": num_samples} if draws else {}
+
+    def parameter(name: str, annotation: str, default: Any = inspect.Parameter.empty, *, keyword: bool = True) -> Any:
+        kind = inspect.Parameter.KEYWORD_ONLY if keyword else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+    first = {"f": "Callable[..., Any]", "logp": "Family", "params": "Any"}
     own = [p for p in inspect.signature(body).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    options = lambda defaults: [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in defaults.items()
-    ]
-    return inspect.Signature([*first, *options(before), *own, *options(shared)])
+    number = "int" if num_samples else "int | None"
+    return inspect.Signature(
+        [
+            *(parameter(name, annotation, keyword=False) for name, annotation in first.items()),
+            parameter("key", "Key | None", inspect.Parameter.empty if draws else None, keyword=False),
+            *([parameter("num_samples", number, num_samples)] if draws else []),
+            *own,
+            parameter("chunk_size", "ChunkSize", "auto"),
+            parameter("sharding", "Sharding | None", None),
+            parameter("has_aux", "bool", False),
+        ]
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +39,11 @@ NO_SUCH_BASELINE = (
 )
 AXIS = "scorefn_draws"
 
+P = ParamSpec("P")
+
 
 def expectation(
-    program: Callable[..., Any],
+    program: Callable[P, Any],
     *,
     num_samples: int = 1,
     baseline: Any = "auto",
@@ -49,7 +51,7 @@ def expectation(
     sharding: jax.sharding.Sharding | None = None,
     has_aux: bool = False,
     lost: str = "warn",
-) -> Callable[..., Any]:
+) -> Callable[P, Any]:
     """Make the expected cost of a program out of it, as a function that can be differentiated.
 
     The program is ordinary JAX code that makes its random choices with :func:`sample` and returns a cost. In the gradient each
@@ -110,7 +112,7 @@ def expectation(
     whole = chunk_size is None and sharding is None
 
     @functools.wraps(program)
-    def estimate(*args: Any, **kwargs: Any) -> Any:
+    def estimate(*args: P.args, **kwargs: P.kwargs) -> Any:
         traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
         if lost != "ignore":
             leaves = watched(traced.block, leaves, traced.names, traced.num_costs, lost)
@@ -146,7 +148,7 @@ def expectation(
     return estimate
 
 
-def explain(program: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Explanation]:
+def explain(program: Callable[P, Any], *, has_aux: bool = False) -> Callable[P, Explanation]:
     """Show which choices each cost of a program is charged with.
 
     Args:
@@ -171,7 +173,7 @@ def explain(program: Callable[..., Any], *, has_aux: bool = False) -> Callable[.
     signature = _signature(program)
 
     @functools.wraps(program)
-    def shown(*args: Any, **kwargs: Any) -> Explanation:
+    def shown(*args: P.args, **kwargs: P.kwargs) -> Explanation:
         explanation = Explanation.of(trace(program, signature, has_aux, args, kwargs)[0])
         explanation.show()
         return explanation

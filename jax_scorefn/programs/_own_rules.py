@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 from jax.core import Tracer
@@ -29,6 +29,8 @@ NOT_ASKED = (
     "A rule for {name} would never be asked: programs look into its body. To give a rule to a function that has one, wrap it: "
     "sf.programs.with_rule(f, rule)."
 )
+P = ParamSpec("P")
+R = TypeVar("R")
 NOT_A_RULE = "A rule is a function of an Operation, or a Rule such as sf.programs.RULES['sort']; it was given {given}."
 
 
@@ -75,7 +77,7 @@ def register_rule(*names: Any, linear: Any = None, each_result: bool = False) ->
     return rule(*words, linear=linear, each_result=each_result)
 
 
-def with_rule(f: Callable[..., Any], rule: Any, *, linear: Any = None, each_result: bool = False) -> Callable[..., Any]:
+def with_rule(f: Callable[P, R], rule: Any, *, linear: Any = None, each_result: bool = False) -> Callable[P, R]:
     """The function f, which inside of a program is one operation with a rule.
 
     For callbacks, kernels and functions with a custom derivative, whose axes nothing else tells. Anywhere else, and under ``jit``,
@@ -114,7 +116,7 @@ def with_rule(f: Callable[..., Any], rule: Any, *, linear: Any = None, each_resu
     known = rule if isinstance(rule, Rule) else Rule(rule, linear, each_result)
 
     @functools.wraps(f)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         given, whole = partition((args, kwargs), lambda leaf: hasattr(leaf, "dtype") or is_inexact(leaf))
         operands = jax.tree.leaves(given)
         if not any(isinstance(x, Tracer) for x in operands):
@@ -123,7 +125,7 @@ def with_rule(f: Callable[..., Any], rule: Any, *, linear: Any = None, each_resu
 
         def flat(given: Any) -> list[Any]:
             args, kwargs = whole(given)
-            out, tree = jax.tree.flatten(f(*args, **kwargs))
+            out, tree = jax.tree.flatten(f(*args, **kwargs))  # pyright: ignore[reportCallIssue]
             returned.append(tree)
             return out
 

@@ -27,8 +27,8 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "
 OF_TREES = {"map", "tree_map", "<genexpr>", "<listcomp>"}
 
 SAMPLERS = {
-    "bernoulli": "Bernoulli(probs=p)", "binomial": "Binomial(num_trials=n, probs=p)", "categorical": "Categorical(logits=logits)",
-    "choice": "Categorical(probs=p)", "geometric": "Geometric(probs=p)", "multinomial": "Multinomial(num_trials=n, probs=p)",
+    "bernoulli": "Bernoulli(probs=p)", "binomial": "Binomial(total_count=n, probs=p)", "categorical": "Categorical(logits=logits)",
+    "choice": "Categorical(probs=p)", "geometric": "Geometric(probs=p)", "multinomial": "Multinomial(total_count=n, probs=p)",
     "poisson": "Poisson(rate=rate)",
 }  # fmt: skip
 """Samplers of jax.random without a derivative -> what scores them."""

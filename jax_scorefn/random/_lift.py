@@ -14,7 +14,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import jax
 import numpy as np
@@ -32,10 +32,16 @@ TWO_KEYS = (
     "The key of {name} is {key!r}, and it has another argument named key, which would be taken for it: rename that one."
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _lock = threading.Lock()
 _at_work = 0
 
 
+@overload
+def lift(program: Callable[P, R], *, key: Literal["key"] = "key") -> Callable[P, R]: ...
+@overload
+def lift(program: Callable[..., R], *, key: str | int) -> Callable[..., R]: ...
 def lift(program: Callable[..., Any], *, key: str | int = "key") -> Callable[..., Any]:
     """A program whose draws by ``jax.random`` are choices, for :func:`expectation`. Nothing in the program is edited.
 

@@ -52,7 +52,7 @@ ONE_PARTICLE = (
     cite=("burda2016", "mnih2016vimco", "tucker2019"),
     estimates="a bound",
 )
-def iwae(f, call, *, num_particles=None, gradient="auto"):
+def iwae(f, call, *, num_particles: int | None = None, gradient: str = "auto"):
     """The importance-weighted bound E[log 1/K sum_k exp(f(x_k) - log q(x_k))] on the log-evidence.
 
     f is the log of the target, log p(x, data), *without* log q, which is ``logp``: not the f of ``score_function`` and ``pathwise``,

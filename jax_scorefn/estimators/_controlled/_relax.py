@@ -7,6 +7,9 @@ in the frame of ``_frame``: any function of the noisy logits z, trained to make 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 
 from jax_scorefn.estimators._controlled._frame import controlled_estimate
@@ -24,7 +27,7 @@ FORBIDDEN = -100.0
     evaluations="S, and 2 S of the critic",
     cite=("grathwohl2018",),
 )
-def relax(f, call, *, critic, tuning):
+def relax(f, call, *, critic: Callable[..., Any], tuning):
     """E[f(x)] for discrete draws, with a differentiable critic of the noise behind them as a control variate.
 
     f is asked at the draws alone, and may be anything: a black box, a simulator. The critic is asked instead, at the noisy

@@ -20,7 +20,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("jang2017", "maddison2017"),
 )
-def gumbel_softmax(f, call, *, temperature=0.5, straight_through=False):
+def gumbel_softmax(f, call, *, temperature=0.5, straight_through: bool = False):
     """E[f(x)] with soft draws in place of discrete ones. *Biased*, the value as well as the gradient.
 
     Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft

@@ -10,7 +10,8 @@ H returns both h and h~. f is asked and differentiated at the K draws alone: its
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def _linear(tuning, mean, step):
     differentiates_f=True,
     cite=("shi2022",),
 )
-def rodeo(f, call, *, surrogate=None, tuning=None):
+def rodeo(f, call, *, surrogate: Callable[..., Any] | None = None, tuning=None):
     """E[f(x)] for discrete draws by leave-one-out, with control variates from neighbours of the draws.
 
     A neighbour differs from a draw in one choice. f is not asked there: the other draws' values and slopes say what it may be. It

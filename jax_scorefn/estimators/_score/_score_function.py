@@ -44,7 +44,9 @@ NO_MODE = (
     cite=("williams1992", "foerster2018", "kool2019"),
     num_samples=None,
 )
-def score_function(f, call, *, baseline="auto", control_variate=None, scheme=None, proposal=None, max_weight=None):
+def score_function(
+    f, call, *, baseline="auto", control_variate=None, scheme=None, proposal=None, max_weight: float | None = None
+):
     """E[f(x)] by sampling, with derivatives by the log-derivative trick (REINFORCE).
 
     grad E[f(x)] = E[(f(x) - b) grad log p(x; params) + grad f(x)]. f is never differentiated in x, so it may be discrete,

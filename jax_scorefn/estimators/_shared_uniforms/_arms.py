@@ -20,7 +20,7 @@ from jax_scorefn.typing import Bias, Capability
 
 
 @estimator(rows="groups", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
-def arms(f, call, *, group_size=4):
+def arms(f, call, *, group_size: int = 4):
     """E[f(b)] for independent bits b, with groups of n settings that avoid each other (ARMS).
 
     Each setting has its own distribution and any two are negatively correlated, bit by bit, by a Dirichlet copula. It is

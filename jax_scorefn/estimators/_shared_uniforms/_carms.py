@@ -33,7 +33,7 @@ from jax_scorefn.typing import Bias, Capability
     evaluations="S",
     cite=("dimitriev2021carms",),
 )
-def carms(f, call, *, group_size=4):
+def carms(f, call, *, group_size: int = 4):
     """E[f(x)] for independent choices, with groups of n draws whose choices avoid each other (CARMS).
 
     It is leave-one-out over a group of draws that repeat each other seldom, corrected for it. With two options it is :func:`arms`.

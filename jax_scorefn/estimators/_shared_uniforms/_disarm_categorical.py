@@ -25,7 +25,7 @@ BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tr
 
 
 @estimator(rows="pairs", needs=(Capability.CHOICES,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dong2021",))
-def disarm_categorical(f, call, *, tree="stick"):
+def disarm_categorical(f, call, *, tree: str = "stick"):
     """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by bits along a binary tree.
 
     With two options it is :func:`disarm`. With more, leave-one-out (``score_function``) is a strong rival: measure both. f is not

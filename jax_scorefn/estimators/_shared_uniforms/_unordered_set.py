@@ -40,7 +40,7 @@ MOST = 12
     evaluations="S",
     cite=("kool2020",),
 )
-def unordered_set(f, call, *, set_size=2, max_points=2**16):
+def unordered_set(f, call, *, set_size: int = 2, max_points: int = 2**16):
     """E[f(x)] over a finite support from sets of different outcomes, drawn without replacement.
 
     No evaluation is spent twice on one outcome, and every set brings its own baseline. A set of the whole support is exact. f is not

@@ -19,7 +19,7 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
     cite=("golub1969",),
     draws=False,
 )
-def exact(f, call, *, num_nodes=32, max_value=None, max_points=2**16):
+def exact(f, call, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16):
     """E[f(x)] without sampling: a sum over the whole support, or a quadrature.
 
     Discrete distributions, products of them and families with a given support are enumerated, which is exact. Poisson,

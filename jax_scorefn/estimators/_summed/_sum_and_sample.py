@@ -34,7 +34,7 @@ NOTHING_LEFT = (
     cite=("liu2019",),
     num_samples=8,
 )
-def sum_and_sample(f, call, *, num_summed=1, max_points=2**16):
+def sum_and_sample(f, call, *, num_summed: int = 1, max_points: int = 2**16):
     """E[f(x)] over a finite support: the likeliest outcomes are summed, and draws are spent on the rest alone.
 
     As good as ``exact`` where a few outcomes hold nearly all of the probability, and never worse than sampling: what is drawn counts
