@@ -14,7 +14,7 @@ What there is, by topic:
     for bits and categories       disarm, arms, arm, rebar, relax, rodeo, carms, disarm_categorical, rao_blackwell, unordered_set,
                                   sum_and_sample, gumbel_softmax, gumbel_rao, straight_through, reinmax
     for others                    measure_valued, double_control_variate, vargrad
-    bounds on a log-evidence      sticking_the_landing, iwae
+    bounds on a log-evidence      elbo, sticking_the_landing, iwae
     what is random                family, Family, Distribution, Normal, Bernoulli, ... (sf.distributions), kl
     programs of several choices   sample, expectation, explain, programs
     programs with jax.random      random, lift, lost_gradients, LostGradientWarning
@@ -95,6 +95,8 @@ from jax_scorefn.estimators import (
     disarm_grad as disarm_grad,
     double_control_variate as double_control_variate,
     double_control_variate_grad as double_control_variate_grad,
+    elbo as elbo,
+    elbo_grad as elbo_grad,
     exact as exact,
     exact_grad as exact_grad,
     gumbel_rao as gumbel_rao,

@@ -1,6 +1,7 @@
 """Estimators: one file each, all of one skeleton, registered in ``ESTIMATORS``."""
 
 from jax_scorefn.engine import black_box as black_box
+from jax_scorefn.estimators._bounds._elbo import elbo as elbo, elbo_grad as elbo_grad
 from jax_scorefn.estimators._bounds._iwae import iwae as iwae, iwae_grad as iwae_grad
 from jax_scorefn.estimators._bounds._sticking_the_landing import (
     sticking_the_landing as sticking_the_landing,

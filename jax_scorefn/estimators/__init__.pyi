@@ -8,6 +8,7 @@ from jax.sharding import Sharding
 from jax_scorefn.distributions import Family
 from jax_scorefn.typing import Array, ChunkSize, Info, Key
 from jax_scorefn.engine import black_box as black_box
+from jax_scorefn.estimators._bounds._elbo import elbo as elbo, elbo_grad as elbo_grad
 from jax_scorefn.estimators._controlled._rebar import RebarTuning as RebarTuning
 from jax_scorefn.estimators._registry import ESTIMATORS as ESTIMATORS, Record as Record
 from jax_scorefn.estimators._score._rodeo import RodeoTuning as RodeoTuning

@@ -129,7 +129,7 @@ def estimator(
             dist = logp.at(guarded)
             record.check(dist, (Capability.LOG_PROB,) if elsewhere else record.needs)
             call = Call(record, logp, guarded, record.limit(dist), dist, key, asked, chunk_size, sharding, has_aux)
-            f = _of_target(record, noted(f), logp, params)
+            f = noted(f) if estimates == "E[f]" else of_target(record.name, noted(f), logp, params)
             objective = Objective(f) if estimates == "E[f]" else f
             value, info = body(objective, call, **options)
             if isinstance(objective, Objective):
@@ -150,16 +150,15 @@ def estimator(
     return register
 
 
-def _of_target(record: Record, f: Callable[..., Any], logp: Any, params: Params) -> Callable[..., Any]:
-    """The f of a bound, which is the log of the target, and no log q among it; any other as it is."""
-    if record.estimates == "E[f]" or not isinstance(logp, Family):
-        return f
-    return logp.outside_of(f, params, _checks.OWN_DENSITY.format(name=record.name))
+def of_target(name: str, f: Callable[..., Any], q: Family, params: Params) -> Callable[..., Any]:
+    """The f of a bound, which is the log of the target: it raises if it asks for log q, which the bound subtracts."""
+    return q.outside_of(f, params, _checks.OWN_DENSITY.format(name=name))
 
 
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ``_grad`` twin of an estimator: ``jax.grad`` of it in ``params``, and nothing more."""
     name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
+    is_bound = name not in ESTIMATORS or ESTIMATORS[name].estimates != "E[f]"
 
     def twin(f, logp, params, key=None, *, has_aux=False, **options):
         def scalar(x):
@@ -170,7 +169,11 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
             return value
 
-        scalar = _of_target(ESTIMATORS[name], functools.wraps(f)(scalar), logp, params) if callable(f) else f
+        scalar = functools.wraps(f)(scalar) if callable(f) else f
+        if is_bound and callable(f) and isinstance(logp, Family):
+            scalar = of_target(
+                name, scalar, logp, params
+            )  # these parameters, which are not those that are differentiated
         numbers, whole = partition(params, is_number)
         estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
         return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)
