@@ -77,6 +77,32 @@ def test_the_numbers_of_the_page_are_those_of_the_file(name):
         assert coming_from.lines(name, record | {side: twin}).strip() != said.strip()
 
 
+SHARES_OF_VARIANTS = {"optax": 15 / 16, "storchastic": 0.5, "rlax": None, "trl": None, "genjax": None}
+"""What a variant of theirs is said to estimate, as a share of the gradient; None: something else."""
+
+
+@pytest.mark.parametrize("name", run_page.VARIANTS)
+def test_what_is_measured_of_variants(name):
+    found, share = RESULTS[name]["variant"], SHARES_OF_VARIANTS[name]
+    exact = coming_from.exact_second(name) if name in coming_from.SECOND else coming_from.exact(name)
+    assert found["code"] == run_page.digest(run_page.program(TEXT, "variant", name)), "measure it again"
+    assert apart(found, sure(exact)) > 5
+    assert share is None or apart(found, sure(share * exact)) < 5
+
+
+@pytest.mark.slow
+def test_the_script_measures_what_the_file_has(tmp_path):
+    """From nothing, in processes of their own; and what was measured of the same code is not measured again."""
+    kept = RESULTS["surrogate"]
+    found = coming_from.measure(tmp_path, "surrogate", {})
+    for side in ("theirs", "ours"):
+        assert found[side]["code"] == kept[side]["code"] and np.allclose(
+            found[side]["mean"], kept[side]["mean"], atol=1e-4
+        )
+    marked = {side: kept[side] | {"count": -1} for side in ("theirs", "ours")}
+    assert coming_from.measure(tmp_path, "surrogate", marked)["ours"]["count"] == -1
+
+
 def test_nothing_is_marked_that_is_not_run():
     marks = re.findall(r"<!-- (theirs|ours): (\w+)", TEXT)
     assert sorted(marks) == sorted((side, name) for name in run_page.PACKAGES for side in ("theirs", "ours"))

@@ -2,6 +2,7 @@
 
 ``run_*.py`` is a peer: a process that imports nothing of this library and prints a JSON line for each program. ``make bench-peers``
 makes the environments and measures them all; a peer whose environment is not there is left out, and the report says so.
+``run_page.py`` is one for the programs of docs/coming-from.md (see ``coming_from``).
 ``time_*.py`` is a peer of the workloads of ``benchmarks.speed``, which answers questions so that it can take turns (see ``turns``).
 """
 

@@ -1,8 +1,7 @@
 """The numbers of docs/coming-from.md: each program of the page in the environment it needs, beside the exact gradient.
 
-    python -m benchmarks.peers.coming_from .venv-peers           measure, keep in coming_from.json, write the page's tables
+    python -m benchmarks.peers.coming_from .venv-peers           measure what changed, write coming_from.json and the page's tables
     python -m benchmarks.peers.coming_from .venv-peers pyro      one library
-    python -m benchmarks.peers.coming_from .venv-peers tables    the tables alone
 
 An environment is a folder with the name of a file of requirements here (``python -m venv .venv-peers/optax`` and
 ``pip install -r benchmarks/peers/optax.txt``). What needs none runs in this one. A test compares page, file and exact values.
@@ -22,10 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.run_page import PACKAGES, PAGE
+from benchmarks.peers.run_page import PACKAGES, PAGE, VARIANTS, digest, program
+
+SECOND = ("genjax",)
+"""Whose variant is a second derivative."""
 
 RESULTS = Path(__file__).with_suffix(".json")
-ENVIRONMENTS: dict[str, str] = {}
+ENVIRONMENTS = {
+    "optax": "optax", "rlax": "rlax", "trl": "torch", "pyro": "torch", "storchastic": "torch", "genjax": "genjax",
+}  # fmt: skip
 BEGIN, END = "<!-- benchmarks/peers/coming_from.py: {name} -->\n", "<!-- end of {name} -->\n"
 
 
@@ -69,11 +73,38 @@ def mixture(p: Any) -> float:
     return total
 
 
+def chain(p: Any) -> float:
+    """Three bits, each with the one before in its logit, and a cost for each."""
+    up = lambda before: sigmoid(p[len(before)] + (before[-1] if before else 0.0))
+    return over_bits(3, up, lambda bits: sum((t + 1) * (z - 0.3) ** 2 for t, z in enumerate(bits)))
+
+
+def switching(p: Any) -> float:
+    """Minus the discounted return of four actions of a policy that sees the one before; a change pays 1, staying up .2."""
+    pays = lambda s, a: 1.0 if a != s else 0.2 * a
+    steps = lambda bits: enumerate(zip((0, *bits[:-1]), bits, strict=True))
+    return -over_bits(
+        4, lambda b: sigmoid(p[b[-1] if b else 0]), lambda bits: sum(0.9**t * pays(s, a) for t, (s, a) in steps(bits))
+    )
+
+
+def answers(p: Any) -> float:
+    """Minus the expected reward of an answer of three tokens, each drawn given the one before: the share of changes."""
+    changes = lambda bits: sum(a != b for a, b in itertools.pairwise((0, *bits))) / 3
+    return -over_bits(3, lambda b: sigmoid(p[b[-1] if b else 0]), changes)
+
+
 PROBLEMS: dict[str, tuple[Callable[[Any], float], tuple[float, ...]]] = {
+    "optax": (lambda p: (1 + math.erf(p[0] * math.exp(-p[1]) / math.sqrt(2))) / 2, (0.3, 0.2)),
     "surrogate": (table, (0.0, 1.0, 0.5)),
     "tfp": (tail, (0.5,)),
     "distrax": (majority, (-0.5, 0.2, 1.0)),
     "numpyro": (mixture, (-0.5, 0.3, 1.0)),
+    "pyro": (mixture, (-0.5, 0.3, 1.0)),
+    "storchastic": (chain, (-0.5, 0.2, 1.0)),
+    "rlax": (switching, (0.4, -0.3)),
+    "trl": (answers, (0.4, -0.3)),
+    "genjax": (chain, (-0.5, 0.2, 1.0)),
 }
 """The objective of each library's program, with every outcome summed, and the parameters on the page."""
 
@@ -85,15 +116,26 @@ def exact(name: str) -> np.ndarray:
     return np.array([(objective(np.array(at) + h) - objective(np.array(at) - h)) / 2e-5 for h in steps])
 
 
-def measure(environments: Path, name: str) -> dict[str, Any]:
-    """The record of one library: its numbers, ours, and the exact gradient."""
+def exact_second(name: str) -> np.ndarray:
+    """The second derivative in each parameter, likewise."""
+    objective, at = PROBLEMS[name]
+    steps, middle = 1e-3 * np.eye(len(at)), objective(np.array(at))
+    return np.array([(objective(np.array(at) + h) - 2 * middle + objective(np.array(at) - h)) / 1e-6 for h in steps])
+
+
+def measure(environments: Path, name: str, kept: dict[str, Any]) -> dict[str, Any]:
+    """The record of one library: its numbers, ours, and the exact gradient. What was measured of the same code stays."""
     there = environments / ENVIRONMENTS[name] / "bin" / "python" if name in ENVIRONMENTS else Path(sys.executable)
     script = str(Path(__file__).with_name("run_page.py"))
     record: dict[str, Any] = {"exact": exact(name).tolist()}
-    for side, python in (("theirs", there), ("ours", Path(sys.executable))):
+    for side in ("theirs", "ours", *(("variant",) if name in VARIANTS else ())):
+        if side in kept and kept[side]["code"] == digest(program(PAGE.read_text(), side, name)):
+            record[side] = kept[side]
+            continue
+        python = Path(sys.executable) if side == "ours" else there
         done = subprocess.run(
             [str(python), "-W", "ignore", script, side, name], check=True, capture_output=True, text=True,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         record[side] = json.loads(done.stdout.splitlines()[-1])
     return record
@@ -102,16 +144,22 @@ def measure(environments: Path, name: str) -> dict[str, Any]:
 def lines(name: str, record: dict[str, Any]) -> str:
     """The table of one library on the page."""
     numbers = lambda values: ", ".join(f"{x:+.4f}" for x in values)
-    rows = [
-        f"| | gradients | mean | error | variance |\n|---|---|---|---|---|\n| exact | | {numbers(record['exact'])} | | |"
-    ]
-    for side in ("theirs", "ours"):
-        found = record[side]
+    rows = ["| | gradients | mean | error | variance |", "|---|---|---|---|---|"]
+
+    def row(label: str, found: dict[str, Any]) -> None:
         digits = max(0, 1 - math.floor(math.log10(found["variance_error"])))  # two of the error
         rows.append(
-            f"| {found['method']} | {found['count']:,} | {numbers(found['mean'])} | {max(found['standard_error']):.4f} "
+            f"| {label} | {found['count']:,} | {numbers(found['mean'])} | {max(found['standard_error']):.4f} "
             f"| {found['variance']:.{digits}f} ± {found['variance_error']:.{digits}f} |"
         )
+
+    rows.append(f"| exact | | {numbers(record['exact'])} | | |")
+    for side in ("theirs", "ours"):
+        row(record[side]["method"], record[side])
+    if name in SECOND:
+        rows.append(f"| exact second derivatives | | {numbers(exact_second(name))} | | |")
+    if name in VARIANTS:
+        row("theirs: " + VARIANTS[name][0], record["variant"])
     return "\n".join(rows) + "\n"
 
 
@@ -123,11 +171,10 @@ def part(text: str, name: str) -> tuple[str, str, str]:
 
 
 def main(environments: str, *names: str) -> None:
-    """Measure (nothing, for the name "tables"), and write file and page anew."""
+    """Measure, and write file and page anew."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in PACKAGES if names in ((), ("tables",)) else names:
-        if names != ("tables",):
-            kept[name] = measure(Path(environments), name)
+    for name in names or PACKAGES:
+        kept[name] = measure(Path(environments), name, kept.get(name, {}))
         RESULTS.write_text(json.dumps({name: kept[name] for name in PACKAGES if name in kept}, indent=1) + "\n")
         before, _, behind = part(PAGE.read_text(), name)
         PAGE.write_text(f"{before}\n{lines(name, kept[name])}\n{behind}")
