@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import pathlib
 
 from jax_scorefn.programs._analyze import Since
 from jax_scorefn.programs._dependence import describe
-from jax_scorefn.programs._ir import Var
+from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._program import Program
+from jax_scorefn.programs._source import NOWHERE, place
+
+HEADINGS = ("cost", "place", "shape", "charged with", "elements")
+CHOICE_HEADINGS = ("choice", "place", "shape", "distribution", "estimator")
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleSite:
-    """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan, iterations first)."""
+    """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan: of one iteration).
+
+    ``place`` is where it is drawn: ``file.py:12``.
+    """
 
     name: str
     dist: str
     estimator: str
     shape: tuple[int, ...]
+    place: str = ""
 
     @property
     def law(self) -> str:
@@ -28,11 +37,15 @@ class SampleSite:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """One cost that is credited element by element: the operation that makes it, its shape, and for each choice which elements."""
+    """One cost that is credited element by element: the operation that makes it, its shape, and for each choice which elements.
+
+    ``place`` is where it is made: ``file.py:12``.
+    """
 
     operation: str
     shape: tuple[int, ...]
     charged: dict[str, str]
+    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            SampleSite(names[site], site.params["dist"], site.estimator.name, tuple(site.ins[0].shape))
+            SampleSite(names[site], site.params["dist"], site.estimator.name, tuple(site.ins[0].shape), _place(site))
             for site in program.choices
         )
         costs = tuple(
@@ -67,22 +80,28 @@ class Explanation:
                 ("in a scan: " if depth else "") + _source(v),
                 v.shape,
                 {_charged(names, site): describe(entries) for site, entries in program.of(v).items()},
+                _place(made_by.op) if (made_by := _behind(v)).op is not None else "",
             )
             for v, depth in program.leaves
         )
         return cls(costs, choices, dict(program.of.fallbacks))
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Cost, shape, choice, elements: one row for each pair."""
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Cost, place, shape, choice, elements: one row for each pair."""
         return [
-            (cost.operation, str(list(cost.shape)), choice, elements)
+            (cost.operation, cost.place, str(list(cost.shape)), choice, elements)
             for cost in self.costs
             for choice, elements in (cost.charged or {"no choice": ""}).items()
         ]
 
+    def choice_rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Name, place, shape, distribution, estimator: one row for each choice."""
+        return [(site.name, site.place, str(list(site.shape)), site.dist, site.estimator) for site in self.choices]
+
     def __str__(self) -> str:
-        lines = [f"{cost:24s} {shape:14s} {choice:20s} {elements}" for cost, shape, choice, elements in self.rows()]
-        return "\n".join([f"{'cost':24s} {'shape':14s} {'charged with':20s} elements", *lines, *self._footer()])
+        line = "{:24s} {:20s} {:14s} {:20s} {}".format
+        tables = ((HEADINGS, self.rows()), (CHOICE_HEADINGS, self.choice_rows()))
+        return "\n".join([*(line(*row) for headings, rows in tables for row in (headings, *rows)), *self._footer()])
 
     def _footer(self) -> list[str]:
         if not self.fallbacks:
@@ -98,13 +117,15 @@ class Explanation:
         from rich.console import Console  # an optional extra
         from rich.table import Table
 
-        table = Table(title="Which choices each cost is charged with")
-        for heading in ("cost", "shape", "charged with", "elements"):
-            table.add_column(heading)
-        for row in self.rows():
-            table.add_row(*row)
         console = Console()
-        console.print(table)
+        for title, headings, rows in (
+            ("Which choices each cost is charged with", HEADINGS, self.rows()),
+            ("The choices", CHOICE_HEADINGS, self.choice_rows()),
+        ):
+            table = Table(*headings, title=title)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
         for line in self._footer():
             console.print(line)
 
@@ -115,9 +136,25 @@ def _charged(names: dict[object, str], site: object) -> str:
 
 def _source(v: Var) -> str:
     """The operation that a cost comes from."""
+    v = _behind(v)
     if v.op is None:
         return "argument"
     if v.op.kind == "mask":
         masked = v.op.ins[1]
         return f"{_source(masked)}, masked" if isinstance(masked, Var) else "masked"
     return v.op.title
+
+
+def _behind(v: Var) -> Var:
+    """What a cost was before it was made a float."""
+    while v.op is not None and v.op.name == "convert_element_type" and isinstance(v.op.ins[0], Var):
+        v = v.op.ins[0]
+    return v
+
+
+def _place(op: Op) -> str:
+    found = place(op.source)
+    if found is NOWHERE:
+        return ""
+    path = pathlib.Path(found.file)
+    return f"line {found.line} of a cell" if "ipykernel" in path.parent.name else f"{path.name}:{found.line}"

@@ -118,3 +118,17 @@ def test_an_auxiliary_output_behind_a_mark_is_allowed(unchecked_keys):
 
     value, aux = sf.expectation(window, num_samples=3, has_aux=True)(0.3, jax.random.key(0))
     assert value.shape == () and aux.shape == (3,)
+
+
+def test_an_explanation_says_where_costs_and_choices_stand():
+    def program(logits, key):
+        z = sf.sample(key, sf.Bernoulli(logits=logits), name="z")
+        return (z > 0.5) & (logits < 0.0)
+
+    found = sf.explain(program)(jnp.zeros(3), jax.random.key(0))
+    first = program.__code__.co_firstlineno
+    (cost,), (choice,) = found.costs, found.choices
+    assert cost.operation == "and"  # and not the conversion behind it
+    assert (cost.place, choice.place) == (f"test_sites.py:{first + 2}", f"test_sites.py:{first + 1}")
+    lines = str(found).splitlines()
+    assert len(lines) == 4 and choice.place in lines[3] and "score_function" in lines[3]
