@@ -15,6 +15,7 @@ from jax_scorefn.diagnostics._reference import Reference
 from jax_scorefn.diagnostics._verdict import Judgement, Verdict, flat
 from jax_scorefn.typing import Bias
 
+MISSING = "Not measured, for they do not fit ({count}; `missing` says why): {names}."
 NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
 NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
 NOTHING_GOOD = "No estimator passed the audit; see the verdicts: {verdicts}."
@@ -236,7 +237,8 @@ class AuditReport:
         if self.reference.points is not None:
             lines.append(f"exact is affordable here: {self.reference.points} evaluations of f, and no noise.")
         lines += [row.message for row in self.rows if row.verdict not in (Verdict.UNBIASED,)]
-        lines += [f"{name} {reason}." for name, reason in self.missing.items()]
+        if self.missing:
+            lines.append(MISSING.format(count=len(self.missing), names=", ".join(self.missing)))
         lines += [f"The audit was {self.stopped}."] if self.stopped else []
         if cut := [row.name for row in self.rows if row.cut]:
             lines.append(f"For lack of time there were fewer replicates of {', '.join(cut)}.")
@@ -266,32 +268,9 @@ class AuditReport:
         return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.3">{code}</pre>')
 
     def plot(self) -> Any:
-        """Variance against evaluations of f and against time, a matplotlib figure: low and left is good, hollow did not pass."""
+        """Variance against evaluations of f and against time, a matplotlib figure (see ``_plot``)."""
         try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+            from jax_scorefn.diagnostics._plot import plot
         except ImportError as error:
             raise ImportError(NEEDS_MATPLOTLIB) from error
-        figure = Figure(figsize=(10, 4.2), layout="constrained")
-        rows = [row for row in self.rows if row.judgement is not None and row.variance > 0]
-        for axes, attribute, label in zip(
-            figure.subplots(1, 2, sharey=True),
-            ("evaluations", "seconds"),
-            ("evaluations of f", "time of one gradient"),
-            strict=True,
-        ):
-            for j, row in enumerate(rows):
-                passed = row.verdict == Verdict.UNBIASED
-                color = f"C{j % 10}"
-                axes.errorbar(
-                    getattr(row, attribute), row.variance, yerr=row.variance_error, fmt="o" if j < 10 else "s", color=color,
-                    markerfacecolor=color if passed else "none", label=row.name if passed else f"{row.name} ({row.verdict})",
-                )  # fmt: skip
-            axes.set(xscale="log", yscale="log", xlabel=label)
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(EngFormatter(unit="s" if attribute == "seconds" else ""))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.grid(alpha=0.3)
-        figure.axes[0].set_ylabel(f"variance, {self.num_samples} draws")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-        return figure
+        return plot(self)

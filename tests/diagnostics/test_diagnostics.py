@@ -16,7 +16,7 @@ from covering import covering
 
 import jax_scorefn as sf
 from jax_scorefn import _checks
-from jax_scorefn.diagnostics import Moments, Verdict, _candidates, _verdict
+from jax_scorefn.diagnostics import Moments, Verdict, _candidates, _plot, _verdict
 from jax_scorefn.diagnostics._problem import Clock, Problem
 
 RNG = np.random.default_rng(0)
@@ -319,8 +319,26 @@ def test_people_can_read_a_report(tmp_path, monkeypatch):
         "rich.console._is_jupyter", lambda: True
     )  # where a console shows what it prints, there and then
     assert str(report) == text and report._repr_html_() == html
-    report.plot().savefig(tmp_path / "audit.png")
+    figure = report.plot()
+    figure.savefig(tmp_path / "audit.png")
     assert (tmp_path / "audit.png").stat().st_size > 10_000
+    names = {text.get_text(): text for text in figure.axes[1].texts}
+    assert {name.partition(" (")[0] for name in names} == {row.name for row in report.rows if row.variance > 0}
+    bold = [name for name, text in names.items() if text.get_fontweight() == "bold"]
+    assert bold == [report.recommended]
+    heights = sorted(text.xyann[1] for text in names.values())
+    assert np.all(np.diff(heights) > _plot.GAP - 1e-9)  # no name on another
+
+
+def test_the_frontier_is_what_nothing_undercuts_in_both():
+    points = [(1.0, 5.0), (2.0, 3.0), (2.0, 4.0), (3.0, 3.0), (4.0, 1.0), (9.0, 2.0)]
+    assert _plot.frontier(points) == ([1.0, 2.0, 4.0], [5.0, 3.0, 1.0])
+
+
+def test_what_does_not_fit_is_one_line():
+    report = dataclasses.replace(one_small_audit(), missing={"pathwise": "needs a path", "relax": "needs critic="})
+    (line,) = [line for line in report.notes() if "do not fit" in line]
+    assert f"({len(report.missing)};" in line and all(name in line for name in report.missing)
 
 
 def test_without_rich_a_report_is_plain_lines(monkeypatch):
