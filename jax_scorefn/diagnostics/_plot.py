@@ -59,8 +59,8 @@ def _label(axes: Any, rows: list[Any], recommended: str | None) -> None:
     low, high = np.log(axes.get_ylim())
     heights = (np.log([row.variance for row in rows]) - low) / (high - low)
     order = np.argsort(heights)
-    spread = _apart(heights[order])
-    for height, j in zip(spread, order, strict=True):
+    placed = _apart(heights[order])
+    for height, j in zip(placed, order, strict=True):
         row = rows[j]
         name = row.name if _passed(row) else f"{row.name} ({row.verdict})"
         axes.annotate(

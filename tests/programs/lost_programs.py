@@ -361,7 +361,7 @@ def samplers_with_a_path(p, key):
     keys = jax.random.split(key, 5)
     a = jnp.exp(p)
     some = jax.random.gamma(keys[0], a) + jax.random.beta(keys[1], a, 2.0) + jax.random.dirichlet(keys[2], a)
-    return jnp.sum(some + jax.random.t(keys[3], 4.0 + a)) + jnp.sum(
+    return jnp.sum(some + jax.random.t(keys[3], 4.0 + a, (3,))) + jnp.sum(
         jax.random.truncated_normal(keys[4], -1.0 - a, 1.0, (3,))
     )
 

@@ -114,7 +114,7 @@ CALLS = {
     "randint": lambda r, k, p: r.randint(k, (4,), 0, 9),
     "randint, floats": lambda r, k, p: r.randint(k, (4,), -p[0], 9.5 * p[1]),
     "rayleigh": lambda r, k, p: r.rayleigh(k, p),
-    "t": lambda r, k, p: r.t(k, 2.0 + p),
+    "t": lambda r, k, p: r.t(k, 2.0 + p, p.shape),
     "triangular": lambda r, k, p: r.triangular(k, 0.0 * p, p, 1.0),
     "truncated_normal": lambda r, k, p: r.truncated_normal(k, -p, p),
     "uniform": lambda r, k, p: r.uniform(k, (3,), minval=-p, maxval=p),

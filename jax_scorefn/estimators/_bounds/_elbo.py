@@ -91,8 +91,8 @@ def elbo(
         if target.shape != ():
             raise ValueError(NOT_A_LOG_TARGET.format(name="elbo", shape=target.shape))
         log_q = _checks.log_prob(dist, log_density(x))
-        held = jnp.zeros_like(log_q) if record.differentiates_f else jnp.expm1(stop(log_q) - log_q)
-        return log_weight(target, log_q + jnp.where(jnp.isfinite(held), held, 0))
+        own = jnp.zeros_like(log_q) if record.differentiates_f else jnp.expm1(stop(log_q) - log_q)
+        return log_weight(target, log_q + jnp.where(jnp.isfinite(own), own, 0))
 
     return record.function(value, q, params, key, **options)
 
