@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 # The notebooks run in processes of their own, which inherit this. They compile many small programs and run each once,
 # so the compiler is told not to optimise much: it halves the time of the build. Pages that print times take that back.
@@ -26,14 +26,15 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinxcontrib.bibtex",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute", "*.py"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute", "*.py", "pictures"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+html_math_renderer = "mathml"
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}  # the examples, which are scripts
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
