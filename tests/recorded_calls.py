@@ -109,7 +109,7 @@ def draw(name: str) -> Any:
 
 def program(name: str) -> Any:
     body, num_bits = program_cases.CASES[name]
-    run = sf.expectation(lambda p, key: body(p, jnp.ones(num_bits), key), num_samples=4)
+    run = sf.expectation(lambda p, key: body(p, jnp.ones(num_bits), key), num_samples=4, lost="ignore")
     return jax.jit(jax.value_and_grad(run))(jnp.array(program_cases.P, jnp.float32), jax.random.key(2))
 
 
