@@ -15,6 +15,8 @@ from jax_scorefn.diagnostics._reference import Reference
 from jax_scorefn.diagnostics._verdict import Judgement, Verdict, flat
 from jax_scorefn.typing import Bias
 
+FEW = 3
+"""So many reasons are told one by one."""
 MISSING = "Not measured, for they do not fit ({count}; `missing` says why): {names}."
 NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
 NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
@@ -237,8 +239,10 @@ class AuditReport:
         if self.reference.points is not None:
             lines.append(f"exact is affordable here: {self.reference.points} evaluations of f, and no noise.")
         lines += [row.message for row in self.rows if row.verdict not in (Verdict.UNBIASED,)]
-        if self.missing:
+        if len(self.missing) > FEW:
             lines.append(MISSING.format(count=len(self.missing), names=", ".join(self.missing)))
+        else:
+            lines += [f"{name} {reason}." for name, reason in self.missing.items()]
         lines += [f"The audit was {self.stopped}."] if self.stopped else []
         if cut := [row.name for row in self.rows if row.cut]:
             lines.append(f"For lack of time there were fewer replicates of {', '.join(cut)}.")

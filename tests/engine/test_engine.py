@@ -9,6 +9,7 @@ import pytest
 from cases import frame
 from covering import covering
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from versions import explicit_meshes
 
 import jax_scorefn as sf
 from jax_scorefn.engine import _chunk
@@ -296,6 +297,7 @@ def test_a_chosen_chunk_changes_nothing(name, monkeypatch):
     assert_same(jax.jit(run)(PARAMS), jax.jit(lambda p: run(p, chunk_size=None))(PARAMS))
 
 
+@explicit_meshes
 @pytest.mark.sharded
 @pytest.mark.parametrize(
     "dist",

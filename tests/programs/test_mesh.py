@@ -10,6 +10,7 @@ import pytest
 from covering import covering
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from versions import explicit_meshes
 
 import jax_scorefn as sf
 from jax_scorefn.programs import _expectation
@@ -79,6 +80,7 @@ CASES = covering(
 )
 
 
+@explicit_meshes
 @pytest.mark.parametrize(("program", "jitted"), CASES, ids=lambda x: getattr(x, "__name__", f"jitted {x}"))
 def test_a_program_in_an_explicit_mesh_is_the_same_program(program, jitted):
     lost = "ignore" if program is branches else "raise"  # p decides the branch: the expectation jumps there

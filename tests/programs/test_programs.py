@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from covering import covering
+from versions import explicit_meshes
 
 import jax_scorefn as sf
 from jax_scorefn.programs.sites._base import sample_p
@@ -247,7 +248,9 @@ def on_one_device(in_carry):
     ("devices", "in_carry", "explicit"),
     covering(itertools.product((2, 8), (False, True), (False, True))),
 )
-def test_devices_change_nothing(unchecked_keys, devices, explicit, in_carry):
+def test_devices_change_nothing(request, unchecked_keys, devices, explicit, in_carry):
+    if explicit:
+        request.applymarker(explicit_meshes)
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("draws",), axis_types=(kind,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))
