@@ -22,6 +22,10 @@ from jax_scorefn.estimators._bounds._frame import NO_CONSTANT, NOT_A_LOG_TARGET,
 from jax_scorefn.estimators._registry import ESTIMATORS, Record, gradient, of_target
 from jax_scorefn.typing import Array, Capability, Key, Params
 
+HOLDS_F = (
+    "elbo does not take 'vargrad', which holds f fixed, and with it the parameters of a model in log_joint. Take 'score_function', "
+    "which leaves the score of log q out too."
+)
 NO_SUCH_ESTIMATOR = "elbo(estimator=) is 'auto' or the name of an estimator: {known}; it was given {given!r}."
 
 
@@ -55,7 +59,8 @@ def elbo(
 
     Raises:
       TypeError: for a ``log_joint`` that asks q for its density, and for what the estimator refuses.
-      ValueError: for an estimator that there is not, a ``log_joint`` that returns a shape, or a q that lacks its constant.
+      ValueError: for an estimator that there is not, "vargrad" (which holds f fixed), a ``log_joint`` that returns a shape, or a q
+        that lacks its constant.
 
     Bias and orders: those of the estimator. Cost: that of the estimator, and log q of each draw. For estimators that ask between the
     draws ("rebar") log q is linear there.
@@ -103,6 +108,8 @@ def _record(estimator: str, q: Family, params: Params) -> Record:
         estimator = "sticking_the_landing" if has_path else "score_function"
     if estimator not in ESTIMATORS:
         raise ValueError(NO_SUCH_ESTIMATOR.format(known=", ".join(ESTIMATORS), given=estimator))
+    if estimator == "vargrad":
+        raise ValueError(HOLDS_F)
     return ESTIMATORS[estimator]
 
 
