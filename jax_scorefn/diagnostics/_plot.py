@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from jax_scorefn.diagnostics._verdict import Verdict
 
@@ -15,8 +13,11 @@ GAP = 0.055
 """Between two labels, in parts of the height."""
 
 
-def plot(report: Any) -> Figure:
+def plot(report: Any) -> Any:
     """Both costs side by side, each estimator with its name beside it: full where it passed, the recommended one a star."""
+    from matplotlib.figure import Figure  # an optional extra
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     rows = [row for row in report.rows if row.judgement is not None and row.variance > 0]
     panels = figure.subplots(1, 2, sharey=True)

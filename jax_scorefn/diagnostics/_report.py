@@ -11,6 +11,7 @@ import numpy as np
 
 from jax_scorefn.diagnostics._check import say
 from jax_scorefn.diagnostics._moments import Moments
+from jax_scorefn.diagnostics._plot import plot
 from jax_scorefn.diagnostics._reference import Reference
 from jax_scorefn.diagnostics._verdict import Judgement, Verdict, flat
 from jax_scorefn.typing import Bias
@@ -274,7 +275,6 @@ class AuditReport:
     def plot(self) -> Any:
         """Variance against evaluations of f and against time, a matplotlib figure (see ``_plot``)."""
         try:
-            from jax_scorefn.diagnostics._plot import plot
+            return plot(self)
         except ImportError as error:
             raise ImportError(NEEDS_MATPLOTLIB) from error
-        return plot(self)
