@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import inspect
 import io
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import is_inexact, partition
-from jax_scorefn.programs import LostGradient, find_lost
+from jax_scorefn.programs import LostGradient, find_lost, short
 
 NOT_A_FUNCTION = "lost_gradients wants a function that jax.grad could take; it was given {given}."
 NO_SUCH_ARGUMENT = "argnums={given!r}: the function was called with {count} positional arguments."
@@ -51,7 +50,7 @@ class LostGradients:
         """Place, operation, arguments, how sure, whether it hangs on a draw, what to do: one row for each place."""
         return [
             (
-                f"{pathlib.Path(place.file).name}:{place.line}",
+                short(place.file, place.line),
                 place.operation,
                 ", ".join(place.arguments),
                 "stopped" if place.stopped else "yes" if place.certain else "maybe",

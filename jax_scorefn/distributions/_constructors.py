@@ -21,10 +21,9 @@ UNKNOWN = "{dist} has no parameter {given!r}{called}; its parameters are {fields
 MISSING = "{dist} needs {missing}; its parameters are {fields}."
 
 CALLED = {
-    "mean": "loc", "mu": "loc", "location": "loc", "mode": "loc",
-    "std": "scale", "stddev": "scale", "sd": "scale", "sigma": "scale",
-    "scale_diag": "scale", "covariance_matrix": "covariance", "cov": "covariance", "cholesky": "scale_tril",
-    "lam": "rate", "lambda_": "rate", "log_rate": "rate", "lmbda": "rate",
+    "mu": "loc", "location": "loc", "sigma": "scale", "scale_diag": "scale",
+    "covariance_matrix": "covariance", "cov": "covariance", "cholesky": "scale_tril",
+    "lam": "rate", "lambda_": "rate", "lmbda": "rate",
     "p": "probs", "prob": "probs", "logit": "logits", "log_probs": "logits",
     "n": "total_count", "num_trials": "total_count", "count": "total_count", "r": "total_count",
     "nu": "df", "dof": "df", "concentration1": "a", "concentration0": "b", "alpha": "a", "beta": "b",
@@ -33,9 +32,14 @@ CALLED = {
     "components_distribution": "components", "component_distribution": "components", "distributions": "components",
 }  # fmt: skip
 """Names of other libraries -> ours."""
+MOMENTS = {
+    "mean": "it is called loc here", "std": "it is called scale here", "stddev": "it is called scale here",
+    "sd": "it is called scale here", "variance": "the square root of it is scale", "var": "the square root of it is scale",
+    "precision": "scale is 1 / sqrt(precision)",
+}  # fmt: skip
+"""Of a normal distribution alone: elsewhere loc is not the mean, or scale not the standard deviation."""
 RELATED = {
-    ("variance", "scale"): "the square root of it is scale", ("var", "scale"): "the square root of it is scale",
-    ("precision", "scale"): "scale is 1 / sqrt(precision)", ("scale", "rate"): "rate is 1 / scale",
+    ("log_rate", "rate"): "rate is exp(log_rate)", ("scale", "rate"): "rate is 1 / scale",
     ("alpha", "concentration"): "it is called concentration here", ("beta", "rate"): "it is called rate here",
     ("concentration", "a"): "its two numbers are called a and b here",
     ("mixing_distribution", "logits"): "its logits or probs are given here",
@@ -71,7 +75,7 @@ def by_position_too(cls: type) -> None:
             given[name] = value
         for name in given:
             if name not in names:
-                raise TypeError(UNKNOWN.format(**facts, given=name, called=_called(name, names)))
+                raise TypeError(UNKNOWN.format(**facts, given=name, called=_called(name, cls.__name__, names)))
         missing = [name for name in required if name not in given]
         if missing:
             raise TypeError(MISSING.format(**facts, missing=" and ".join(missing)))
@@ -86,7 +90,9 @@ def by_position_too(cls: type) -> None:
     cls.__init__ = init
 
 
-def _called(given: str, names: list[str]) -> str:
+def _called(given: str, dist: str, names: list[str]) -> str:
+    if dist == "Normal" and given in MOMENTS:
+        return f" ({MOMENTS[given]})"
     for name in names:
         if (given, name) in RELATED:
             return f" ({RELATED[given, name]})"

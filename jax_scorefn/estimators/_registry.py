@@ -171,9 +171,8 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
         scalar = functools.wraps(f)(scalar) if callable(f) else f
         if is_bound and callable(f) and isinstance(logp, Family):
-            scalar = of_target(
-                name, scalar, logp, params
-            )  # these parameters, which are not those that are differentiated
+            # at these parameters: those that are differentiated are others
+            scalar = of_target(name, scalar, logp, params)
         numbers, whole = partition(params, is_number)
         estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
         return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)

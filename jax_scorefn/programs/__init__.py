@@ -12,9 +12,10 @@ from jax_scorefn.programs._lost import (
 )
 from jax_scorefn.programs._noise import marked as marked
 from jax_scorefn.programs._own_rules import register_rule as register_rule, with_rule as with_rule
+from jax_scorefn.programs._source import short as short
 from jax_scorefn.programs.rules import RULES as RULES, Operation as Operation, Rule as Rule
 
 Choice = SampleSite
 """Its older name."""
-_INTERNAL = {"DRAW", "PROGRAM", "find_lost", "lifted", "marked"}
+_INTERNAL = {"DRAW", "PROGRAM", "find_lost", "lifted", "marked", "short"}
 """What other packages of the library take, and no page of the documentation has."""

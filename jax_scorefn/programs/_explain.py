@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import pathlib
 
 from jax_scorefn.programs._analyze import Since
 from jax_scorefn.programs._dependence import describe
 from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._program import Program
-from jax_scorefn.programs._source import NOWHERE, place
+from jax_scorefn.programs._source import NOWHERE, place, short
 
 HEADINGS = ("cost", "place", "shape", "charged with", "elements")
 CHOICE_HEADINGS = ("choice", "place", "shape", "distribution", "estimator")
@@ -154,7 +153,4 @@ def _behind(v: Var) -> Var:
 
 def _place(op: Op) -> str:
     found = place(op.source)
-    if found is NOWHERE:
-        return ""
-    path = pathlib.Path(found.file)
-    return f"line {found.line} of a cell" if "ipykernel" in path.parent.name else f"{path.name}:{found.line}"
+    return "" if found is NOWHERE else short(found.file, found.line)

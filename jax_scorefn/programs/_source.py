@@ -69,6 +69,12 @@ class Place(NamedTuple):
 NOWHERE = Place("<unknown>", 0, "", "", "", False)
 
 
+def short(file: str, line: int) -> str:
+    """A line in short, for a table: ``file.py:12``, or that of a cell of a notebook."""
+    path = pathlib.Path(file)
+    return f"line {line} of a cell" if "ipykernel" in path.parent.name else f"{path.name}:{line}"
+
+
 def place(source: Source | None) -> Place:
     """The innermost line that is neither JAX's nor a library's; of libraries alone, the outermost of them."""
     found = NOWHERE

@@ -70,6 +70,23 @@ def test_a_wrong_call_says_what_would_be_right(message):
         WRONG[message]()
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_moment_is_taken_for_a_parameter_only_where_it_is_one(name):
+    """Loc is not the mean of a LogNormal, nor scale the standard deviation of a Laplace."""
+    for moment in _constructors.MOMENTS:
+        with pytest.raises(TypeError, match=f"no parameter '{moment}'") as caught:
+            CLASSES[name](**{moment: 1.0})
+        assert ("(" in str(caught.value)) == (name == "Normal")
+    if name == "Normal":
+        dist = sf.Normal(0.3, 2.0)
+        assert dist.mean() == jnp.float32(0.3) and dist.covariance_times(jnp.ones(())) == 4.0
+
+
+def test_a_logarithm_is_not_what_it_is_of():
+    with pytest.raises(TypeError, match=r"'log_rate' \(rate is exp\(log_rate\)\)"):
+        sf.Poisson(log_rate=0.0)
+
+
 def test_what_a_lost_draw_is_told_to_become_can_be_made():
     for call in _source.SAMPLERS.values():
         name, _, given = call.rstrip(")").partition("(")

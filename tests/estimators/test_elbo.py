@@ -40,7 +40,7 @@ PROBLEMS = {
     ),
     "normal": (smooth_joint, NORMAL),
 }
-OPTIONS_OF = {"iwae": {"num_particles": 1}, "exact": {}, "pathwise": {}, "unordered_set": {"num_samples": 16}}
+OPTIONS_OF = {"iwae": {"num_particles": 1}, "unordered_set": {"num_samples": 16}}
 NEEDS_MORE = {"relax", "vargrad"}
 """A critic that has to be given; and what is refused."""
 

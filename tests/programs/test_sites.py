@@ -132,3 +132,8 @@ def test_an_explanation_says_where_costs_and_choices_stand():
     assert (cost.place, choice.place) == (f"test_sites.py:{first + 2}", f"test_sites.py:{first + 1}")
     lines = str(found).splitlines()
     assert len(lines) == 4 and choice.place in lines[3] and "score_function" in lines[3]
+
+
+def test_a_line_of_a_notebook_is_one_of_a_cell():
+    assert sf.programs.short("/home/me/train.py", 12) == "train.py:12"
+    assert sf.programs.short("/tmp/ipykernel_31/4711.py", 3) == "line 3 of a cell"
