@@ -1,6 +1,6 @@
-"""What a type checker knows of the estimators, which are made by a decorator: the stub of jax_scorefn/estimators.
+"""What a type checker knows of what is made by a decorator: the stubs of jax_scorefn/estimators and of jax_scorefn/random.
 
-python docs/stubs.py           write it anew; a test compares
+python docs/stubs.py           write them anew, with the newest JAX, whose samplers have the most options; tests compare
 """
 
 import inspect
@@ -11,6 +11,7 @@ import jax_scorefn as sf
 
 PACKAGE = Path(sf.__file__).parent / "estimators"
 STUB = PACKAGE / "__init__.pyi"
+RANDOM = Path(sf.__file__).parent / "random" / "__init__.pyi"
 HEAD = '''"""The estimators as a type checker sees them. Made by ``python docs/stubs.py``."""
 
 from collections.abc import Callable
@@ -62,5 +63,45 @@ def _overloads(name, params, result):
     ]
 
 
+OF_RANDOM = '''"""``jax.random`` with our samplers, as a type checker sees it. Made by ``python docs/stubs.py``."""
+
+from typing import Any, Literal
+
+from jax import Array
+{given}
+from jax.typing import ArrayLike
+
+from jax_scorefn.random._lift import lift as lift
+from jax_scorefn.random._sampler import SAMPLERS as SAMPLERS, Sampler as Sampler
+'''
+KINDS = {
+    "estimator": 'Literal["score_function", "exact"]', "name": "str | None", "max_value": "int | None", "mode": "str | None",
+    "method": "str", "replace": "bool", "axis": "int",
+}  # fmt: skip
+
+
+def stub_of_random():
+    """The text of it: the arguments of ``jax.random``'s function, and what we add."""
+    ours = {name: sampler for name, sampler in sorted(sf.random.SAMPLERS.items()) if sampler.function}
+    given = [name for name in sorted(sf.random.SAMPLERS) if name not in ours]
+    names = ", ".join(f"{name} as {name}" for name in given)
+    imported = f"from jax.random import {names}  # pyright: ignore[reportAttributeAccessIssue] # some of them in newer versions"
+    lines = [OF_RANDOM.replace("{given}", imported)]
+    for name, sampler in ours.items():
+        signature, arguments = inspect.signature(sampler.function), []
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
+                arguments.append("*")
+            kind = "ArrayLike" if parameter.name in sampler.parameters else KINDS.get(parameter.name, "Any")
+            if parameter.name == "estimator" and sampler.kind == "pathwise":
+                kind = 'Literal["pathwise", "score_function"]'
+            kind += " | None" * (parameter.default is None and not kind.endswith(("Any", "None")))
+            optional = "" if parameter.default is parameter.empty else " = ..."
+            arguments.append(f"{parameter.name}: {kind}{optional}")
+        lines.append(f"def {name}({', '.join(arguments)}) -> Array: ...")
+    return "\n".join([*lines, ""])
+
+
 if __name__ == "__main__":
     STUB.write_text(stub())
+    RANDOM.write_text(stub_of_random())

@@ -76,6 +76,8 @@ class Info(NamedTuple):
         nothing is random. Of a complex value: that of its distance, the root of the mean square of the two parts together.
       omitted_mass: by how much the weights of ``exact`` miss 1, to rounding: the probability of what a cut support leaves
         out, or what a quadrature does not reach. 0 for estimators that sample.
+      gradient_standard_error: with ``per_draw=True`` the standard error of the mean of the gradients, a pytree like the parameters;
+        else None.
     """
 
     samples: PyTree
@@ -84,6 +86,7 @@ class Info(NamedTuple):
     weights: Array
     value_standard_error: Array
     omitted_mass: Array | float = 0.0
+    gradient_standard_error: PyTree = None
 
     @property
     def effective_sample_size(self) -> Array:

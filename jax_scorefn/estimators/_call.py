@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.sharding import Sharding
@@ -27,8 +27,13 @@ from jax_scorefn.typing import Array, ChunkSize, Info, Key, Params, PyTree
 if TYPE_CHECKING:
     from jax_scorefn.estimators._registry import Record
 
-Answer = tuple[Array, Callable[[], Info]]
-"""The value of an estimator, and how to describe it."""
+
+class Answer(NamedTuple):
+    """The value of an estimator, how to describe it, and how many of its rows of draws do not depend on each other."""
+
+    value: Array
+    info: Callable[[], Info]
+    num_groups: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +49,7 @@ class Call:
       given_key, given_num_samples: as they were given; see ``key`` and ``num_samples``.
       chunk_size, sharding: the layout of the draws, for the engine.
       reports: whether anybody will look at the Info, so that the draws are to be kept.
+      map_draws: the engine's, or what answers in its place.
     """
 
     record: Record
@@ -56,6 +62,7 @@ class Call:
     chunk_size: ChunkSize
     sharding: Sharding | None
     reports: bool
+    map_draws: Callable[..., Any]
 
     @property
     def key(self) -> Key:
@@ -104,7 +111,17 @@ class Call:
     ) -> Any:
         """``one(draw i, row i of beside)`` for all draws, or ``total`` of them, stacked."""
         total = self.num_samples if total is None else total
-        return engine.map_draws(one, draws, total, beside=beside, chunk_size=self.chunk_size, sharding=self.sharding)
+        return self.map_draws(one, draws, total, beside=beside, chunk_size=self.chunk_size, sharding=self.sharding)
+
+    def map_rows(self, one: Callable[[PyTree], Any], table: PyTree) -> Any:
+        """``one(row i)`` of what an earlier map gave for the draws, stacked. To first order the rows are held fixed."""
+        return self.map(lambda _, row: one(row), lambda index: index, beside=table)
+
+    def map_outcomes(self, one: Callable[[PyTree], Any], table: PyTree, total: int) -> Any:
+        """``one(row i)`` of a table of outcomes, none of them drawn."""
+        rows = engine.points(table, self.sharding)
+        layout = {"chunk_size": self.chunk_size, "sharding": self.sharding}
+        return engine.map_draws(lambda x, _: one(x), rows, total, **layout)
 
     def kept(self, x: PyTree) -> tuple[PyTree, Array] | None:
         """A draw and its log-probability, held fixed, if anybody will look at them."""
@@ -135,4 +152,4 @@ class Call:
             shares: Any = weights() if callable(weights) else weights
             return Info(samples, values, log_probs, jnp.ones_like(log_probs) if shares is None else shares, off)
 
-        return value, info
+        return Answer(value, info, (values if of is None else of).shape[0] // group_size)

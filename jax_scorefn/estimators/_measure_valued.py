@@ -83,8 +83,8 @@ def measure_valued(f, call, *, coordinates: int | None = None):
 
     values, gradients, kept = call.map(one_draw, call.noise_and_key())
     values = nan_with(values, weak.parameter)
-    path = gradient_path(weak.parameter, jnp.mean(gradients, axis=0)).astype(values.dtype)
-    return call.answer(jnp.mean(values, axis=0) + path, values, kept)
+    paths = call.map_rows(lambda gradient: gradient_path(weak.parameter, gradient), gradients)
+    return call.answer(jnp.mean(values + paths.astype(values.dtype), axis=0), values, kept)
 
 
 measure_valued_grad = gradient(measure_valued)

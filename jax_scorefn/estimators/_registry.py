@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn import _checks
+from jax_scorefn import _checks, engine
 from jax_scorefn._guards import guard
 from jax_scorefn._plain_python import noted
 from jax_scorefn._reports import report
@@ -24,6 +24,7 @@ from jax_scorefn._trees import is_number, partition
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._docstring import composed
+from jax_scorefn.estimators._each import gradients_of_draws
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.typing import Bias, Capability, Params
 
@@ -88,6 +89,15 @@ class Record:
         return next(bias for bias in (Bias.BIASED, Bias.VANISHING, Bias.NONE) if bias in declared)
 
 
+LAYOUT: dict[str, Any] = {"chunk_size": "auto", "sharding": None}
+"""The options that say where the draws are, and what they are by default."""
+
+PER_DRAW = """    ``per_draw=True`` gives the gradient of each draw instead (of each pair, group or set, where draws are coupled), on a
+    leading axis: its mean is the gradient, and the ``Info`` has the standard error of that mean. They are numbers to be looked at,
+    without a derivative. They take the memory of S x P, and f is asked twice at each draw (once in a compiled function, if it is not
+    differentiated).
+"""
+
 ESTIMATORS: dict[str, Record] = {}
 """Name -> :class:`Record` for every estimator of the library."""
 
@@ -114,7 +124,9 @@ def estimator(
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
-        def public(f, logp, params, key=None, *, chunk_size: Any = "auto", sharding=None, has_aux=False, **options):
+        def public(
+            f, logp, params, key=None, *, chunk_size: Any = "auto", sharding=None, has_aux=False, _map_draws=None, **options
+        ):  # fmt: skip
             _checks.options(record.name, options, known)
             if not callable(f):
                 raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
@@ -128,13 +140,17 @@ def estimator(
             asked = options.pop("num_samples", num_samples)
             dist = logp.at(guarded)
             record.check(dist, (Capability.LOG_PROB,) if elsewhere else record.needs)
-            call = Call(record, logp, guarded, record.limit(dist), dist, key, asked, chunk_size, sharding, has_aux)
+            mapped = engine.map_draws if _map_draws is None else _map_draws
+            call = Call(
+                record, logp, guarded, record.limit(dist), dist, key, asked, chunk_size, sharding, has_aux, mapped
+            )
             f = noted(f) if estimates == "E[f]" else of_target(record.name, noted(f), logp, params)
             objective = Objective(f) if estimates == "E[f]" else f
-            value, info = body(objective, call, **options)
+            value, info, num_groups = body(objective, call, **options)
             if isinstance(objective, Objective):
                 value, info = objective.answer(value), lambda info=info: objective.described(info())
-            return (value, report(info(), params)) if has_aux else value
+            answer = (value, report(info(), params)) if has_aux else value
+            return answer if _map_draws is None else (answer, num_groups)
 
         record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
         public.__signature__ = _public_signature(body, num_samples, draws)  # pyright: ignore[reportAttributeAccessIssue]
@@ -160,7 +176,7 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
     is_bound = name not in ESTIMATORS or ESTIMATORS[name].estimates != "E[f]"
 
-    def twin(f, logp, params, key=None, *, has_aux=False, **options):
+    def twin(f, logp, params, key=None, *, has_aux=False, per_draw=False, **options):
         def scalar(x):
             value = f(x)
             if getattr(value, "shape", ()) != ():
@@ -174,19 +190,35 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             # at these parameters: those that are differentiated are others
             scalar = of_target(name, scalar, logp, params)
         numbers, whole = partition(params, is_number)
+        if per_draw:
+            run = lambda numbers, key, map_draws: function(
+                scalar, logp, whole(numbers), key, has_aux=True, _map_draws=map_draws, **options
+            )
+            layout = {option: options.get(option, default) for option, default in LAYOUT.items()}
+            rows, info = gradients_of_draws(name, run, numbers, key, **layout)
+            return (rows, info) if has_aux else rows
         estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
         return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)
 
     twin.__name__ = twin.__qualname__ = f"{name}_grad"
     twin.__module__ = function.__module__
-    twin.__signature__ = inspect.signature(function)  # pyright: ignore[reportFunctionMemberAccess]
+    twin.__signature__ = _with_per_draw(inspect.signature(function))  # pyright: ignore[reportFunctionMemberAccess]
     twin.__doc__ = (
         f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"
         f"    Takes the arguments of :func:`{name}`, with an f that returns a scalar. Returns a pytree like ``params``, whose\n"
         "    ints and bools get JAX's zero of type ``float0``, and whose leaves that are no numbers (functions in a model) get None;\n"
-        f"    with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n    "
+        f"    with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n\n"
+        f"{PER_DRAW}    "
     )
     return twin
+
+
+def _with_per_draw(signature: inspect.Signature) -> inspect.Signature:
+    """The signature of a twin, which has an option more."""
+    option = inspect.Parameter("per_draw", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
+    *others, last = signature.parameters.values()
+    after = [last] if last.kind is inspect.Parameter.VAR_KEYWORD else []
+    return signature.replace(parameters=[*others, *([] if after else [last]), option, *after])
 
 
 def _public_signature(body: Callable[..., Any], num_samples: int | None, draws: bool) -> inspect.Signature:

@@ -25,6 +25,9 @@ value, info = sf.score_function(reward, policy, params, key, has_aux=True)
 info.value_standard_error.mean()
 grads = sf.score_function_grad(reward, policy, params, key)
 grads["logits"].mean()
+rows, info = sf.elbo_grad(reward, policy, params, key, per_draw=True, has_aux=True)
+grads = sf.score_function_grad(reward, policy, params, key, per_draw=True)
+sf.score_function(reward, policy, params, key, per_draw=True)  # wrong
 grads, info = sf.rebar_grad(reward, policy, params, key, tuning=sf.RebarTuning(), has_aux=True)
 grads["logits"].mean()
 sf.exact(reward, policy, params, num_nodes=16)
@@ -55,6 +58,15 @@ loss(1.0, key, nme="y")  # wrong
 sf.lift(program)(1.0, key, nme="y")  # wrong
 sf.explain(program)(1.0)  # wrong
 sf.expectation(program, num_sample=4)  # wrong
+
+sf.random.bernoulli(key, 0.3, (4,), estimator="exact").mean()
+sf.random.categorical(key, jnp.zeros(3), max_value=4).mean()
+sf.random.normal(key, (3,)).mean()
+sf.random.bernoulli(key, 0.3, shap=(4,))  # wrong
+sf.random.poisson(key)  # wrong
+sf.random.gamma(key, 1.0, estimator="exact")  # wrong
+sf.random.gausian(key)  # wrong
+
 sf.Normal(0.0, 1.0).log_prob(jnp.zeros(())).mean()
 sf.Normal(loc=0.0, scal=1.0)  # wrong
 sf.Normal(0.0, 1.0, 2.0)  # wrong

@@ -81,10 +81,10 @@ def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
     alpha = jnp.asarray(coefficient, values.dtype)
     slopes = to_draws(others_mean(group_means(slopes, size)), size)  # a_i, (S, ..., D)
     h = jnp.einsum("s...d,sd->s...", slopes, steps).astype(values.dtype)
-    expected = (jnp.mean(slopes, axis=0) @ (as_vector(dist.mean()) - mean)).astype(values.dtype)
+    expected = call.map_rows(lambda slope: (slope @ (as_vector(dist.mean()) - mean)).astype(values.dtype), slopes)
     # linear in alpha, which stands outside of what the surrogate holds fixed: it can be tuned
     plain, taylor = (score_surrogate(x, log_probs, leave_one_out(x, size)) for x in (values, h))
-    value = plain - alpha * (taylor - expected)
+    value = plain - alpha * (taylor - jnp.mean(expected, axis=0))
     return call.answer(value, values, (samples, log_probs), of=values - alpha * h, group_size=size)
 
 

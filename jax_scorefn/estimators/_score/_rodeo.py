@@ -96,7 +96,6 @@ def rodeo(f, call, *, surrogate: Callable[..., Any] | None = None, tuning=None):
 
     values, slopes, hots, kept = call.map(one, call.uniforms((num_uniforms,), fixed[0].dtype))
     log_probs = in_a_row(choices.log_probs)
-    scored = jnp.sum(jnp.where(hots > 0, jnp.broadcast_to(log_probs[None], hots.shape), 0), axis=-1)
     values = nan_with(values, log_probs)
     stopped = stop(values)
     others = leave_one_out(stopped, 1)
@@ -123,10 +122,15 @@ def rodeo(f, call, *, surrogate: Callable[..., Any] | None = None, tuning=None):
     of_baseline, of_score = jax.vmap(stein)(others, slopes, hots)
     # Not stopped: in the first derivative it cancels, and what H is tuned by is differentiated through it.
     baseline = others + leave_one_out(of_baseline.astype(values.dtype), 1)
-    boxes = along_draws(magic_box(scored).astype(values.dtype), values)
-    terms = (values - baseline) * boxes + baseline
-    path = gradient_path(log_probs, jnp.mean(of_score, axis=0).astype(log_probs.dtype))
-    return call.answer(jnp.mean(terms, axis=0) + path.astype(values.dtype), values, kept)
+
+    def scored(row):
+        hot, gradient = row
+        return jnp.sum(jnp.where(hot > 0, log_probs, 0)), gradient_path(log_probs, gradient.astype(log_probs.dtype))
+
+    scores, paths = call.map_rows(scored, (hots, of_score))
+    boxes = along_draws(magic_box(scores).astype(values.dtype), values)
+    terms = (values - baseline) * boxes + baseline + paths.astype(values.dtype)
+    return call.answer(jnp.mean(terms, axis=0), values, kept)
 
 
 rodeo_grad = gradient(rodeo)

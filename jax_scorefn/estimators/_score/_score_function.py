@@ -104,7 +104,9 @@ def estimate(f, call, baseline: Any, control_variate=None, scheme=None, proposal
     _may_be_combined(source, subtract, controls, len(fitted) + subtract.per_parameter)
     drawn = _sample(f, call, source, controls, each, max_weight)
     values, log_probs, weights = drawn.values, drawn.log_probs, drawn.weights
-    answer = functools.partial(call.answer, values=values, kept=(drawn.samples, log_probs), weights=weights)
+    answer = functools.partial(
+        call.answer, values=values, kept=(drawn.samples, log_probs), weights=weights, group_size=size
+    )
     if not source.normalized:
         shares = jnp.ones_like(log_probs) if weights is None else weights
         value = self_normalized_surrogate(values, log_probs, shares)

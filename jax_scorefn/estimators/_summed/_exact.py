@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import weighted_sum
+from jax_scorefn.estimators._call import Answer
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability, Info
 
@@ -52,14 +53,14 @@ def exact(f, call, *, num_nodes: int = 32, max_value: int | None = None, max_poi
     options = {"num_nodes": num_nodes, "max_value": max_value, "max_points": max_points}
     sizes = {name: _checks.positive_int(name, n) for name, n in options.items() if n is not None}
     grid = call.dist.grid(**sizes)
-    values = call.map(lambda x, _: _checks.value(f(x)), call.points(grid.points), grid.log_probs.shape[0])
+    values = call.map_outcomes(lambda x: _checks.value(f(x)), grid.points, grid.log_probs.shape[0])
 
     def info():
         no_error = jnp.zeros(values.shape[1:], values.dtype)
         omitted = jnp.abs(1 - jnp.sum(grid.weights))
         return Info(grid.points, values, grid.log_probs, grid.weights, no_error, omitted)
 
-    return weighted_sum(values, grid.weights), info
+    return Answer(weighted_sum(values, grid.weights), info, 1)
 
 
 exact_grad = gradient(exact)

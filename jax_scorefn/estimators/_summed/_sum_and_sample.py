@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines
-from jax_scorefn._surrogate import score_surrogate, where_possible
+from jax_scorefn._surrogate import magic_box, where_possible
 from jax_scorefn._trees import along_draws, stop, take_rows
+from jax_scorefn.estimators._call import Answer
 from jax_scorefn.estimators._choices import pick
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._statistics import mean_error
@@ -75,31 +76,31 @@ def sum_and_sample(f, call, *, num_summed: int = 1, max_points: int = 2**16):
     log_mass = jnp.log(jnp.where(anything, mass, 1))
     left = jnp.where(anything, left, 0)
     value_at = lambda x: _checks.value(f(x))
-    top = call.map(lambda x, _: value_at(x), call.points(jax.tree.map(lambda x: x[summed], grid.points)), k)
+    top = call.map_outcomes(value_at, jax.tree.map(lambda x: x[summed], grid.points), k)
 
     def one(u, _):
         index = pick(left[None], u)[0]
         x, log_prob = take_rows((grid.points, grid.log_probs), index)
-        return value_at(x), log_prob - log_mass, index
+        return value_at(x), log_prob - log_mass, mass, index
 
-    values, log_probs, index = call.map(one, call.uniforms((1,), stopped.dtype))
+    values, log_probs, shares, index = call.map(one, call.uniforms((1,), stopped.dtype))
     top = where_possible(top, grid.weights[summed])
     centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
     rest = jnp.where(anything, values - centre, 0)
     baseline = baselines.resolve("auto", num_samples)(rest, 1)
-    share = mass.astype(values.dtype)
-    sampled = jnp.where(anything, share * score_surrogate(rest, log_probs, baseline), 0)
+    boxes, shares = (along_draws(x.astype(values.dtype), values) for x in (magic_box(log_probs), shares))
+    sampled = jnp.where(anything, jnp.mean(shares * ((rest - baseline) * boxes + baseline), axis=0), 0)
     probs = along_draws(grid.weights[summed].astype(values.dtype), top)
     value = centre[0] + jnp.sum(probs * (top - centre), axis=0) + sampled
 
     def info():
         both = jnp.concatenate([summed.astype(index.dtype), index])
         weights = jnp.concatenate([grid.weights[summed], jnp.full(num_samples, mass / num_samples)])
-        error = jnp.where(anything, share * mean_error(values), 0)
+        error = jnp.where(anything, mass.astype(values.dtype) * mean_error(values), 0)
         everything = jnp.concatenate([top, values])
         return Info(jax.tree.map(lambda x: x[both], grid.points), everything, stopped[both], weights, error)
 
-    return value, info
+    return Answer(value, info, num_samples)
 
 
 sum_and_sample_grad = gradient(sum_and_sample)
