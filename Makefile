@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types docs clean
+.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types wheel docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,6 +53,14 @@ lint: $(VENV)/.stamp-dev
 types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/pyright
 	$(BIN)/python tests/typed/check.py
+
+# The source distribution, the wheel that is made of it, and the README's programs in an environment that has the wheel alone.
+wheel: $(VENV)/.stamp-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv dist/alone
+	dist/alone/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd dist && JAX_PLATFORMS=cpu alone/bin/python ../tests/readme.py
 
 docs: $(VENV)/.stamp-docs,rl
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
