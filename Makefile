@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types wheel docs clean
+.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,6 +61,10 @@ wheel: $(VENV)/.stamp-dev
 	$(PYTHON) -m venv dist/alone
 	dist/alone/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd dist && JAX_PLATFORMS=cpu alone/bin/python ../tests/readme.py
+
+# Each example as its head says, in an environment of its own.
+examples: wheel
+	JAX_PLATFORMS=cpu $(BIN)/python docs/run_examples.py dist/*.whl
 
 docs: $(VENV)/.stamp-docs,rl
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
