@@ -27,6 +27,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "mathml",
+    "gallery",
     "sphinxcontrib.bibtex",
     "sphinx_copybutton",
 ]
