@@ -144,6 +144,18 @@ class Own(sf.Distribution):
         return jax.scipy.stats.norm.logpdf(x, self.loc, self.scale())
 
 
+class Made(Own):
+    """The same, made from uniforms: what it says of their shape is no number to be limited."""
+
+    sample = sf.Distribution.sample
+
+    def uniform_like(self):
+        return jax.ShapeDtypeStruct((), jnp.float32)
+
+    def from_uniform(self, u):
+        return self.loc + self.scale() * jax.scipy.special.ndtri(jnp.maximum(u, 1e-7))
+
+
 class Foreign:
     """Nobody's distribution, which has one of another's inside."""
 
@@ -174,7 +186,7 @@ def closed_over(m):
     "build", [
         closed_over, lambda m: types.SimpleNamespace(**{word: getattr(Own(m, lambda: 1.0), word) for word in ("sample", "log_prob")}),
         lambda m: Own(m, lambda: 1.0), lambda m: Own(0.0, lambda: jnp.exp(m)), lambda m: Foreign(Own(m, lambda: 1.0)),
-        lambda m: Foreign(sf.Normal(loc=m, scale=1.0))
+        lambda m: Foreign(sf.Normal(loc=m, scale=1.0)), lambda m: Made(m, lambda: 1.0),
     ],
 )  # fmt: skip
 def test_what_a_distribution_of_ones_own_holds_or_closes_over_is_limited(build):

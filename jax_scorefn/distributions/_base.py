@@ -247,7 +247,7 @@ class Limited:
         found = getattr(self._dist, name)
         return (
             functools.wraps(found)(lambda *args, **options: self._limit(found(*args, **options)))
-            if callable(found)
+            if callable(found) and name != "uniform_like"  # which speaks of shapes
             else found
         )
 
