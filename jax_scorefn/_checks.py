@@ -52,12 +52,12 @@ CAPABILITY_WORDS = {
     Capability.GIVEN_DRAWS: "given draws",
     Capability.REPARAMETERIZED: "reparameterized draws",
     Capability.FROM_UNIFORM: "draws made from uniforms",
-    Capability.SUPPORT: "a finite support",
+    Capability.SUPPORT: "a support that can be listed",
     Capability.QUADRATURE: "a quadrature",
     Capability.MOMENTS: "a known mean and covariance",
     Capability.MODE: "a known mode",
     Capability.BITS: "independent bits",
-    Capability.FINITE: "a support that is finite",
+    Capability.FINITE: "a finite support",
     Capability.CHOICES: "independent choices",
     Capability.RELAXED: "draws with something between them (Bernoulli, OneHotCategorical)",
     Capability.WEAK_DERIVATIVE: "a weak derivative",
@@ -95,7 +95,7 @@ TOO_FEW_GROUPS_FOR_BASELINE = (
     "on each other, so a baseline is made of the other groups. Raise num_samples, or pass baseline=None."
 )
 BAD_BASELINE = (
-    "A baseline is a member of sf.baselines (leave_one_out, batch_mean, optimal_constant, self_critical, ema(decay).bind(state), "
+    "A baseline is a member of sf.baselines (leave_one_out, batch_mean, optimal_constant, self_critical, ema(decay).attach(state), "
     "learned(apply).attach(state, context)), a function of the values, or None; not {given}."
 )
 BASELINE_SHAPE = (

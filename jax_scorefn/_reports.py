@@ -24,7 +24,7 @@ from jax_scorefn.typing import PyTree
 NOT_DIFFERENTIABLE = (
     "An Info was differentiated. It carries no derivative, and the result would be 0 without a word. Differentiate the value of the "
     "estimator; for another function of the draws, call the estimator with that function as f. Draws that are data to another loss "
-    "are to be held first: jax.lax.stop_gradient(info.samples)."
+    "are to be stopped first: jax.lax.stop_gradient(info.samples)."
 )
 
 _report_p = Primitive("scorefn_report")

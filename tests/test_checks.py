@@ -9,6 +9,7 @@ from cases import REQUIRED
 import jax_scorefn as sf
 
 COIN = sf.family(lambda l: sf.Bernoulli(logits=l))
+NORMAL = sf.family(lambda m: sf.Normal(loc=m, scale=1.0))
 KEY = jax.random.key(0)
 f = jnp.square
 
@@ -53,9 +54,20 @@ def _keys_may_be_reused():
             TypeError, "must be a real float; FunctionDistribution returned int32",
         ),
         (lambda: sf.exact(f, sf.family(log_prob=lambda p, x: x, sampler=lambda k, p: p), 0.0), TypeError,
-         "exact needs a distribution that has a finite support or a quadrature; FunctionDistribution has a log-probability, a "
+         "exact needs a distribution that has a support that can be listed or a quadrature; FunctionDistribution has a log-probability, a "
          "sampler. "
          "Estimators that work with it: score_function"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, baseline=lambda v: jnp.zeros(3)), ValueError,
+         r"returned shape \(3,\) for values of shape \(64,\): return one number for each draw"),
+        (lambda: sf.score_function(f, COIN, 0.0, KEY, baseline=lambda v: v[:, None]), ValueError, r"returned shape \(64, 1\)"),
+        (lambda: sf.gumbel_softmax(f, COIN, 0.0, KEY, temperature=0.0), ValueError, "temperature is a number above 0.*not 0.0"),
+        (lambda: sf.reinmax_grad(f, COIN, 0.0, KEY, temperature=-1), ValueError, "temperature is a number above 0.*not -1"),
+        (lambda: sf.Binomial(total_count=-1, probs=0.5).sample(KEY), ValueError, "Binomial got total_count=-1; it is a whole number"),
+        (lambda: sf.Binomial(total_count=2.5, probs=0.5).sample(KEY), TypeError, "Binomial got total_count=2.5; it is a whole"),
+        (lambda: sf.Categorical(logits=jnp.zeros(3)).mean(), NotImplementedError, r"Categorical has no mean\(\); it has .*a finite support"),
+        (lambda: sf.Categorical(logits=jnp.zeros(3)).bits(), NotImplementedError, r"choices\(\) shows others"),
+        (lambda: sf.sample(KEY, 3.0), TypeError, "A distribution of one draw is one of sf.distributions.*not float"),
+        (lambda: (lambda p: sf.elbo(lambda x: x - NORMAL(p, x), NORMAL, p, KEY))(jnp.ones(())), TypeError, "that elbo was given, and elbo subtracts"),
     ],
 )  # fmt: skip
 def test_static_mistakes(call, error, message):

@@ -54,6 +54,7 @@ class Baseline:
     def __call__(self, values: Array, group_size: int = 1, at_mode: Array | None = None) -> Array:
         """What is subtracted for each draw, in a shape that broadcasts with ``values`` and does not widen them."""
         b = jnp.asarray(self.apply(Values(values, group_size, at_mode)))
-        if jnp.broadcast_shapes(b.shape, values.shape) != values.shape:
+        sizes = zip(b.shape[::-1], values.shape[::-1], strict=False)
+        if b.ndim > values.ndim or any(n not in (1, size) for n, size in sizes):
             raise ValueError(_checks.BASELINE_SHAPE.format(baseline=self.name, given=b.shape, wanted=values.shape))
         return b.astype(values.dtype)

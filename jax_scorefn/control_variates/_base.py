@@ -22,12 +22,12 @@ NOT_A_CONTROL = (
 )
 BAD_COEFFICIENT = "The coefficient of a control variate is a number, 'fitted' or 'fitted_per_parameter', not {given}."
 NEEDS = (
-    "The control variate {name} needs a distribution that has {wanted}; {dist} has {given}. Use control_variates.known with an "
+    "The control variate {name} needs a distribution that has {wanted}; {dist} has {given}. Use sf.control_variates.known with an "
     "expectation of your own."
 )
 CONSTANT_H = (
     "A control variate with a coefficient for each parameter has an h that depends on the parameters, and its derivative in them "
-    "cannot be scaled. Use coefficient='fitted', or hold the parameters inside h fixed with jax.lax.stop_gradient."
+    "cannot be scaled. Use coefficient='fitted', or stop the parameters inside h with jax.lax.stop_gradient."
 )
 WRONG_SHAPE = (
     "The control variate {name} has shape {given} ({what}); f has shape {wanted}: return that shape, or a scalar."

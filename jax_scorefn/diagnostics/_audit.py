@@ -29,7 +29,8 @@ NOT_DRAWN = (
     "An audit runs estimators again and again on fresh draws, and the distribution of this family has {given}. Audit a family with a "
     "sampler; for given draws look at Info.value_standard_error."
 )
-NEEDS_RICH_BAR = "The progress bar of an audit needs rich: pip install 'jax_scorefn[audit]'."
+BAD_REFERENCE = "reference is 'auto', or a gradient like params, with floats of the shapes {wanted}; it got {given}."
+NEEDS_RICH_BAR = "The progress bar of an audit needs rich: pip install rich (the extra audit brings it)."
 
 
 def audit(
@@ -242,7 +243,13 @@ def _takes(function: Any, option: str) -> bool:
 
 def _truth(reference: Any, problem: Problem, key: Key, share: int, clock: Clock) -> _reference.Reference:
     if not (isinstance(reference, str) and reference == "auto"):
-        return _reference.Reference(_reference.floats(reference), None, "given", None)
+        gradient = _reference.floats(reference)
+        found, wanted = (
+            [jnp.shape(leaf) for leaf in jax.tree.leaves(t)] for t in (gradient, _reference.floats(problem.params))
+        )
+        if found != wanted:
+            raise ValueError(BAD_REFERENCE.format(given=_checks.describe(reference), wanted=wanted))
+        return _reference.Reference(gradient, None, "given", None)
     return _reference.find(problem, key, share, clock)
 
 

@@ -51,6 +51,8 @@ def candidates(
 def _asked(estimators: Any) -> dict[str, Callable[..., Any]]:
     if isinstance(estimators, Mapping):
         return dict(estimators)
+    if isinstance(estimators, str):
+        estimators = [estimators]
     if estimators is not None:
         for name in estimators:
             if name not in ESTIMATORS:

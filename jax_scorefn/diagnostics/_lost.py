@@ -18,13 +18,15 @@ from jax_scorefn._trees import is_inexact, partition
 from jax_scorefn.programs import LostGradient, find_lost, short
 
 NOT_A_FUNCTION = "lost_gradients wants a function that jax.grad could take; it was given {given}."
-NO_SUCH_ARGUMENT = "argnums={given!r}: the function was called with {count} positional arguments."
+NO_SUCH_ARGUMENT = (
+    "argnums={given!r} counts positional arguments from 0, and the function was called with {count} of them."
+)
 NOTHING_TO_DIFFERENTIATE = (
     "None of the arguments {given} holds a float or a complex number, so there is no derivative to lose."
 )
 NOTHING_LOST = "No derivative is lost."
 P = ParamSpec("P")
-HEADINGS = ("place", "operation", "derivative in", "lost", "hangs on a draw", "what to do")
+HEADINGS = ("place", "operation", "derivative in", "lost", "depends on a draw", "what to do")
 
 
 @dataclasses.dataclass(frozen=True)

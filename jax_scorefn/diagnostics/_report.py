@@ -19,10 +19,15 @@ from jax_scorefn.typing import Bias
 FEW = 3
 """So many reasons are told one by one."""
 MISSING = "Not measured, for they do not fit ({count}; `missing` says why): {names}."
-NEEDS_RICH = "The table of an audit needs rich: pip install 'jax_scorefn[audit]'. Without it there is to_dict()."
-NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install 'jax_scorefn[audit]'."
+NEEDS_RICH = (
+    "The table of an audit needs rich: pip install rich (the extra audit brings it). Without it there is to_dict()."
+)
+NEEDS_MATPLOTLIB = "The plot of an audit needs matplotlib: pip install matplotlib (the extra audit brings it)."
+NOT_THERE = "{name}: {why}. Measured are: {found}."
 NOTHING_GOOD = "No estimator passed the audit; see the verdicts: {verdicts}."
-NOT_COMPARED = "Nothing is recommended: the time was over before {default}, the default, was measured."
+NOT_COMPARED = (
+    "Nothing is recommended: the time was over before {default}, the default, was measured. Raise max_seconds."
+)
 _AS_TEXT: dict[str, Any] = {"width": 170, "highlight": False, "markup": False, "force_jupyter": False}
 """How rich writes a report. In a notebook it would otherwise display each line at once, whatever file it is given."""
 
@@ -150,7 +155,9 @@ class AuditReport:
         """The row of an estimator."""
         found = {row.name: row for row in self.rows}
         if name not in found:
-            raise KeyError(f"{name}: {self.missing.get(name, 'not in this audit')}")
+            raise KeyError(
+                NOT_THERE.format(name=name, why=self.missing.get(name, "not in this audit"), found=", ".join(found))
+            )
         return found[name]
 
     def ranked(self, by: str = "evaluations") -> list[Row]:

@@ -30,8 +30,8 @@ from jax_scorefn.distributions._ties import off_ties
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 NOT_A_DISTRIBUTION = (
-    "The function of a family must return a distribution of one draw: one of sf.distributions, or an object with "
-    "sample(key) (or sample(seed=key)) and log_prob(x), as those of distrax, TFP-on-JAX and NumPyro; it returned {given}."
+    "A distribution of one draw is one of sf.distributions, or an object with sample(key) (or sample(seed=key)) and log_prob(x), as "
+    "those of distrax, TFP-on-JAX and NumPyro; it is not {given}. (The function of a family or a policy returns a distribution.)"
 )
 NOT_ITS_BATCH = (
     "The log-probabilities of a batch have its shape, and so have the first axes of a draw: {dist} has batch_shape={batch}, "

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions._constructors import by_position_too
@@ -31,6 +32,7 @@ from jax_scorefn.noise import uniform
 from jax_scorefn.typing import EVERY_ORDER, Array, Capability, Key, PyTree
 
 T = TypeVar("T")
+NOT_THERE = "{dist} has no {method}(); it has {given}."
 NO_ENTROPY = (
     "No closed form is known for the entropy of {dist}. Estimate it by sf.expectation of the log-ratio, -dist.log_prob(x) at "
     "x = sf.sample(key, dist)."
@@ -124,15 +126,19 @@ class Distribution:
         """
         return ()
 
+    def _lacks(self, method: str) -> NotImplementedError:
+        given = _checks.name_of(self.capabilities)
+        return NotImplementedError(NOT_THERE.format(dist=self.name, method=method, given=given))
+
     def sample(self, key: Key) -> PyTree:
         """One draw. Differentiable in the parameters where the distribution is reparameterized."""
         if Capability.FROM_UNIFORM not in self.capabilities:
-            raise NotImplementedError
+            raise self._lacks("sample")
         return self.from_uniform(uniform(key, self.uniform_like()))
 
     def log_prob(self, x: PyTree) -> Array:
         """Log-density (log-mass for discrete distributions) of one whole draw: a float scalar."""
-        raise NotImplementedError
+        raise self._lacks("log_prob")
 
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
         """One draw, held fixed, and its log-probability, whose derivative in the parameters is the score."""
@@ -148,11 +154,11 @@ class Distribution:
 
     def uniform_like(self) -> Any:
         """Shape and dtype of the uniforms that make one draw (a ``jax.ShapeDtypeStruct``)."""
-        raise NotImplementedError
+        raise self._lacks("uniform_like")
 
     def from_uniform(self, u: Any) -> PyTree:
         """The draw that uniforms in [0, 1) make."""
-        raise NotImplementedError
+        raise self._lacks("from_uniform")
 
     def from_uniform_and_log_prob(self, u: Any) -> tuple[PyTree, Array]:
         """The draw that uniforms make, held fixed, and its log-probability: ``sample_and_log_prob`` for uniforms."""
@@ -161,7 +167,7 @@ class Distribution:
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Points that stand for the distribution: its whole support, or quadrature nodes."""
-        raise NotImplementedError
+        raise self._lacks("grid")
 
     def limited(self, *, order: float, message: str) -> Distribution:
         """The same distribution, which raises when it is differentiated more often: in its leaves, or, where one of them is an object
@@ -175,15 +181,15 @@ class Distribution:
 
     def mean(self) -> PyTree:
         """E[x], floats in the structure of a draw."""
-        raise NotImplementedError
+        raise self._lacks("mean")
 
     def covariance_times(self, v: PyTree) -> PyTree:
         """The covariance matrix times a vector, which has the structure of a draw, as has the result."""
-        raise NotImplementedError
+        raise self._lacks("covariance_times")
 
     def mode(self) -> PyTree:
-        """The likeliest draw, held fixed."""
-        raise NotImplementedError
+        """The likeliest draw, stopped."""
+        raise self._lacks("mode")
 
     def entropy(self) -> Array:
         """E[-log p(x)], a float scalar, in nats: differentiable in the parameters, where a closed form is known."""
@@ -198,12 +204,12 @@ class Distribution:
         return binary_view(self.choices())
 
     def choices(self) -> CategoricalView:
-        """The distribution as independent choices among finitely many options."""
-        raise NotImplementedError
+        """The distribution as independent choices among finitely many categories."""
+        raise self._lacks("choices")
 
     def weak_derivative(self) -> WeakDerivative:
         """The distribution as scalar parameters, each with two distributions whose difference is the derivative in it."""
-        raise NotImplementedError
+        raise self._lacks("weak_derivative")
 
 
 SHOWN = {

@@ -33,7 +33,7 @@ from jax_scorefn.typing import Array, Key
 
 ENDS = (
     "The ends of a {dist} distribution carry a derivative through its log-probability. Moving the ends moves the support, and the "
-    "score function leaves that boundary term out. Use pathwise, or write the distribution with fixed ends and put the "
+    "score function leaves the boundary term out. Use pathwise, or write the distribution with fixed ends and put the "
     "parameters into f."
 )
 

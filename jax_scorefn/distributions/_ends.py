@@ -34,8 +34,8 @@ from jax_scorefn.distributions._base import is_distribution
 from jax_scorefn.typing import Array, PyTree
 
 MOVING_ENDS = (
-    "A parameter that the support of {dist} depends on carries a derivative through the log-probability. As the ends move the "
-    "score function leaves that boundary term out. Use pathwise, or write the distribution with fixed ends and put the parameters "
+    "A parameter that the support of {dist} depends on carries a derivative through the log-probability. As the ends move, the "
+    "score function leaves a boundary term out. Use pathwise, or write the distribution with fixed ends and put the parameters "
     "into f."
 )
 NOT_ITS_OWN = (

@@ -69,7 +69,7 @@ class Family:
         return call
 
     def _may_be_asked(self, params: Params) -> None:
-        for family, leaves, message in _REFUSED.get():
+        for family, leaves, message in reversed(_REFUSED.get()):  # the innermost is what the user called
             if family is self:
                 given = jax.tree.leaves(params)
                 if len(given) == len(leaves) and all(a is b for a, b in zip(given, leaves, strict=True)):

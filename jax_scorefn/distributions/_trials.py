@@ -25,6 +25,9 @@ COUNT_SUPPORT = (
     "The support of a {dist} is enumerated where its total_count is a Python int; it is {given}, whose number fixes a shape and is "
     "not known when the function is traced. Use an estimator that samples, as score_function."
 )
+NOT_A_COUNT = (
+    "{dist} got total_count={given}; it is a whole number of at least 0: a Python int, or an array, traced or not."
+)
 TOO_MANY_TRIALS = "{dist} got total_count={given}; its draws are int32, so it is at most {most}."
 
 
@@ -44,7 +47,10 @@ class Trials(Distribution):
     def _trials(self) -> int | Array:
         """The number of trials, which raises when it is differentiated; of an array as floats of the dtype of the other parameters."""
         if not is_array(self.total_count):
-            trials = _checks.positive_int("total_count", self.total_count, least=0)
+            try:
+                trials = _checks.positive_int("total_count", self.total_count, least=0)
+            except (TypeError, ValueError) as error:
+                raise type(error)(NOT_A_COUNT.format(dist=self.name, given=self.total_count)) from None
             if trials > _counts.MOST_TRIALS:
                 raise ValueError(TOO_MANY_TRIALS.format(dist=self.name, given=trials, most=_counts.MOST_TRIALS))
             return trials

@@ -19,6 +19,10 @@ from jax_scorefn.typing import Array, Key, PyTree
 Pairs: TypeAlias = list[tuple[Array, Array]]
 """Draws of the positive and of the negative part, for each kind of parameter."""
 
+NOT_BITS = (
+    "Bits are choices between two with something between the draws, as those of Bernoulli; choices() shows others."
+)
+
 
 class BinaryView(NamedTuple):
     """A distribution as D independent bits.
@@ -59,7 +63,7 @@ class CategoricalView(NamedTuple):
 def binary_view(view: CategoricalView) -> BinaryView:
     """Choices between two, with something in between, as bits."""
     if view.log_odds is None or view.relax is None:
-        raise NotImplementedError("Only choices between two, with draws in between, are bits.")
+        raise NotImplementedError(NOT_BITS)
     ends = list(itertools.accumulate(block.shape[0] for block in view.log_odds))[:-1]
     relax = view.relax
 

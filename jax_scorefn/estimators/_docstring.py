@@ -51,12 +51,13 @@ def composed(record: Record, body: Callable[..., Any], signature: inspect.Signat
     """The whole docstring. ``rows`` is what is made, mapped and laid over devices: draws, pairs, groups, sets or points."""
     prose, own = _sections(body)
     arguments = _arguments(record, signature, rows, own.get("Args", ""))
+    refused = _refused(record, "num_samples" in arguments, own.get("Raises"))
     value = own.get("Returns", "The mean of f over the draws, of the shape and dtype of f").rstrip(".")
     sections = [
         prose,
         "Args:\n" + "\n".join(_wrapped(f"{name}: {text}", "  ") for name, text in arguments.items()),
         "Returns:\n" + _wrapped(f"{value}; with ``has_aux=True`` the pair ``(value, Info)``.", "  "),
-        "Raises:\n" + _wrapped(f"TypeError, ValueError: when traced, for {_refused(record, own.get('Raises'))}.", "  "),
+        "Raises:\n" + _wrapped(f"TypeError, ValueError: when traced, for {refused}.", "  "),
         _wrapped(f"Bias: {_bias(record)}. {own.get('Bias', '')}"),
         _wrapped(f"Cost in evaluations of f: {record.evaluations}. {own.get('Cost', '')}"),
         "Example:\n" + own["Example"],
@@ -114,10 +115,10 @@ def _family(record: Record) -> str:
     return f"a :func:`family` whose distributions have {words}: {', '.join(able)}, or a Joint of such."
 
 
-def _refused(record: Record, own: str | None) -> str:
+def _refused(record: Record, draws: bool, own: str | None) -> str:
     lacking = [f"a distribution without {_words(need)}" for need in record.needs if need != Capability.LOG_PROB]
     opaque = ["an f that is a black box"] if record.differentiates_f else []
-    found = ["a bare function in place of a family", *lacking, "parameters without a float leaf", "a bad key",
+    found = ["a bare function in place of a family", *lacking, "parameters without a float leaf", *(["a bad key"] if draws else []),
              "an f or a log-probability of the wrong shape", *opaque]  # fmt: skip
     return ", ".join(found) + ("" if own is None else f"; {own.rstrip('.')}")
 

@@ -23,6 +23,8 @@ from jax_scorefn.estimators._call import Answer, Call
 from jax_scorefn.estimators._choices import in_a_row, in_blocks, one_hot
 from jax_scorefn.typing import Array
 
+BAD_TEMPERATURE = "temperature is a number above 0, or an array that holds one, not {given!r}."
+
 
 def exponentials(u: Array) -> Array:
     """Standard exponentials from uniforms in [0, 1), never 0 and never infinite."""
@@ -50,6 +52,8 @@ def perturbed_given(log_probs: Array, hot: Array, v: Array) -> Array:
 
 def softened(z: Array, temperature: Array | float) -> Array:
     """softmax(z / temperature)."""
+    if _checks.is_python_number(temperature) and not temperature > 0:
+        raise ValueError(BAD_TEMPERATURE.format(given=temperature))
     return jax.nn.softmax(z / jnp.asarray(temperature, z.dtype), axis=-1)
 
 

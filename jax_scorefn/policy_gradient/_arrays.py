@@ -16,7 +16,7 @@ from jax_scorefn._trees import to_float
 from jax_scorefn.typing import Array
 
 ONE_TRAJECTORY = (
-    "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape} beside {wanted}. For several trajectories map "
+    "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape}, not {wanted}. For several trajectories map "
     "over them with jax.vmap (arrays are time-major: vmap with in_axes=1)."
 )
 NOT_A_FLAG = "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0."
@@ -28,10 +28,10 @@ def trajectory(name: str, **arguments: Any) -> list[Any]:
     arrays = {label: real(name, label, x) for label, x in arguments.items() if x is not None}
     label, first = next(iter(arrays.items()))
     if first.ndim != 1:
-        raise TypeError(_wrong_shape(name, label, first, "an axis of steps"))
+        raise TypeError(_wrong_shape(name, label, first, "[T]"))
     for label, x in arrays.items():
         if x.shape != first.shape:
-            raise TypeError(_wrong_shape(name, label, x, f"{first.shape[0]} steps"))
+            raise TypeError(_wrong_shape(name, label, x, list(first.shape)))
     dtype = wide(arrays.values())
     return [None if x is None else arrays[label].astype(dtype) for label, x in arguments.items()]
 
@@ -41,7 +41,7 @@ def per_step(name: str, like: Array, **argument: Any) -> Array:
     ((label, value),) = argument.items()
     x = real(name, label, value)
     if x.shape not in ((), like.shape):
-        raise TypeError(_wrong_shape(name, label, x, f"{like.shape[0]} steps"))
+        raise TypeError(_wrong_shape(name, label, x, list(like.shape)))
     return jnp.broadcast_to(x.astype(like.dtype), like.shape)
 
 
@@ -54,7 +54,7 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
     if x.dtype != jnp.bool_:
         raise TypeError(NOT_A_FLAG.format(name=name, argument=label, dtype=x.dtype))
     if x.shape != like.shape:
-        raise TypeError(_wrong_shape(name, label, x, f"{like.shape[0]} steps"))
+        raise TypeError(_wrong_shape(name, label, x, list(like.shape)))
     return x
 
 
@@ -71,5 +71,5 @@ def wide(arrays: Iterable[Array]) -> Any:
     return max((jnp.dtype(jnp.float32), *(x.dtype for x in arrays)), key=lambda dtype: jnp.finfo(dtype).bits)
 
 
-def _wrong_shape(name: str, label: str, x: Array, wanted: str) -> str:
+def _wrong_shape(name: str, label: str, x: Array, wanted: Any) -> str:
     return ONE_TRAJECTORY.format(name=name, argument=label, shape=list(x.shape), wanted=wanted)

@@ -22,7 +22,7 @@ from jax_scorefn.policy_gradient._trajectory import reward_to_go
 from jax_scorefn.typing import Array
 
 NO_CATEGORIES = (
-    "entropy takes logits with the categories along the last axis, not a scalar; of a coin, the two logits [0, logit]."
+    "entropy takes logits with the categories along the last axis, not a scalar; of a bit, the two logits [0, logit]."
 )
 
 

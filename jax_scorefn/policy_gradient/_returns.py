@@ -30,7 +30,7 @@ NO_VALUE_AT_TRUNCATION = (
     "{name} was given truncated= without v_t=. A truncated episode would have gone on: pass the values of the states that "
     "it was cut at, or, if the rest counts nothing, pass those steps as terminated=."
 )
-BAD_BOUND = "vtrace: {option}={given} is a bound of ratios: a number that is 0 or more, or None for no bound."
+BAD_BOUND = "vtrace: {option}={given} must be a number that is 0 or more (it bounds ratios), or None for no bound."
 
 
 class VTrace(NamedTuple):

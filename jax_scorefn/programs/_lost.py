@@ -19,9 +19,9 @@ from jax_scorefn.programs._watch import watch
 
 LOST = (
     "{file}:{line}, in {function}: the derivative in {arguments} {verb} lost at {operation}, {luck}. {remedy}{unwanted} "
-    "sf.expectation(..., lost='ignore') asks nothing, lost='raise' raises."
+    "sf.expectation(..., lost='ignore') says nothing, lost='raise' raises."
 )
-UNWANTED = " Where it is not wanted, say so with jax.lax.stop_gradient;"
+UNWANTED = " Where that derivative is not wanted, say so with jax.lax.stop_gradient;"
 NO_SUCH_ANSWER = (
     "lost= says what expectation does where a derivative is lost: 'ignore', 'warn' or 'raise'; it was given {given!r}."
 )
@@ -76,7 +76,7 @@ class LostGradient:
 
     def __str__(self) -> str:
         verb = "is" if self.certain else "may be"
-        luck = "which hangs on a draw" if self.random else "which hangs on no draw"
+        luck = "which depends on a draw" if self.random else "which depends on no draw"
         given = dataclasses.asdict(self) | {"arguments": ", ".join(self.arguments)}
         unwanted = "" if self.operation == "stop_gradient" else UNWANTED
         return LOST.format(**given, verb=verb, luck=luck, unwanted=unwanted)

@@ -24,8 +24,9 @@ from jax_scorefn._trees import is_inexact, partition, uphill
 from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
+NOT_A_LOSS = "fit wants a function loss(params, key), and an optax optimizer; as {name} it got {given}."
 BAD_LOSS = "loss must return {wanted}; it returned {given}."
-BAD_METRICS = "The metrics of a loss are a dictionary of scalars; {name} has shape {shape}."
+BAD_METRICS = "The metrics of a loss are a dictionary of scalars; {given}."
 UNKNOWN_METRIC = "show={show!r} is not one of the metrics: {known}."
 METRIC_CALLED_LOSS = (
     "A metric called 'loss' would take the place of the loss itself in the history: give it another name."
@@ -114,6 +115,10 @@ def fit(
     inner_steps = _checks.positive_int("inner_steps", inner_steps)
     save_every = _checks.positive_int("save_every", save_every)
     _checks.key("fit", key)
+    if not callable(loss):
+        raise TypeError(NOT_A_LOSS.format(name="loss", given=_checks.describe(loss)))
+    if not callable(getattr(optimizer, "update", None)):
+        raise TypeError(NOT_A_LOSS.format(name="optimizer", given=_checks.describe(optimizer)))
     if not isinstance(tag, str | None):
         raise TypeError(BAD_TAG.format(given=_checks.describe(tag)))
     trained, whole = partition(params, is_inexact)
@@ -168,6 +173,10 @@ def _same_losses(inner: Callable[..., Any], first: Any, kept: np.ndarray, folder
         raise ValueError(OTHER_RUN.format(folder=folder, what=what))
 
 
+def _kind(x: Any) -> str:
+    return f"an array of shape {list(jnp.shape(x))}" if hasattr(x, "dtype") else type(x).__name__
+
+
 def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callable[..., Any]:
     """The loss as ``(params, key, carry) -> (value, (metrics, carry))``."""
     wanted = "(value, (metrics, carry))" if has_aux and has_carry else "(value, carry)" if has_carry else ""
@@ -177,23 +186,22 @@ def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callab
         out = loss(params, key, carry) if has_carry else loss(params, key)
         pair = has_aux or has_carry
         if pair and not (isinstance(out, tuple) and len(out) == 2):
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=type(out).__name__))
+            raise TypeError(BAD_LOSS.format(wanted=wanted, given=_kind(out)))
         value: Any
         rest: Any
         value, rest = out if pair else (out, None)
         if has_aux and has_carry and not (isinstance(rest, tuple) and len(rest) == 2):
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=f"(value, {type(rest).__name__})"))
+            raise TypeError(BAD_LOSS.format(wanted=wanted, given=f"(value, {_kind(rest)})"))
         metrics, carry = rest if has_aux and has_carry else (rest, None) if has_aux else ({}, rest)
         if not hasattr(value, "dtype") or jnp.shape(value) != ():
-            given = f"an array of shape {list(jnp.shape(value))}" if hasattr(value, "dtype") else type(value).__name__
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=given))
+            raise TypeError(BAD_LOSS.format(wanted=wanted, given=_kind(value)))
         if not isinstance(metrics, dict):
-            raise TypeError(BAD_METRICS.format(name="what it returned", shape=type(metrics).__name__))
+            raise TypeError(BAD_METRICS.format(given=f"it returned {_kind(metrics)}"))
         if "loss" in metrics:
             raise ValueError(METRIC_CALLED_LOSS)
         for name, x in metrics.items():
             if jnp.shape(x) != ():
-                raise TypeError(BAD_METRICS.format(name=name, shape=list(jnp.shape(x))))
+                raise TypeError(BAD_METRICS.format(given=f"{name} has shape {list(jnp.shape(x))}"))
         return value, (metrics, carry)
 
     return call

@@ -19,7 +19,7 @@ import numpy as np
 
 from jax_scorefn.typing import Key, PyTree
 
-NOT_INSTALLED = "fit with {option} needs {package}: pip install 'jax_scorefn[training]'."
+NOT_INSTALLED = "fit with {option} needs {package}: pip install {package} (the extra training brings it)."
 OTHER_RUN = "{folder} holds the state of another run: {what}. Use another folder, or remove it."
 NO_IDENTITY = "it was saved by an older version, which did not keep what tells it from others ({what})"
 DAMAGED = (

@@ -346,7 +346,7 @@ def test_without_rich_a_report_is_plain_lines(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert str(report).splitlines()[0] == report["disarm"].message
     monkeypatch.setitem(sys.modules, "rich.table", None)
-    with pytest.raises(ImportError, match=r"needs rich: pip install 'jax_scorefn\[audit\]'"):
+    with pytest.raises(ImportError, match="needs rich: pip install rich"):
         report._table()
 
 
@@ -516,7 +516,7 @@ def test_what_an_estimator_refuses_is_a_row_and_f_that_never_varies_says_nothing
     assert (
         report["score"].verdict == "imprecise" and report["path"].verdict == "imprecise" and report.recommended is None
     )
-    with pytest.raises(KeyError, match="not in this audit"):
+    with pytest.raises(KeyError, match="disarm: not in this audit. Measured are: picky, silent, score, path"):
         report["disarm"]
 
 
@@ -528,5 +528,9 @@ def test_what_an_audit_refuses():
         sf.audit(lambda x: x, sf.family(log_prob=lambda p, x: -p * x, samples=jnp.ones(3)), 1.0, key)
     with pytest.raises(ValueError, match="has a log-probability. Audit a family with a"):
         sf.audit(lambda x: x, sf.family(log_prob=lambda p, x: -p * x), 1.0, key)
+    with pytest.raises(
+        ValueError, match=r"reference is 'auto', or a gradient like params, .*\[\(\)\]; it got an array float32\[2\]"
+    ):
+        sf.audit(jnp.sin, NORMAL, 0.0, key, estimators="pathwise", reference=jnp.zeros(2))
     with pytest.raises(ValueError, match="knows no estimator 'reinforce'"):
         sf.audit(lambda x: x, NORMAL, 0.0, key, estimators=["reinforce"])

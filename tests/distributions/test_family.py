@@ -125,7 +125,7 @@ def test_what_is_refused():
             sf.family(**arguments)
     with pytest.raises(TypeError, match="sf.family takes one of these forms"):
         sf.family(logp, log_prob=logp)
-    with pytest.raises(TypeError, match="must return a distribution of one draw.*it returned float"):
+    with pytest.raises(TypeError, match="A distribution of one draw is one of sf.distributions.*it is not float"):
         sf.score_function(jnp.sin, sf.family(lambda p: 3.0), 0.0, jax.random.key(0))
     fam = sf.family(log_prob=logp, samples=XS)
     with pytest.raises(ValueError, match="holds 4 given draws and num_samples=7"):

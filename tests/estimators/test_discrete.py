@@ -245,7 +245,7 @@ def test_an_offset_in_f_does_not_drown_the_gradient(method):
 S = 24
 EVALUATIONS = {
     "S": S, "3 S": 3 * S, "k + S": S + 1, "S, and 2 S of the critic": S, "S, and S gradients of f": S,
-    "S times the number of options of all choices": 6 * S,
+    "S times the number of categories of all choices": 6 * S,
 }  # fmt: skip
 
 
@@ -460,7 +460,7 @@ def test_what_is_refused():
     refused(TypeError, second, jax.hessian(sf.disarm, argnums=2), jnp.sum, ONE, bits)
     rows = r"rebar needs a distribution that has .*OneHotCategorical.*; Categorical has"
     refused(TypeError, rows, sf.rebar, lambda x: 0.0, choice, bits)
-    endless = "sum_and_sample needs a distribution that has a support that is finite; Poisson has"
+    endless = "sum_and_sample needs a distribution that has a finite support; Poisson has"
     poisson = sf.family(lambda rate: sf.Poisson(rate=rate))
     refused(TypeError, endless, sf.sum_and_sample, lambda x: 0.0, poisson, 1.0)
     all_of_them = "asked to sum 4 outcomes of Bernoulli, which has 4"

@@ -125,7 +125,7 @@ def test_what_is_refused():
             sf.elbo_grad(with_q, COINS, AT, KEY(), estimator=estimator)
     with pytest.raises(TypeError, match="count twice"):
         sf.elbo_grad(lambda x: smooth_joint(x) - NORMAL(AT, x), NORMAL, AT, KEY())
-    with pytest.raises(ValueError, match="'vargrad', which holds f fixed, and with it the parameters of a model"):
+    with pytest.raises(ValueError, match="'vargrad', which stops f, and with it the parameters of a model"):
         sf.elbo(bits_joint, COINS, AT, KEY(), estimator="vargrad")
     with pytest.raises(ValueError, match="'auto' or the name of an estimator: arm, .* given 'scores'"):
         sf.elbo(bits_joint, COINS, AT, KEY(), estimator="scores")

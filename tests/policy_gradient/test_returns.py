@@ -174,10 +174,10 @@ def test_whole_numbers_are_made_floats():
         (lambda: pg.gae(R, V, NEXT, truncated=np.zeros(3, bool)), TypeError, "truncated has shape"),
         (lambda: pg.discounted_returns(R, truncated=np.zeros(T, bool)), ValueError, "truncated= without v_t="),
         (lambda: pg.reinforce(R, R, truncated=np.zeros(T, bool)), ValueError, "reinforce was given truncated= without"),
-        (lambda: pg.gae(R, V, NEXT, discount_t=np.ones(3)), TypeError, "discount_t has shape .3. beside 17 steps"),
-        (lambda: pg.gae(R, V, NEXT, lambda_=np.ones(3)), TypeError, "lambda_ has shape .3. beside 17 steps"),
+        (lambda: pg.gae(R, V, NEXT, discount_t=np.ones(3)), TypeError, "discount_t has shape .3., not .17."),
+        (lambda: pg.gae(R, V, NEXT, lambda_=np.ones(3)), TypeError, "lambda_ has shape .3., not .17."),
         (lambda: pg.gae(R + 1j, V, NEXT), TypeError, "r_t is an array of real numbers, not of complex128"),
-        (lambda: pg.vtrace(R, V, NEXT, RHO, clip_c=-1.0), ValueError, "clip_c=-1.0 is a bound of ratios"),
+        (lambda: pg.vtrace(R, V, NEXT, RHO, clip_c=-1.0), ValueError, "clip_c=-1.0 must be a number that is 0 or more"),
     ],
 )
 def test_what_is_refused_and_how(call, error, words):

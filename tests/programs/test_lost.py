@@ -140,7 +140,7 @@ def test_only_a_derivative_that_is_taken_is_told_of():
     jax.jvp(lambda p: loss(p, data, labels, key)[0], (P,), (P,))
     for argnums, arguments in ((1, "data"), ((0, 1), "data")):
         with pytest.raises(
-            TypeError, match=f"supervised: the derivative in {arguments} is lost at >, which hangs on no draw"
+            TypeError, match=f"supervised: the derivative in {arguments} is lost at >, which depends on no draw"
         ):
             jax.grad(loss, argnums, has_aux=True)(P, data, labels, key)
     places = sf.lost_gradients(supervised, 1, has_aux=True)(P, data, labels, key)

@@ -451,9 +451,9 @@ def test_bad_arguments_are_told_so():
     with pytest.raises(ValueError, match="given with estimator='score_function'"):
         sf.sample(key, poisson, max_value=3)
     for dist, options in ((poisson, {"max_value": 5000}), (sf.Bernoulli(logits=jnp.zeros(13)), {})):
-        with pytest.raises(ValueError, match="at most 4096 of them, which no option of sample raises"):
+        with pytest.raises(ValueError, match="4096 is the most, which no option of sample raises"):
             sf.sample(key, dist, estimator="exact", **options)
-    with pytest.raises(TypeError, match="needs a program with an argument named key"):
+    with pytest.raises(TypeError, match="need a program with an argument named key.*<lambda> has p. Rename"):
         sf.expectation(lambda p: p)
     with pytest.raises(TypeError, match="needs a function that draws"):
         sf.expectation(3.0)

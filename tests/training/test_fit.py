@@ -216,15 +216,22 @@ def test_a_progress_bar_shows_the_metric_and_its_error(capsys):
     "bad, how, error, words",
     [
         (lambda p, k: p["l"], {}, TypeError, "a scalar"),
-        (lambda p, k: loss(p, k), {"has_aux": True}, TypeError, r"\(value, metrics\)"),
+        (
+            lambda p, k: loss(p, k),
+            {"has_aux": True},
+            TypeError,
+            r"\(value, metrics\); it returned an array of shape \[\]",
+        ),
         (lambda p, k: (loss(p, k), {"x": p["l"]}), {"has_aux": True}, TypeError, "x has shape"),
-        (lambda p, k: (loss(p, k), [1.0]), {"has_aux": True}, TypeError, "dictionary"),
+        (lambda p, k: (loss(p, k), [1.0]), {"has_aux": True}, TypeError, "dictionary of scalars; it returned list"),
         (lambda p, k, c: loss(p, k), {"carry": jnp.zeros(())}, TypeError, r"\(value, carry\)"),
         (lambda p, k, c: (loss(p, k), c), {"carry": jnp.zeros(()), "has_aux": True}, TypeError, r"\(metrics, carry\)"),
         (loss, {"show": "return"}, ValueError, "show='return'.*loss"),
         (loss, {"inner_steps": 0}, ValueError, "inner_steps"),
         (lambda p, k: (loss(p, k), {"loss": 0.0}), {"has_aux": True}, ValueError, "metric called 'loss'"),
         (loss, {"tag": 3}, TypeError, "tag is a string"),
+        (3.0, {}, TypeError, r"loss\(params, key\).*as loss it got float"),
+        (loss, {"optimizer": 0.1}, TypeError, "an optax optimizer; as optimizer it got float"),
         (loss, {"key": None}, TypeError, "fit draws at random and needs a key"),
         (loss, {"key": jax.random.split(KEY)}, TypeError, "A key is one"),
     ],
@@ -240,7 +247,7 @@ def test_a_missing_package_is_named(monkeypatch, option, package):
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else real(name, *a))
-    with pytest.raises(ImportError, match=rf"{package}.*jax_scorefn\[training\]"):
+    with pytest.raises(ImportError, match=rf"pip install {package}.*the extra training"):
         sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 3, **option)
 
 

@@ -23,7 +23,7 @@ from jax_scorefn.estimators._registry import ESTIMATORS, Record, gradient, of_ta
 from jax_scorefn.typing import Array, Capability, Key, Params
 
 HOLDS_F = (
-    "elbo does not take 'vargrad', which holds f fixed, and with it the parameters of a model in log_joint. Take 'score_function', "
+    "elbo does not take 'vargrad', which stops f, and with it the parameters of a model in log_joint. Take 'score_function', "
     "which leaves the score of log q out too."
 )
 NO_SUCH_ESTIMATOR = "elbo(estimator=) is 'auto' or the name of an estimator: {known}; it was given {given!r}."

@@ -11,7 +11,7 @@ from jax_scorefn import _checks
 from jax_scorefn.estimators._relaxed import exponentials
 from jax_scorefn.typing import Array
 
-TOO_FEW = "{name} wants groups of at least 2 settings; it got group_size={given}."
+TOO_FEW = "{name} wants groups of at least 2 draws; it got group_size={given}."
 
 
 def size_of(name: str, group_size: int) -> int:

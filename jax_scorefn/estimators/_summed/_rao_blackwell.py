@@ -23,7 +23,7 @@ from jax_scorefn.typing import Bias, Capability
     needs=(Capability.CHOICES,),
     bias=Bias.NONE,
     orders=1,
-    evaluations="S times the number of options of all choices",
+    evaluations="S times the number of categories of all choices",
     cite=("titsias2015",),
     num_samples=8,
 )

@@ -25,8 +25,8 @@ ENDLESS = (
     "that counts (what is above is left out, which is a bias of that probability), or use estimator='score_function'."
 )
 NOT_LISTED = (
-    "estimator='exact' lists the values of {dist}, at most {limit} of them, which no option of sample raises, and could not. "
-    "Use estimator='score_function'. What was said: {reason}"
+    "estimator='exact' lists the values of {dist}, and these cannot be listed; {limit} is the most, which no option of sample "
+    "raises. Use estimator='score_function'. The reason: {reason}"
 )
 NESTED = (
     "The choice {name} is enumerated inside of a scan, cond or checkpoint. Its values are summed over the rest of the whole "
