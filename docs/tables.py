@@ -15,7 +15,6 @@ PAGE = Path(__file__).parents[1] / "README.md"
 WORDS = CAPABILITY_WORDS | {
     Capability.SAMPLE: "draws",
     Capability.SUPPORT: "a support",
-    Capability.FINITE: "a finite support",
 }
 FIRST = ("score_function", "pathwise", "exact")
 IMPLIED = {Capability.FINITE: Capability.SUPPORT, Capability.RELAXED: Capability.CHOICES}

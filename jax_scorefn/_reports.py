@@ -38,7 +38,7 @@ def report(tree: PyTree, of: PyTree) -> PyTree:
 
 
 def _silent(x: Any, tangents: Any) -> Any:
-    """The tangent 0 of x, which hangs on these."""
+    """The tangent 0 of x, which depends on these."""
     some = [t for t in tangents if type(t) is not ad.Zero]
     return _silence_p.bind(x, *some) if some else jnp.zeros_like(x)
 

@@ -67,7 +67,7 @@ def ema(decay: Array | float) -> EMA:
     """Moving-average baseline: b = the exponential average of the mean value of earlier calls.
 
     It needs no second draw, and it does not depend on the draws that it is used on, so it adds no bias at any order.
-    The order of things is value, gradient, update:
+    The order of things is value, gradient, update, as in the example.
 
     Args:
       decay: weight of the past, in [0, 1): a number, or an array that may be traced.

@@ -45,7 +45,7 @@ class Learned:
         return LearnedState(params, self.optimizer.init(params))
 
     def value(self, state: LearnedState, context: Any) -> Array:
-        """What the function says of a context, held fixed."""
+        """What the function says of a context, stopped."""
         return stop_gradient(jnp.asarray(self.apply(state.params, context)))
 
     def attach(self, state: LearnedState, context: Any) -> Baseline:
@@ -60,7 +60,7 @@ class Learned:
         return Baseline(self.name, apply, Bias.NONE, 1, "b is what a trained function says of a context.")
 
     def loss(self, params: PyTree, info: Info, context: Any) -> Array:
-        """Half the mean squared distance between what the function says and the values of a call, which are held fixed."""
+        """Half the mean squared distance between what the function says and the values of a call, which are stopped."""
         values = stop_gradient(info.values)
         b = jnp.asarray(self.apply(params, context))
         if b.shape != values.shape[1:]:

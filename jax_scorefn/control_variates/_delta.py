@@ -34,7 +34,7 @@ def delta(*, order: int = 2, coefficient: Any = 1.0) -> ControlVariate:
       coefficient: as for :func:`known`.
 
     Needs: a distribution with a known mean and covariance, and an f that can be evaluated and differentiated at the mean (for whole
-    numbers: between them). The expansion point is held fixed, and so is whatever f closes over.
+    numbers: between them). The expansion point is stopped, and so is whatever f closes over.
 
     Bias: none, at every order. Cost: one gradient of f, and a product for each draw; order 2: a second derivative of f along each
     draw, and one for each of the D coordinates.

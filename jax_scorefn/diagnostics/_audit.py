@@ -58,9 +58,9 @@ def audit(
       logp: a :func:`family` that can be drawn from.
       params: where the gradient is estimated, in its floats and complex numbers; other leaves (ints, functions) stay as they are.
       key: one JAX key; the audit is a function of it, but for the times.
-      estimators: names of estimators of E[f] in the registry, or a mapping from labels to estimators (``functools.partial`` of one,
-        or a function of one's own with the same arguments); None is every estimator of E[f] in the registry, and the score function
-        without a baseline; for a black box those that do not differentiate f.
+      estimators: a name of an estimator of E[f] in the registry, or several, or a mapping from labels to estimators
+        (``functools.partial`` of one, or a function of one's own with the same arguments); None is every estimator of E[f] in the
+        registry, and the score function without a baseline; for a black box those that do not differentiate f.
       reference: "auto" (exact where it can be had: a sum over the support, or a quadrature that has settled; else a long run of
         ``score_function`` on keys of its own), or the gradient itself, a pytree like ``params``.
       num_samples: draws in one call of an estimator.
@@ -76,7 +76,8 @@ def audit(
       An :class:`AuditReport`: ``print`` it, ``.recommended``, ``.num_samples_for(standard_error)``, ``.to_dict()``, ``.plot()``.
 
     Raises:
-      TypeError, ValueError: for a family that cannot be drawn from, an unknown estimator, and for what ``score_function`` refuses.
+      TypeError, ValueError: for a family that cannot be drawn from, an unknown estimator, a reference of other shapes, and for what
+        ``score_function`` refuses.
 
     Cost: about ``budget`` evaluations of f, and three compilations for each estimator.
 

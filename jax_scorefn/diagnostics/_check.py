@@ -75,6 +75,12 @@ def check_unbiased(
     Returns:
       A :class:`BiasCheck`, which is true if the estimate passed.
 
+    Raises:
+      TypeError: for a bad key.
+      ValueError: for fewer than two replicates.
+
+    Cost: ``num_replicates`` calls, as many again after an alarm, and one compilation.
+
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))

@@ -49,7 +49,7 @@ class LostGradients:
         return self.places[i]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Place, operation, arguments, how sure, whether it hangs on a draw, what to do: one row for each place."""
+        """Place, operation, arguments, how sure, whether it depends on a draw, what to do: one row for each place."""
         return [
             (
                 short(place.file, place.line),
@@ -105,7 +105,7 @@ def lost_gradients(
       ValueError: for an ``argnums`` that was not given.
 
     What is not looked into counts as smooth: functions with a derivative of their own (``jax.custom_jvp``), ``shard_map``, kernels.
-    Bias: none is meant. Cost: one trace, and a few milliseconds.
+    Cost: one trace, and a few milliseconds.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

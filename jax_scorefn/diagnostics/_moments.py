@@ -155,6 +155,10 @@ def gradient_moments(
     Returns:
       A :class:`Moments`. Those of other keys, devices or processes are added with ``merge``.
 
+    Raises:
+      TypeError: for a bad key.
+      ValueError: for fewer than two replicates.
+
     Example:
       >>> import jax, jax_scorefn as sf
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
@@ -199,7 +203,7 @@ def snr(moments: Moments) -> PyTree:
 
 
 def effective_sample_size(log_weights: Array) -> Array:
-    """How many plain draws these weighted ones are worth: (sum w)^2 / sum w^2, from the logarithms of the weights.
+    """How many plain draws these weighted ones are worth: (sum w)^2 / sum w^2, a scalar, from the logarithms of the weights (S,).
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf

@@ -32,7 +32,7 @@ class Problem:
     Attributes:
       of_params: ``whole parameters -> f``.
       logp: the family.
-      distribution: the family's distribution at the parameters.
+      dist: the family's distribution at the parameters.
       params: their floats and complex numbers, None in place of other leaves.
       whole: the way from such a tree to whole parameters.
     """

@@ -59,8 +59,31 @@ _DISTRAX_REPARAMETERIZED = frozenset(
 
 
 def as_distribution(x: Any, *, batches: bool = False) -> Distribution:
-    """One of our distributions, or another library's wrapped as one; with ``batches``, what has a ``batch_shape`` as independent
-    elements."""
+    """One of our distributions as it is, or another library's wrapped as one.
+
+    Estimators, ``sample`` and ``Joint`` do this themselves.
+
+    Args:
+      x: a distribution: ours, one of distrax, TFP-on-JAX or NumPyro, or any object with ``sample(key)`` and ``log_prob(x)``.
+      batches: whether one with a ``batch_shape`` is taken as so many independent elements, each with a log-probability of its own.
+
+    Returns:
+      A :class:`Distribution`.
+
+    Raises:
+      TypeError: for what cannot be drawn from and scored.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> class Exponential:
+      ...     def sample(self, key):
+      ...         return jax.random.exponential(key)
+      ...     def log_prob(self, x):
+      ...         return -x
+      >>> x, log_prob = sf.distributions.as_distribution(Exponential()).sample_and_log_prob(jax.random.key(0))
+      >>> print(x == -log_prob)
+      True
+    """
     if isinstance(x, Distribution):
         return as_distribution(x.dist, batches=batches) if batches and type(x) is ForeignDistribution else x
     if not is_distribution(x):

@@ -31,7 +31,7 @@ class BetaBinomial(Successes):
     Args:
       total_count: number of trials: a Python int, or an array, traced or not, which is never differentiated. The support of an
         array's number is not enumerated.
-      a: positive, any shape; with ``b`` = 1 as well every count from 0 to ``total_count`` is as likely.
+      a: positive, any shape; where it and ``b`` are 1, every count from 0 to ``total_count`` is equally likely.
       b: positive; broadcasts with ``a``.
 
     A draw is int32: that of ``Binomial`` for the second key of ``jax.random.split(key)``, at that of ``Beta`` for the first. The

@@ -287,7 +287,7 @@ class Poisson(Counts):
     """Independent Poisson counts.
 
     Args:
-      rate: mean, at least 0 (a count that is always 0), any shape.
+      rate: mean, at least 0 (where the count is always 0), any shape.
 
     A draw is int32, that of ``jax.random.poisson(key, rate)`` (which takes threefry keys only). Where that loses its digits, above a
     rate of 65,536 in float32, it is drawn otherwise. Draws of a rate above 2^31 - 2^21, which an int32 need not hold, are

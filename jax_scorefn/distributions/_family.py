@@ -31,15 +31,20 @@ _REFUSED: contextvars.ContextVar[tuple[tuple[Family, list[Any], str], ...]] = co
 
 
 class Family:
-    """p(x; params) for each params. Made by :func:`family`; hashable by identity, so it can be a static argument of jit."""
+    """p(x; params) for each params: ``family(params, x)`` is the log-probability of one draw, ``family.at(params)`` the distribution.
+
+    Made by :func:`family`; hashable by identity, so it can be a static argument of jit.
+
+    Attributes:
+      bias: what the way the draws were made adds to an estimator's own bias.
+      form: how it was given, for its repr.
+    """
 
     form = "..."
-    """How it was given, for its repr."""
 
     def __init__(self, build: Callable[[Params], Distribution], log_prob: LogProb, bias: Bias = Bias.NONE):
         self._build, self._log_prob = build, log_prob
         self.bias = bias
-        """What the way the draws were made adds to an estimator's own bias."""
 
     def __repr__(self) -> str:
         return f"sf.family({self.form})"
@@ -224,7 +229,7 @@ class FunctionDistribution(Density):
 
 
 class GivenDraws(Density):
-    """The empirical distribution of draws made elsewhere."""
+    """The empirical distribution of draws made elsewhere: what ``family(log_prob=..., samples=xs)`` has at some parameters."""
 
     also = Capability.GIVEN_DRAWS
 

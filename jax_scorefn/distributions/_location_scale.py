@@ -165,7 +165,7 @@ class Logistic(WithMoments):
 
     Args:
       loc: centre, any shape.
-      scale: positive; broadcasts with ``loc``. The standard deviation is pi / sqrt(3) of it.
+      scale: positive; broadcasts with ``loc``. The standard deviation is pi / sqrt(3) times that.
 
     A draw is ``loc + scale * jax.random.logistic(key, shape)``.
     """
@@ -199,8 +199,8 @@ class Gumbel(WithMoments):
       loc: mode, any shape; the mean is 0.577 scales above.
       scale: positive; broadcasts with ``loc``.
 
-    A draw is ``loc + scale * jax.random.gumbel(key, shape)``. The largest of independent ones with a scale of 1 is that of a
-    category with the logits ``loc``.
+    A draw is ``loc + scale * jax.random.gumbel(key, shape)``. Of independent ones with a scale of 1, the number of the
+    largest is a category with the logits ``loc``.
     """
 
     loc: Finite

@@ -122,7 +122,7 @@ class WeakDerivative(NamedTuple):
 
     Attributes:
       parameter: shape ``(P,)``, differentiable.
-      constant: shape ``(P,)``, at least 0, held fixed.
+      constant: shape ``(P,)``, at least 0, stopped.
       leaf: which leaf of the draw each parameter moves, ``(P,)`` ints of numpy.
       place: which coordinate of that leaf, counted through the flattened leaf.
       num_leaves: leaves of a draw.

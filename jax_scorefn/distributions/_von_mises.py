@@ -36,8 +36,8 @@ class VonMises(Elementwise):
 
     Args:
       loc: the likeliest angle, any number, of any shape.
-      concentration: at least 0 (every angle is as likely); broadcasts with ``loc``. A large one is close to a normal distribution of
-        variance 1 / concentration.
+      concentration: at least 0 (where every angle is equally likely); broadcasts with ``loc``. A large one is close to a normal
+        distribution of variance 1 / concentration.
 
     A draw is in [-pi, pi). Along the path it is differentiable to every order (implicit reparameterisation, figurnov2018), and where
     the circle is cut open it jumps, from pi to -pi. So ``pathwise`` is for costs that are continuous on the circle, such as

@@ -55,7 +55,7 @@ class Noise:
         return dist.from_uniform(self.uniforms) if self.key is None else dist.sample(self.key)
 
     def sample_and_log_prob(self, dist: Distribution) -> tuple[PyTree, Array]:
-        """The draw, held fixed, and its log-probability."""
+        """The draw, stopped, and its log-probability."""
         if self.key is None:
             return dist.from_uniform_and_log_prob(self.uniforms)
         return dist.sample_and_log_prob(self.key)

@@ -187,7 +187,8 @@ def vtrace(
 ) -> VTrace:
     """Targets and advantages from trajectories of another policy, with clipped importance weights.
 
-    targets_t = v_tm1 + e_t with rho_t = min(clip_rho, ratio), kappa_t = min(clip_c, ratio);
+    targets_t = v_tm1 + e_t with e_t = rho_t delta_t + kappa_t lambda discount_t e_{t+1}, delta_t = r_t + discount_t v_t - v_tm1,
+    rho_t = min(clip_rho, ratio), kappa_t = min(clip_c, ratio);
     advantages_t = min(clip_pg_rho, ratio) (r_t + discount_t (lambda targets_{t+1} + (1 - lambda) v_t) - v_tm1). On-policy the
     advantages are those of ``gae`` and the targets those of ``lambda_returns``, for every lambda. That is the convention of rlax; the
     paper has lambda = 1 alone, and code that leaves lambda out of the advantages has others below 1.

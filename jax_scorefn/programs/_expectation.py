@@ -68,7 +68,7 @@ def expectation(
       num_samples: number of independent runs of the program, a Python int.
       baseline: what is subtracted from each element of each cost: "auto" (``leave_one_out`` for more than one run, else
         none), a member of ``sf.baselines`` without a state, a function of the values (S, ...), or None.
-      chunk_size: runs in memory at once; None is all of them. A baseline then takes a run of its own over the draws.
+      chunk_size: runs in memory at once; None is all of them. With a number, a baseline takes a pass of its own over the runs.
       sharding: a ``jax.sharding.Sharding`` for the axis of runs.
       has_aux: whether the program returns auxiliary data beside its cost.
       lost: what to do when a derivative is taken that is lost on its way through the program, at a comparison, a rounding, an argmax
@@ -159,6 +159,9 @@ def explain(program: Callable[P, Any], *, has_aux: bool = False) -> Callable[P, 
     Returns:
       A function with the program's signature, which runs nothing: it traces the program, prints a table (with ``rich`` where that is
       installed) and returns it as an :class:`Explanation`, whose ``costs``, ``choices`` and ``fallbacks`` are plain data.
+
+    Raises:
+      TypeError: for what :func:`expectation` refuses.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

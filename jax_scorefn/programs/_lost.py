@@ -58,7 +58,7 @@ class LostGradient:
       function: the function that it is in.
       operation: what has no derivative: ``<``, ``argmax``, ``round``, ``jax.random.categorical``, ``stop_gradient``, ...
       arguments: names of the arguments whose derivative is lost.
-      random: whether what is lost hangs on a random draw; otherwise the step is where it is, whatever is drawn.
+      random: whether what is lost depends on a random draw; otherwise the step is where it is, whatever is drawn.
       certain: False where it may be that the value does not jump there, and nothing is lost.
       stopped: whether it is a ``stop_gradient``, which somebody wrote on purpose.
       remedy: what to do.

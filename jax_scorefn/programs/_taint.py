@@ -59,8 +59,8 @@ class Taint(NamedTuple):
     Attributes:
       moves: bits of the inputs whose derivative reaches it.
       lost: where a derivative was lost that would have reached it.
-      random: whether it hangs on a draw: KEYED on one that is made of a key, SCORED on a choice, whose derivative is by its score.
-      lifted: bits of the inputs that the score of a lifted draw moves with, if it hangs on one.
+      random: whether it depends on a draw: KEYED on one that is made of a key, SCORED on a choice, whose derivative is by its score.
+      lifted: bits of the inputs that the score of a lifted draw moves with, if it depends on one.
     """
 
     moves: int = 0
@@ -82,7 +82,7 @@ class Loss:
     """Whether it compares something random that stands still with something that moves and is not random."""
     place: Place
     surrogate: bool = False
-    """Whether it stops what hangs on a lifted draw."""
+    """Whether it stops what depends on a lifted draw."""
 
 
 def join(taints: Sequence[Taint]) -> Taint:

@@ -54,7 +54,7 @@ def lift(program: Callable[..., Any], *, key: str | int = "key") -> Callable[...
     What escapes: a sampler that was imported by its own name (``from jax.random import categorical``), and draws that are written out
     in other ways. Their gradient is still 0, as under ``jax.grad``, and ``expectation`` warns of them with their lines. A program
     that already holds a surrogate (a log-probability times a stopped cost) has another expectation than its cost: a ``stop_gradient``
-    of what hangs on a lifted draw is warned of too.
+    of what depends on a lifted draw is warned of too.
 
     Args:
       program: function with an argument that is the key.

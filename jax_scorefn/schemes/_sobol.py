@@ -41,10 +41,22 @@ def sobol(replicates: int = 8) -> Scheme:
       replicates: number of nets, a Python int of at least 2; ``num_samples`` is this times a power of 2. More nets give a
         better baseline and standard error, larger ones less variance.
 
+    Returns:
+      A :class:`Scheme`. Bias: none.
+
     Cost: one exclusive-or for each bit of the net's size, draw and coordinate; the direction numbers are scipy's.
 
     Raises:
       TypeError, ValueError: for anything but an int of at least 2.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
+      >>> def std(scheme):
+      ...     grad = lambda key: sf.pathwise_grad(jnp.sin, normal, 0.0, key, scheme=scheme)
+      ...     return sf.testing.replicate(grad, jax.random.key(0), 1000).std()
+      >>> print(f"{std(None):.3f} -> {std(sf.schemes.sobol()):.3f}")
+      0.056 -> 0.010
 
     References: sobol1967, joe2008, owen1995.
     """

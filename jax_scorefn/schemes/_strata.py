@@ -22,10 +22,22 @@ def stratified(num_strata: int) -> Scheme:
     Args:
       num_strata: draws in a group, a Python int of at least 2; ``num_samples`` is a multiple of it.
 
+    Returns:
+      A :class:`Scheme`. Bias: none.
+
     Cost: a sort of random words and one whole number for each draw and coordinate, held for all draws.
 
     Raises:
       TypeError, ValueError: for anything but an int of at least 2.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
+      >>> def std(scheme):
+      ...     grad = lambda key: sf.score_function_grad(jnp.sin, normal, 0.0, key, scheme=scheme)
+      ...     return sf.testing.replicate(grad, jax.random.key(0), 1000).std()
+      >>> print(f"{std(None):.3f} -> {std(sf.schemes.stratified(16)):.3f}")
+      0.075 -> 0.020
 
     References: mckay1979.
     """

@@ -72,6 +72,25 @@ def assert_unbiased(
 
     Returns:
       The z-scores, a pytree like ``exact``.
+
+    Raises:
+      AssertionError: for a mean that is too far off, for one that is too uncertain to be judged, and for estimates that are not
+        finite.
+      ValueError: for fewer than two replicates.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
+      >>> def mine(key):  # the score function by hand, of one draw
+      ...     x = coin.at(0.0).sample(key)
+      ...     return x * jax.grad(coin)(0.0, x)
+      >>> runs = sf.testing.replicate(mine, jax.random.key(0), 10_000)
+      >>> z = sf.testing.assert_unbiased(runs, sf.exact_grad(lambda x: x, coin, 0.0), precision=0.05)
+      >>> try:
+      ...     sf.testing.assert_unbiased(2 * runs, 0.25, precision=0.05)
+      ... except AssertionError as error:
+      ...     print(str(error)[:26])
+      the estimator is biased: a
     """
 
     def measure(runs: np.ndarray, dtype: Any, scale: float) -> Any:
@@ -88,8 +107,16 @@ def assert_variance(
 ) -> PyTree:  # fmt: skip
     """Raise ``AssertionError`` unless the variance of the estimates is within ``sigmas`` standard errors of ``exact``.
 
-    The standard error of a variance comes from the fourth moment. Arguments as for :func:`assert_unbiased`; ``rounding`` is
-    absolute. Returns the measured variances.
+    The standard error of a variance comes from the fourth moment. Arguments and errors are those of :func:`assert_unbiased`;
+    ``rounding`` is absolute. Returns the measured variances, a pytree like ``exact``.
+
+    Example:
+      >>> import jax, jax_scorefn as sf
+      >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))
+      >>> mean_of_four = lambda key: sf.score_function(lambda x: x, normal, 0.0, key, num_samples=4)
+      >>> runs = sf.testing.replicate(mean_of_four, jax.random.key(0), 20_000)
+      >>> print(f"{sf.testing.assert_variance(runs, 0.25, precision=0.02):.2f}")
+      0.25
     """
 
     def measure(runs: np.ndarray, dtype: Any, scale: float) -> Any:

@@ -155,6 +155,10 @@ class PrisonersDilemma:
 
     A player has five logits of cooperation: for the start, and after CC, CD, DC, DD, seen from the player's own side.
 
+    Attributes:
+      discount: between 0 and 1, a number or an array that may be traced; below 1 where the game lasts for ever.
+      payoffs: of the first player, for CC, CD, DC, DD.
+
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> game = sf.testing.PrisonersDilemma()
@@ -168,10 +172,10 @@ class PrisonersDilemma:
 
     discount: Array | float = 0.96
     payoffs: tuple[float, float, float, float] = (-1.0, -3.0, 0.0, -2.0)
-    """Of the first player, for CC, CD, DC, DD."""
 
     def values(self, first: Array, second: Array, *, horizon: int | None = None) -> tuple[Array, Array]:
-        """Expected discounted payoffs of both within ``horizon`` rounds or for ever; differentiable to every order."""
+        """Expected discounted payoffs of both, whose logits have shape (5,), within ``horizon`` rounds or for ever; differentiable to
+        every order."""
         start, moves = self._rounds(first, second)
         if horizon is None:
             visits = jnp.linalg.solve((jnp.eye(4, dtype=moves.dtype) - self.discount * moves).T, start)

@@ -95,7 +95,8 @@ def fit(
       :class:`Fitted`.
 
     Raises:
-      TypeError: where the loss does not return what it should; for a key that is none, or a tag that is no string.
+      TypeError: where the loss does not return what it should; for a loss or an optimizer that is none, a bad key, or a tag that is no
+        string.
       ValueError: for bad numbers, an unknown metric, one called "loss", or a folder with the state of another run, or with none that
         can be read.
       ImportError: without the packages for a progress bar or saved states (the extra ``training``).

@@ -46,6 +46,9 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
     Returns:
       A ``GradientTransformationExtraArgs`` whose state is a :class:`SnrState`.
 
+    Raises:
+      ValueError: for a decay outside [0, 1).
+
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jax_scorefn import training
@@ -106,6 +109,10 @@ def adapt_num_samples(
 
     Returns:
       A Python int.
+
+    Raises:
+      TypeError, ValueError: for numbers of draws that are not positive ints, a target that is not above 0, a slack below sqrt(2), and
+        a ``most`` below ``least``.
 
     Example:
       >>> from jax_scorefn import training

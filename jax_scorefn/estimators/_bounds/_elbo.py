@@ -59,7 +59,7 @@ def elbo(
 
     Raises:
       TypeError: for a ``log_joint`` that asks q for its density, and for what the estimator refuses.
-      ValueError: for an estimator that there is not, "vargrad" (which holds f fixed), a ``log_joint`` that returns a shape, or a q
+      ValueError: for an estimator that there is not, "vargrad" (which stops f), a ``log_joint`` that returns a shape, or a q
         that lacks its constant.
 
     Bias and orders: those of the estimator. Cost: that of the estimator, and log q of each draw. For estimators that ask between the

@@ -54,7 +54,7 @@ def rebar(f, call, *, tuning=None):
 
     Returns: The mean of f(x) - c(z~) + c(z), of the shape and dtype of f
     Bias: It is so for every tuning. Where f closes over parameters of its own, their gradient has the noise of c(z) - c(z~)
-    as well: for a decoder, ask f once more at ``Info.samples``, held fixed.
+    as well: for a decoder, ask f once more at ``Info.samples``, stopped.
     Cost: One backward pass.
 
     Example:

@@ -17,7 +17,7 @@ from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.typing import Bias, Capability
 
 FORBIDDEN = -100.0
-"""What a critic sees for an option of probability 0, in place of -inf."""
+"""What a critic sees for a category of probability 0, in place of -inf."""
 
 
 @estimator(
@@ -36,7 +36,7 @@ def relax(f, call, *, critic: Callable[..., Any], tuning):
     Args:
       critic: ``(tuning, z) -> number``, a differentiable guess of f, of f's shape. z has the structure of a draw: a noisy logit
         for each bit (a bit is 1 where it is positive), a last axis of K noisy logits for each choice among K (the draw is the
-        largest; an option of probability 0 has -100).
+        largest; a category of probability 0 has -100).
       tuning: pytree that the critic is made of: weights of a network, a temperature. Train it with :func:`tuned_grad`.
       num_samples: number S of draws, a Python int. With two or more, a leave-one-out mean is subtracted as well.
 

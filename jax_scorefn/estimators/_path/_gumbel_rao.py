@@ -28,7 +28,7 @@ from jax_scorefn.typing import Bias, Capability
 def gumbel_rao(f, call, *, temperature=0.5, num_paths: int = 10):
     """E[f(x)] with the straight-through Gumbel-softmax gradient, its noise averaged out given the draw. *Biased* in the gradient.
 
-    The bias is that of ``gumbel_softmax(straight_through=True)`` at the same temperature, and never more variance, so a lower
+    It has the bias of ``gumbel_softmax(straight_through=True)`` at the same temperature, and never more variance, so a lower
     temperature can be afforded.
 
     Args:

@@ -23,7 +23,7 @@ def pathwise(f, call, *, scheme=None):
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The
     path is explicit for location-scale distributions, and implicit for Gamma, Beta and Dirichlet through ``jax.random``'s own rules.
     Usually the estimator of least variance where f is smooth. Wrong without a word where f jumps: a step function has
-    derivative 0 almost everywhere, and then only ``score_function`` sees the jump.
+    derivative 0 almost everywhere, and then ``score_function`` or ``measure_valued`` sees the jump.
 
     Args:
       f: function of one draw, differentiable in it, that returns a real or complex array of fixed shape.

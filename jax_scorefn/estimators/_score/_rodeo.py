@@ -64,7 +64,7 @@ def rodeo(f, call, *, surrogate: Callable[..., Any] | None = None, tuning=None):
 
     Raises: fewer than 2 draws.
     Bias: It is so for every surrogate and tuning.
-    Cost: S N evaluations of H for N options of all choices.
+    Cost: S N evaluations of H for N categories of all choices.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

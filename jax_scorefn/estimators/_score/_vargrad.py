@@ -26,7 +26,7 @@ from jax_scorefn.typing import Bias, Capability
     num_samples=None,
 )
 def vargrad(f, call, *, scheme=None):
-    """E[f(x)] by the score function with leave-one-out, with f held fixed: VarGrad where f = log p - log target.
+    """E[f(x)] by the score function with leave-one-out, with f stopped: VarGrad where f = log p - log target.
 
     For a variational objective, f(x) = log p(x; params) - log target(x), the derivative of f itself has mean 0, and leaving it out
     takes its noise away. The result is half the gradient of the sample variance of f over the draws.

@@ -15,7 +15,7 @@ from jax_scorefn.typing import Bias, Capability
 def arm(f, call):
     """E[f(b)] for independent bits b, with the gradient of augment-REINFORCE-merge.
 
-    Two settings of the bits are made of the same uniforms, u and 1 - u; the gradient is their difference in f times u - 1/2. In
+    Two draws of the bits are made of the same uniforms, u and 1 - u; the gradient is their difference in f times u - 1/2. In
     :func:`disarm` the uniforms are averaged out, so that it never has more variance: prefer that one.
 
     Example:

@@ -21,14 +21,14 @@ from jax_scorefn.typing import Bias, Capability
 
 @estimator(rows="groups", needs=(Capability.BITS,), bias=Bias.NONE, orders=1, evaluations="S", cite=("dimitriev2021",))
 def arms(f, call, *, group_size: int = 4):
-    """E[f(b)] for independent bits b, with groups of n settings that avoid each other (ARMS).
+    """E[f(b)] for independent bits b, with groups of n draws that avoid each other (ARMS).
 
-    Each setting has its own distribution and any two are negatively correlated, bit by bit, by a Dirichlet copula. It is
+    Each draw has the distribution that was asked for and any two are negatively correlated, bit by bit, by a Dirichlet copula. It is
     leave-one-out over a group, corrected for the correlation. f is not differentiated.
 
     Args:
       num_samples: number S of evaluations of f, a Python int, a multiple of ``group_size``.
-      group_size: settings that are made together, a Python int of at least 2.
+      group_size: draws that are made together, a Python int of at least 2.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf

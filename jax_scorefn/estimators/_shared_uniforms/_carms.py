@@ -36,8 +36,8 @@ from jax_scorefn.typing import Bias, Capability
 def carms(f, call, *, group_size: int = 4):
     """E[f(x)] for independent choices, with groups of n draws whose choices avoid each other (CARMS).
 
-    It is leave-one-out over a group of draws that repeat each other seldom, corrected for it. With two options it is :func:`arms`.
-    One pair that is rare together weighs much, so with many unlikely options leave-one-out may have less variance: measure both.
+    It is leave-one-out over a group of draws that repeat each other seldom, corrected for it. With two categories it is :func:`arms`.
+    One pair that is rare together weighs much, so with many unlikely categories leave-one-out may have less variance: measure both.
 
     Args:
       num_samples: number S of evaluations of f, a Python int, a multiple of ``group_size``.

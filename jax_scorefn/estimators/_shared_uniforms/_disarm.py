@@ -22,7 +22,7 @@ from jax_scorefn.typing import Bias, Capability
 def disarm(f, call):
     """E[f(b)] for independent bits b, with the gradient of antithetic pairs (DisARM).
 
-    The two settings of a pair are as different as their distribution allows, and a bit that falls the same way in both gets no
+    The two draws of a pair are as different as their distribution allows, and a bit that falls the same way in both gets no
     gradient from it. With one bit at probability 1/2 nothing is random any more. f is not differentiated.
 
     Example:

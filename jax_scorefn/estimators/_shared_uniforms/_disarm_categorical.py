@@ -28,11 +28,11 @@ BAD_TREE = 'disarm_categorical knows the trees "balanced" and "stick"; it got tr
 def disarm_categorical(f, call, *, tree: str = "stick"):
     """E[f(x)] for independent choices, with the gradient of antithetic pairs of choices, made by bits along a binary tree.
 
-    With two options it is :func:`disarm`. With more, leave-one-out (``score_function``) is a strong rival: measure both. f is not
+    With two categories it is :func:`disarm`. With more, leave-one-out (``score_function``) is a strong rival: measure both. f is not
     differentiated in the draw.
 
     Args:
-      tree: "stick" breaks off one option after the other, so the likely ones should come first; "balanced" halves the options at
+      tree: "stick" breaks off one category after the other, so the likely ones should come first; "balanced" halves the categories at
         each node, in their order.
 
     Raises: another tree.

@@ -31,7 +31,7 @@ def rao_blackwell(f, call):
     """E[f(x)] for independent choices, with one choice after the other summed out and the rest drawn.
 
     For each draw f is asked at every value that one coordinate can take while the others stay. What is left is the noise of the
-    others: none at all where f is a sum over coordinates. The price is as many evaluations as there are options, so it is for few
+    others: none at all where f is a sum over coordinates. The price is as many evaluations as there are categories, so it is for few
     coordinates or a cheap f. f is not differentiated in the draw.
 
     Args:
@@ -39,7 +39,7 @@ def rao_blackwell(f, call):
       has_aux: also return an :class:`Info`, with f at the draws themselves.
 
     Returns: The mean of f with each coordinate summed out in turn, of the shape and dtype of f
-    Cost: S (K_1 + .. + K_D) for D choices among K_d options, and their backward passes where f depends on the parameters;
+    Cost: S (K_1 + .. + K_D) for D choices among K_d categories, and their backward passes where f depends on the parameters;
     with ``chunk_size`` they are asked again for the gradient.
 
     Example:
