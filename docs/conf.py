@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "mathml",
     "gallery",
+    "twins",
     "sphinxcontrib.bibtex",
     "sphinx_copybutton",
 ]
