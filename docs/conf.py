@@ -26,10 +26,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "links",
     "mathml",
     "gallery",
     "twins",
     "sphinxcontrib.bibtex",
+    "sphinx_codeautolink",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "jupyter_execute", "*.py", "pictures"]
@@ -55,6 +57,9 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 python_maximum_signature_line_length = 100
 
+codeautolink_global_preface = "import jax_scorefn as sf"
+codeautolink_concat_default = True  # the cells of a page are one program
+
 html_theme = "furo"
 html_title = f"jax_scorefn {release}"
 html_static_path = ["_static"]
@@ -65,6 +70,7 @@ copybutton_prompt_is_regexp = True
 
 BIBLIOGRAPHY = re.findall(r"^@\w+\{(\w+),", (HERE / "references.bib").read_text(), flags=re.MULTILINE)
 LITERAL = re.compile(r"(``.*?``|:\w+:`.*?`)")
+FLAGS = re.compile(r"\s*# doctest: .*")  # which Sphinx takes away too late for links in code
 KEY = re.compile(r"\b(" + "|".join(BIBLIOGRAPHY) + r")\b")
 
 
@@ -73,6 +79,7 @@ def to_rst(app, what, name, obj, options, lines):
     del app, what, name, obj, options
     for i, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "...")):
+            lines[i] = FLAGS.sub("", line)
             continue
         parts = LITERAL.split(line)
         for j in range(0, len(parts), 2):  # the odd parts are literals and roles
