@@ -30,6 +30,7 @@ extensions = [
     "mathml",
     "gallery",
     "twins",
+    "words",
     "sphinxcontrib.bibtex",
     "sphinx_codeautolink",
     "sphinx_copybutton",
