@@ -64,6 +64,7 @@ codeautolink_concat_default = True  # the cells of a page are one program
 html_theme = "furo"
 html_title = f"jax_scorefn {release}"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"  # without one a browser asks for it
 html_css_files = ["custom.css"]
 html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. "
