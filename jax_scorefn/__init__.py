@@ -142,7 +142,7 @@ from jax_scorefn.programs import (
 from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _PARTS = {"engine", "noise"}
 """Packages that users have no business with."""
 __all__ = sorted(name for name in list(globals()) if not name.startswith("_") and name not in _PARTS)  # pyright: ignore
