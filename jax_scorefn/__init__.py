@@ -39,6 +39,7 @@ from jax_scorefn import (
     training as training,
 )
 from jax_scorefn._guesses import guessed as _guessed
+from jax_scorefn._jaxlib import warn_if_it_errs as _warn_if_it_errs
 from jax_scorefn._surrogate import magic_box as magic_box
 from jax_scorefn.diagnostics import audit as audit, lost_gradients as lost_gradients
 from jax_scorefn.distributions import (
@@ -141,6 +142,8 @@ from jax_scorefn.programs import (
 )
 from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
+
+_warn_if_it_errs()
 
 __version__ = "0.2.0"
 _PARTS = {"engine", "noise"}

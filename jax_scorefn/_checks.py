@@ -75,9 +75,9 @@ COMPLEX_VALUE = (
     "from f, or differentiate jnp.real of the estimator itself."
 )
 OWN_DENSITY = (
-    "f asks for log q, the density of the family at the parameters that {name} was given, and {name} subtracts log q itself: it would "
-    "count twice. Give f as the log of the target alone, log p(x, data). For log p - log q as it stands there are pathwise and "
-    "score_function. If q is a part of the target, make another family of the same function, and ask that."
+    "{f} asks for log q, the density of the family at the parameters that {name} was given, and {name} subtracts log q itself: it "
+    "would count twice. Give {f} as the log of the target alone, log p(x, data). For log p - log q as it stands there are pathwise "
+    "and score_function. If q is a part of the target, make another family of the same function, and ask that."
 )
 LOG_PROB_SHAPE = (
     "The log-probability of one draw must be a scalar; {dist} returned shape {shape}. If the draw is one event with "
@@ -213,14 +213,19 @@ def options(name: str, given: Iterable[str], known: Iterable[str]) -> None:
         raise TypeError(UNKNOWN_OPTION.format(name=name, given=", ".join(unknown), options=", ".join(known)))
 
 
+def takes_params(f: Callable[..., Any]) -> bool:
+    """Whether a function wants two arguments: a draw and the parameters."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # a builtin may not say
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in parameters) == 2
+
+
 def of_params(name: str, f: Any) -> Callable[[PyTree], Callable[[PyTree], Any]]:
     """``params -> f of one draw``, for an f of a draw, or of a draw and the parameters."""
     if not callable(f):
         raise TypeError(NOT_CALLABLE.format(name=name, given=describe(f)))
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except ValueError:  # a builtin may not say
-        parameters = ()
-    wanted = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
-    f = noted(f)
-    return (lambda params: lambda x: f(x, params)) if len(wanted) == 2 else (lambda params: f)
+    two, f = takes_params(f), noted(f)
+    return (lambda params: lambda x: f(x, params)) if two else (lambda params: f)

@@ -43,7 +43,7 @@ class Capability(enum.Flag):
     FINITE = enum.auto()
     """The support is finite: ``grid()`` lists the whole of it, and asks for no ``max_value``."""
     CHOICES = enum.auto()
-    """``choices()`` shows the distribution as independent choices among finitely many options."""
+    """``choices()`` shows the distribution as independent choices among finitely many categories."""
     RELAXED = enum.auto()
     """``choices().relax`` makes what lies between the draws: f can be asked there, and differentiated."""
     WEAK_DERIVATIVE = enum.auto()
@@ -76,8 +76,9 @@ class Info(NamedTuple):
         nothing is random. Of a complex value: that of its distance, the root of the mean square of the two parts together.
       omitted_mass: by how much the weights of ``exact`` miss 1, to rounding: the probability of what a cut support leaves
         out, or what a quadrature does not reach. 0 for estimators that sample.
-      gradient_standard_error: with ``per_draw=True`` the standard error of the mean of the gradients, a pytree like the parameters;
-        else None.
+      gradient_standard_error: with ``per_draw=True`` the standard error of the mean of the gradients, a pytree like the parameters,
+        to first order in the number of draws (with a baseline of the others and few draws the truth is larger), and NaN below 4
+        that are independent; else None.
     """
 
     samples: PyTree

@@ -5,8 +5,10 @@ python tests/readme.py
 
 import contextlib
 import io
+import os
 import pathlib
 import re
+from importlib.metadata import version
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 NUMBERS = re.compile(r"[-+]?\d+\.\d+")
@@ -30,6 +32,8 @@ def check(code, said):
 
 
 def main():
+    if version("jaxlib").startswith("0.10."):
+        os.environ["XLA_FLAGS"] = "--xla_cpu_experimental_ynn_fusion_type="
     import jax_scorefn
 
     where = pathlib.Path(jax_scorefn.__file__).parent
@@ -38,7 +42,9 @@ def main():
     found = programs(README.read_text())
     for code, said in found:
         check(code, said)
-    print(f"jax_scorefn {jax_scorefn.__version__} from {where}: {len(found)} programs of the README print what they say")
+    print(
+        f"jax_scorefn {jax_scorefn.__version__} from {where}: {len(found)} programs of the README print what they say"
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def over_keys(m):
 
 
 PARTS = {
-    name: (lambda info, name=name: jnp.sum(getattr(info, name))) for name in (*sf.Info._fields, "effective_sample_size")
+    name: (lambda info, name=name: jnp.sum(getattr(info, name)))
+    for name in (*sf.Info._fields, "effective_sample_size")
+    if name != "gradient_standard_error"  # there with per_draw=True alone
 }
 
 

@@ -12,7 +12,7 @@ import optax
 from jax.lax import stop_gradient
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import real_parts, uphill
+from jax_scorefn._trees import is_inexact, partition, real_parts, uphill
 from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias, Info, PyTree
 
@@ -42,7 +42,7 @@ class Learned:
 
     def init(self, params: PyTree) -> LearnedState:
         """The state that begins with these parameters."""
-        return LearnedState(params, self.optimizer.init(params))
+        return LearnedState(params, self.optimizer.init(partition(params, is_inexact)[0]))
 
     def value(self, state: LearnedState, context: Any) -> Array:
         """What the function says of a context, stopped."""
@@ -72,9 +72,10 @@ class Learned:
 
     def update(self, state: LearnedState, info: Info, context: Any) -> LearnedState:
         """One step of the optimizer on the loss: after the call that used the old state."""
-        grads = jax.grad(self.loss)(state.params, info, context)
-        updates, opt_state = self.optimizer.update(uphill(grads), state.opt_state, state.params)
-        return LearnedState(optax.apply_updates(state.params, updates), opt_state)
+        moving, whole = partition(state.params, is_inexact)  # a model may hold functions, and ints
+        grads = jax.grad(lambda moving: self.loss(whole(moving), info, context))(moving)
+        updates, opt_state = self.optimizer.update(uphill(grads), state.opt_state, moving)
+        return LearnedState(whole(optax.apply_updates(moving, updates)), opt_state)
 
 
 def learned(apply: Callable[[PyTree, Any], Array], optimizer: optax.GradientTransformation | None = None) -> Learned:

@@ -114,7 +114,7 @@ class Call:
         return self.map_draws(one, draws, total, beside=beside, chunk_size=self.chunk_size, sharding=self.sharding)
 
     def map_rows(self, one: Callable[[PyTree], Any], table: PyTree) -> Any:
-        """``one(row i)`` of what an earlier map gave for the draws, stacked. To first order the rows are held fixed."""
+        """``one(row i)`` of what an earlier map gave for the draws, stacked. To first order the rows are stopped."""
         return self.map(lambda _, row: one(row), lambda index: index, beside=table)
 
     def map_outcomes(self, one: Callable[[PyTree], Any], table: PyTree, total: int) -> Any:

@@ -24,9 +24,12 @@ from jax_scorefn.typing import Array, ChunkSize, Info, Key, PyTree
 
 NOTHING_DRAWN = "{name} draws nothing, so per_draw=True has no draws to tell apart: leave it out."
 
+FEWEST = 4
+"""Independent groups that tell a standard error. With two of them and leave-one-out both have one gradient, and it would be 0."""
+
 
 class _Mapped(NamedTuple):
-    """One map over the draws: what they are made of, what stands beside them (held fixed to first order), and the result."""
+    """One map over the draws: what they are made of, what stands beside them (stopped, to first order), and the result."""
 
     made: PyTree
     beside: PyTree
@@ -83,6 +86,8 @@ def gradients_of_draws(
 
     rows = engine.map_index(many, total, chunk_size, sharding)
     error = jax.tree.map(lambda g: mean_error(g, total // num_groups), rows)
+    if num_groups < FEWEST:
+        error = jax.tree.map(lambda e: jnp.full_like(e, jnp.nan), error)
     rows, error = _with_zeros(rows, params, (total,)), _with_zeros(error, params, ())
     return report((rows, info._replace(gradient_standard_error=error)), given)
 

@@ -94,9 +94,16 @@ LAYOUT: dict[str, Any] = {"chunk_size": "auto", "sharding": None}
 
 PER_DRAW = """    ``per_draw=True`` gives the gradient of each draw instead (of each pair, group or set, where draws are coupled), on a
     leading axis: its mean is the gradient, and the ``Info`` has the standard error of that mean. They are numbers to be looked at,
-    without a derivative. They take the memory of S x P, and f is asked twice at each draw (once in a compiled function, if it is not
-    differentiated).
+    without a derivative. They take the memory of S x P numbers, and f is asked twice at each draw (once in a compiled function,
+    if it is not differentiated).
 """
+
+HOLD_F = ("vargrad",)
+"""Estimators that leave the derivative of f itself out."""
+HOLDS_F = (
+    "{name}_grad was given a function of a draw and the parameters, and {name} leaves the derivative of f itself out. Give it a "
+    "function of the draw, or take score_function_grad."
+)
 
 ESTIMATORS: dict[str, Record] = {}
 """Name -> :class:`Record` for every estimator of the library."""
@@ -168,7 +175,7 @@ def estimator(
 
 def of_target(name: str, f: Callable[..., Any], q: Family, params: Params) -> Callable[..., Any]:
     """The f of a bound, which is the log of the target: it raises if it asks for log q, which the bound subtracts."""
-    return q.outside_of(f, params, _checks.OWN_DENSITY.format(name=name))
+    return q.outside_of(f, params, _checks.OWN_DENSITY.format(name=name, f="log_joint" if name == "elbo" else "f"))
 
 
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,37 +184,51 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     is_bound = name not in ESTIMATORS or ESTIMATORS[name].estimates != "E[f]"
 
     def twin(f, logp, params, key=None, *, has_aux=False, per_draw=False, **options):
-        def scalar(x):
-            value = f(x)
-            if getattr(value, "shape", ()) != ():
-                raise ValueError(_checks.NOT_SCALAR_VALUE.format(shape=value.shape))
-            if jnp.iscomplexobj(value):
-                raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
-            return value
+        if name in HOLD_F and callable(f) and _checks.takes_params(f):
+            raise TypeError(HOLDS_F.format(name=name))
 
-        scalar = functools.wraps(f)(scalar) if callable(f) else f
-        if is_bound and callable(f) and isinstance(logp, Family):
-            # at these parameters: those that are differentiated are others
-            scalar = of_target(name, scalar, logp, params)
+        def scalar(moving):
+            if not callable(f):
+                return f
+            at = _checks.of_params(name, f)(moving)
+
+            @functools.wraps(f)
+            def one(x):
+                value = at(x)
+                if getattr(value, "shape", ()) != ():
+                    raise ValueError(_checks.NOT_SCALAR_VALUE.format(shape=value.shape))
+                if jnp.iscomplexobj(value):
+                    raise TypeError(_checks.COMPLEX_VALUE.format(dtype=jnp.asarray(value).dtype))
+                return value
+
+            # log q at the parameters that were given: those that are differentiated are others
+            return of_target(name, one, logp, params) if is_bound and isinstance(logp, Family) else one
+
         numbers, whole = partition(params, is_number)
         if per_draw:
             run = lambda numbers, key, map_draws: function(
-                scalar, logp, whole(numbers), key, has_aux=True, _map_draws=map_draws, **options
+                scalar(whole(numbers)), logp, whole(numbers), key, has_aux=True, _map_draws=map_draws, **options
             )
             layout = {option: options.get(option, default) for option, default in LAYOUT.items()}
             rows, info = gradients_of_draws(name, run, numbers, key, **layout)
             return (rows, info) if has_aux else rows
-        estimate = lambda numbers: function(scalar, logp, whole(numbers), key, has_aux=has_aux, **options)
+        estimate = lambda numbers: function(
+            scalar(whole(numbers)), logp, whole(numbers), key, has_aux=has_aux, **options
+        )
         return jax.grad(estimate, has_aux=has_aux, allow_int=True)(numbers)
 
     twin.__name__ = twin.__qualname__ = f"{name}_grad"
     twin.__module__ = function.__module__
     twin.__signature__ = _with_per_draw(inspect.signature(function))  # pyright: ignore[reportFunctionMemberAccess]
+    held = f" (not by {name}, which refuses it: it stops f)" if name in HOLD_F else ""
+    first = next(iter(twin.__signature__.parameters))  # pyright: ignore[reportFunctionMemberAccess]
     twin.__doc__ = (
         f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"
-        f"    Takes the arguments of :func:`{name}`, with an f that returns a scalar. Returns a pytree like ``params``, whose\n"
-        "    ints and bools get JAX's zero of type ``float0``, and whose leaves that are no numbers (functions in a model) get None;\n"
-        f"    with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are those of :func:`{name}`.\n\n"
+        f"    Takes the arguments of :func:`{name}`, with an ``{first}`` that returns a scalar. It may be a function of two\n"
+        f"    arguments, a draw and ``params``: only then is its own derivative in them in the result{held}.\n"
+        "    Returns a pytree like ``params``, whose ints and bools get JAX's zero of type ``float0``, and whose leaves that are no\n"
+        "    numbers (functions in a model) get None; with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are\n"
+        f"    those of :func:`{name}`.\n\n"
         f"{PER_DRAW}    "
     )
     return twin

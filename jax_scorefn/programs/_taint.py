@@ -23,6 +23,8 @@ from jax_scorefn.programs._numbers import ELEMENTWISE
 from jax_scorefn.programs._source import SAMPLERS, Place, is_in_sample, is_inside, place
 from jax_scorefn.programs._switch import DEEPEST, NEAR, VIEWS, Status, identity, judge, made_by, mixes
 
+ORDERS = ("ge", "gt", "le", "lt")
+"""Comparisons that tell inside from outside."""
 SWITCHES = {"lt", "le", "gt", "ge", "eq", "ne", "convert_element_type", "round", "floor", "ceil", "sign", "rem"}
 """What may turn out not to matter, since both sides are equal at the switch."""
 STILL = {"round", "floor", "ceil", "sign", "nextafter"}
@@ -161,6 +163,9 @@ class Losses:
         if op.name in INDEXED:
             indices = range(len(taints))[INDEXED[op.name]]
             taints = [self._chosen(op, x) if i in indices else x for i, x in enumerate(taints)]
+        if op.name == "select_n" and any(map(_endless, op.ins[1:])):
+            # where(inside, log p, -inf): a mean that is finite never meets the other side
+            taints[0] = taints[0]._replace(lost={x: s for x, s in taints[0].lost.items() if x.name not in ORDERS})
         smooth = self._smooth(op, taints)
         if op.name == "reduce_and":
             smooth = [
@@ -240,7 +245,7 @@ class Losses:
     def _checks(self, op: Op) -> bool:
         """Whether it is a library's check of parameters, all(p >= 0): its other side is no value at all."""
         known = any(isinstance(x, Const) for x in map(made_by, op.ins))
-        return op.name in ("ge", "gt", "le", "lt") and known and bool(self._place(op).library)
+        return op.name in ORDERS and known and bool(self._place(op).library)
 
     def _chosen(self, op: Op, index: Taint) -> Taint:
         """An index: an order of the array that it is used on may bring out what does not jump, as sorting does."""
@@ -373,6 +378,10 @@ def passes_on(op: Op) -> list[bool]:
 def _endless(atom: Atom) -> bool:
     """Whether it is infinity, which nothing that moves passes."""
     atom = made_by(atom)
+    while (
+        isinstance(atom, Var) and atom.op is not None and atom.op.name in ("broadcast_in_dim", "convert_element_type")
+    ):
+        atom = made_by(atom.op.ins[0])
     return isinstance(atom, Const) and not isinstance(atom.value, Tracer) and bool(np.all(np.isinf(atom.value)))
 
 

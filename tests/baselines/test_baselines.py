@@ -192,3 +192,15 @@ def test_what_is_refused():
     with pytest.raises(TypeError, match="A baseline is"):
         run(4, "mean")
     assert np.isfinite(run(1, "auto")) and np.isfinite(run(1, None))
+
+
+def test_learned_takes_a_model_with_leaves_that_are_no_arrays():
+    """As those of equinox: functions and ints are left alone."""
+    model = {"w": jnp.float32(0.0), "activation": jnp.tanh, "depth": 2}
+    net = baselines.learned(lambda m, context: m["activation"](m["w"]) * context, optax.sgd(0.3))
+    info = sf.score_function(lambda x: 0.5 + 0.0 * x, COIN, 0.0, jax.random.key(0), num_samples=4, has_aux=True)[1]
+    state = net.init(model)
+    for _ in range(60):
+        state = net.update(state, info, jnp.float32(1.0))
+    assert state.params["activation"] is jnp.tanh and state.params["depth"] == 2
+    np.testing.assert_allclose(np.tanh(state.params["w"]), 0.5, atol=1e-3)

@@ -375,3 +375,30 @@ def test_a_logit_of_0_in_a_model_has_its_derivative():
 
     g = jax.grad(lambda p: CreditELBO().loss(jax.random.key(0), p, model, lambda: None))({"weight": jnp.zeros(())})
     np.testing.assert_allclose(g["weight"], -((y - 0.5) * x).sum(), rtol=1e-6)
+
+
+CONTINUOUS = {
+    "beta": (nd.Beta(2.0, 2.0), lambda a: nd.Beta(a, 2.0)),
+    "gamma": (nd.Gamma(2.0, 1.0), lambda a: nd.Gamma(a, 1.0)),
+    "uniform": (nd.Uniform(0.0, 1.0), lambda a: nd.Beta(a, a)),
+    "dirichlet": (nd.Dirichlet(np.ones(3)), lambda a: nd.Dirichlet(a * jnp.ones(3))),
+    "weibull": (nd.HalfNormal(1.0), lambda a: nd.Weibull(a, 1.0)),
+    "inverse gamma": (nd.InverseGamma(2.0, 1.0), lambda a: nd.LogNormal(a, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_what_checks_a_support_loses_no_derivative(name):
+    """NumPyro's log_prob is where(inside, log p, -inf); warnings are errors here."""
+    prior, guided = CONTINUOUS[name]
+
+    def model(x):
+        z = numpyro.sample("z", prior)
+        numpyro.sample("x", nd.Normal(jnp.sum(z), 1.0), obs=x)
+
+    def guide(x):
+        del x
+        numpyro.sample("z", guided(numpyro.param("a", jnp.array(2.0), constraint=nd.constraints.positive)))
+
+    loss = lambda a: CreditELBO(num_particles=2).loss(jax.random.key(0), {"a": a}, model, guide, 1.0)
+    assert np.isfinite(jax.grad(loss)(2.0))

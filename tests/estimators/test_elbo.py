@@ -119,7 +119,7 @@ def test_the_gradient_form_the_report_and_a_black_box():
 def test_what_is_refused():
     with_q = lambda x: bits_joint(x) - COINS(AT, x)
     for estimator in ("score_function", "disarm", "exact", "auto"):
-        with pytest.raises(TypeError, match="f asks for log q, .* elbo .* count twice"):
+        with pytest.raises(TypeError, match="log_joint asks for log q, .* elbo .* count twice"):
             sf.elbo(with_q, COINS, AT, KEY(), estimator=estimator)
         with pytest.raises(TypeError, match="count twice"):
             sf.elbo_grad(with_q, COINS, AT, KEY(), estimator=estimator)

@@ -189,10 +189,21 @@ def test_there_is_one_only_where_something_is_drawn():
         sf.exact_grad(jnp.sum, COINS, LOGITS, per_draw=True)
 
 
+@pytest.mark.parametrize("num_samples", [2, 3, 4])
+def test_the_error_of_few_draws_is_not_told(num_samples):
+    twin = functools.partial(
+        sf.score_function_grad, smooth, NORMAL, AT, num_samples=num_samples, per_draw=True, has_aux=True
+    )
+    errors = leaves(twin(jax.random.key(0))[1].gradient_standard_error)
+    assert all(np.all(np.isnan(error) == (num_samples < 4)) for error in errors)
+
+
 def test_they_have_no_derivative():
-    loss = lambda p: jnp.sum(sf.score_function_grad(jnp.sum, COINS, p, jax.random.key(0), per_draw=True) ** 2)
-    with pytest.raises(TypeError, match="carries no derivative"):
-        jax.grad(loss)(jnp.asarray(LOGITS))
+    twin = functools.partial(sf.score_function_grad, jnp.sum, COINS, per_draw=True, has_aux=True)
+    error = lambda p: jnp.sum(twin(p, jax.random.key(0))[1].gradient_standard_error)
+    for loss in (lambda p: jnp.sum(twin(p, jax.random.key(0))[0] ** 2), error):
+        with pytest.raises(TypeError, match="carries no derivative"):
+            jax.grad(loss)(jnp.asarray(LOGITS))
 
 
 @pytest.mark.sharded
@@ -204,3 +215,34 @@ def test_devices_change_nothing():
     )
     for a, b in zip(leaves(go(sharding=sharding)), leaves(go()), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+MOVING = {"logits": LOGITS, "weights": np.array([0.5, -1.0, 2.0])}
+GATES = sf.family(lambda p: sf.Bernoulli(logits=p["logits"]))
+REGRESSION = lambda gates, p: (jnp.sum(p["weights"] * gates) - 0.7) ** 2
+
+
+@pytest.mark.parametrize("estimator", ["exact", "score_function", "disarm", "rao_blackwell", "elbo", "iwae"])
+def test_an_f_of_two_arguments_is_differentiated_in_the_parameters_too(estimator):
+    """As ``jax.grad`` of the estimator with an f that closes over them; of a function of the draw alone that part is left out."""
+    with jax.enable_x64(True):
+        options = {} if estimator == "exact" else {"key": jax.random.key(0), "num_samples": 8}
+        options |= MORE.get(estimator, {})
+        function, twin = getattr(sf, estimator), getattr(sf, f"{estimator}_grad")
+        closed = lambda p, key: function(
+            lambda x: REGRESSION(x, p), GATES, p, **options | ({"key": key} if options else {})
+        )
+        other_key = jax.random.key(0)
+        want = jax.grad(closed)(MOVING, other_key)
+        got = twin(REGRESSION, GATES, MOVING, **options)
+        for a, b in zip(leaves(got), leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+        assert np.abs(got["weights"]).min() > 1e-3
+        if estimator != "exact":
+            rows = twin(REGRESSION, GATES, MOVING, **options | {"key": jax.random.key(0)}, per_draw=True)
+            assert_mean_is(rows, want, len(leaves(rows)[0]))
+
+
+def test_vargrad_refuses_an_f_that_moves():
+    with pytest.raises(TypeError, match="vargrad_grad was given a function of a draw and the parameters"):
+        sf.vargrad_grad(REGRESSION, GATES, MOVING, jax.random.key(0))

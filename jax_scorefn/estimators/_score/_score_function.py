@@ -51,8 +51,8 @@ def score_function(
 
     grad E[f(x)] = E[(f(x) - b) grad log p(x; params) + grad f(x)]. f is never differentiated in x, so it may be discrete,
     discontinuous, or plain Python behind :func:`black_box`. It may close over the parameters: the derivative of that path
-    is in the result. Prefer ``exact`` where the support is small, ``pathwise`` where f is smooth in x and the distribution is
-    reparameterized; use this one everywhere else.
+    is in the result. (``score_function_grad`` has it if f is a function of a draw and the parameters.) Prefer ``exact`` where the
+    support is small, ``pathwise`` where f is smooth in x and the distribution is reparameterized; use this one everywhere else.
 
     Args:
       f: function of one draw that returns a float, complex, int or bool array of fixed shape (a real scalar for the gradient form).
