@@ -11,7 +11,8 @@ import jax
 NOTE = (
     "The function was called with values that JAX traces: {name} is compiled once, for all draws. If it is plain Python (float(x), "
     "if x > 0, numpy, scipy, a simulator), wrap it: sf.black_box({name}), for an estimator that does not differentiate it, such as "
-    "score_function. If it is meant to be JAX, use jnp in place of numpy, and jnp.where or jax.lax.cond in place of if."
+    "score_function; of a program, the part that is not JAX, as a function of one pytree. If it is meant to be JAX, use jnp in place "
+    "of numpy, and jnp.where or jax.lax.cond in place of if."
 )
 _OF_TRACERS = ("Tracer", "scalar index")
 """What Python and numpy say of a traced value in words of their own."""

@@ -22,9 +22,9 @@ from jax_scorefn._trees import is_inexact
 from jax_scorefn.typing import PyTree
 
 NOT_DIFFERENTIABLE = (
-    "An Info was differentiated. It carries no derivative, and the result would be 0 without a word. Differentiate the value of the "
-    "estimator; for another function of the draws, call the estimator with that function as f. Draws that are data to another loss "
-    "are to be stopped first: jax.lax.stop_gradient(info.samples)."
+    "An Info was differentiated, or the gradients of draws (per_draw=True). They carry no derivative, and the result would be 0 "
+    "without a word. Differentiate the value of the estimator; for another function of the draws, call the estimator with that "
+    "function as f. Draws that are data to another loss are to be stopped first: jax.lax.stop_gradient(info.samples)."
 )
 
 _report_p = Primitive("scorefn_report")

@@ -19,7 +19,10 @@ ONE_TRAJECTORY = (
     "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape}, not {wanted}. For several trajectories map "
     "over them with jax.vmap (arrays are time-major: vmap with in_axes=1)."
 )
-NOT_A_FLAG = "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0."
+NOT_A_FLAG = (
+    "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0. Weights that are no flags "
+    "are multiplied into the advantages."
+)
 NOT_REAL = "{name}: {argument} is an array of real numbers, not of {dtype}."
 
 

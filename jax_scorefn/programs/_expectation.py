@@ -30,7 +30,7 @@ from jax_scorefn.typing import Array, PyTree
 
 NO_KEY_ARGUMENT = (
     "expectation and explain need a program with an argument named key, which is split over the runs; {name} has {given}. Rename the "
-    "argument, or wrap the program in a function that has it: lambda params, key: program(params, key)."
+    "argument, or say which it is: sf.expectation(sf.lift(program, key='rng')); or wrap it: lambda params, key: program(params, key)."
 )
 NOT_A_PROGRAM = "expectation needs a function that draws with sf.sample and returns a cost; it got {given}."
 NOT_COST_AND_AUX = "With has_aux=True the program returns a pair (cost, auxiliary); {name} returned {given}."
