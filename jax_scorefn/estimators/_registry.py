@@ -220,12 +220,12 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     twin.__name__ = twin.__qualname__ = f"{name}_grad"
     twin.__module__ = function.__module__
     twin.__signature__ = _with_per_draw(inspect.signature(function))  # pyright: ignore[reportFunctionMemberAccess]
-    held = f" (not by {name}, which refuses it: it stops f)" if name in HOLD_F else ""
+    leaves_out = f" (not by {name}, which refuses it: it stops f)" if name in HOLD_F else ""
     first = next(iter(twin.__signature__.parameters))  # pyright: ignore[reportFunctionMemberAccess]
     twin.__doc__ = (
         f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"
         f"    Takes the arguments of :func:`{name}`, with an ``{first}`` that returns a scalar. It may be a function of two\n"
-        f"    arguments, a draw and ``params``: only then is its own derivative in them in the result{held}.\n"
+        f"    arguments, a draw and ``params``: only then is its own derivative in them in the result{leaves_out}.\n"
         "    Returns a pytree like ``params``, whose ints and bools get JAX's zero of type ``float0``, and whose leaves that are no\n"
         "    numbers (functions in a model) get None; with ``has_aux=True`` the pair ``(grads, Info)``. Bias, orders and cost are\n"
         f"    those of :func:`{name}`.\n\n"

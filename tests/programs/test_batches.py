@@ -159,7 +159,7 @@ def test_batches_with_a_support_are_enumerated():
     for take in (lambda f: f, jax.grad, jax.hessian):
         got = jax.jit(take(lambda p: sf.expectation(program)(p, jax.random.key(0))))(params)
         np.testing.assert_allclose(got, jax.jit(take(exact))(params), rtol=1e-10)
-    with pytest.raises(ValueError, match="at most 4096 of them"):
+    with pytest.raises(ValueError, match="4096 is the most"):
         sf.sample(jax.random.key(0), nd.Bernoulli(logits=jnp.zeros(13)), estimator="exact")
     with pytest.raises(TypeError, match="needs a finite support; distrax.Bernoulli has"):
         sf.sample(jax.random.key(0), distrax.Bernoulli(logits=jnp.zeros(3)), estimator="exact")

@@ -87,7 +87,7 @@ def sum_and_sample(f, call, *, num_summed: int = 1, max_points: int = 2**16):
     top = where_possible(top, grid.weights[summed])
     centre = stop(top[:1])  # f is measured from its value at the likeliest outcome, so a large constant in it cancels
     rest = jnp.where(anything, values - centre, 0)
-    baseline = baselines.resolve("auto", num_samples)(rest, 1)
+    baseline = stop(baselines.resolve("auto", num_samples)(rest, 1))
     boxes, shares = (along_draws(x.astype(values.dtype), values) for x in (magic_box(log_probs), shares))
     sampled = jnp.where(anything, jnp.mean(shares * ((rest - baseline) * boxes + baseline), axis=0), 0)
     probs = along_draws(grid.weights[summed].astype(values.dtype), top)
