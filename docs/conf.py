@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("MATPLOTLIBRC", str(HERE / "matplotlibrc"))
-if version("jaxlib").startswith("0.10."):  # its sums are wrong without this (jax_scorefn/_jaxlib.py)
+if metadata.version("jaxlib").startswith("0.10."):  # its sums are wrong without this (jax_scorefn/_jaxlib.py)
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 
 import jax_scorefn
@@ -22,7 +22,7 @@ import jax_scorefn
 project = "jax_scorefn"
 author = "The jax_scorefn authors"
 copyright = author
-release = jax_scorefn.__version__
+release = version = jax_scorefn.__version__
 
 extensions = [
     "myst_nb",
