@@ -14,12 +14,16 @@ STUB = PACKAGE / "__init__.pyi"
 RANDOM = Path(sf.__file__).parent / "random" / "__init__.pyi"
 HEAD = '''"""The estimators as a type checker sees them. Made by ``python docs/stubs.py``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from jax.sharding import Sharding
+from jax.typing import ArrayLike
 
+from jax_scorefn.baselines import Baseline
+from jax_scorefn.control_variates import ControlVariate
 from jax_scorefn.distributions import Family
+from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import Array, ChunkSize, Info, Key
 '''
 
@@ -75,7 +79,7 @@ from jax_scorefn.random._lift import lift as lift
 from jax_scorefn.random._sampler import SAMPLERS as SAMPLERS, Sampler as Sampler
 '''
 KINDS = {
-    "estimator": 'Literal["score_function", "exact"]', "name": "str | None", "max_value": "int | None", "mode": "str | None",
+    "name": "str | None", "max_value": "int | None", "mode": "str | None",
     "method": "str", "replace": "bool", "axis": "int",
 }  # fmt: skip
 
@@ -93,8 +97,8 @@ def stub_of_random():
             if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
                 arguments.append("*")
             kind = "ArrayLike" if parameter.name in sampler.parameters else KINDS.get(parameter.name, "Any")
-            if parameter.name == "estimator" and sampler.kind == "pathwise":
-                kind = 'Literal["pathwise", "score_function"]'
+            if parameter.name == "estimator":
+                kind = f"Literal[{', '.join(map(repr, sampler.estimators))}]".replace("'", '"')
             kind += " | None" * (parameter.default is None and not kind.endswith(("Any", "None")))
             optional = "" if parameter.default is parameter.empty else " = ..."
             arguments.append(f"{parameter.name}: {kind}{optional}")

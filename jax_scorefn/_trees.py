@@ -35,6 +35,11 @@ def is_number(leaf: Any) -> bool:
     return isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype")
 
 
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a key, or an array of keys."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def stop(tree: PyTree) -> PyTree:
     """Stop the gradient of the leaves that have one; others (ints, keys, static objects) pass through."""
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_inexact(leaf) else leaf, tree)

@@ -519,7 +519,7 @@ def params_of(name: str, dtype: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
-HOLD_F = ("vargrad",)
+HOLD_F = tuple(name for name, record in sf.ESTIMATORS.items() if record.stops_f)
 """Estimators that drop f's own dependence on the parameters."""
 LOG_TARGET = ("sticking_the_landing", "iwae")
 """Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them

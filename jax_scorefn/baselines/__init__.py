@@ -18,3 +18,6 @@ from jax_scorefn.baselines._resolve import resolve as resolve
 
 Draws = Values
 """Its older name."""
+
+_INTERNAL = {"resolve"}
+"""What other packages of the library take, and no page of the documentation has."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from jax_scorefn import engine
 from jax_scorefn._reports import report
-from jax_scorefn._trees import is_inexact, num_leading, partition, stop
+from jax_scorefn._trees import is_inexact, is_key, num_leading, partition, stop
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, ChunkSize, Info, Key, PyTree
 
@@ -94,7 +94,6 @@ def gradients_of_draws(
 
 def _reusable(tree: PyTree) -> PyTree:
     """The same keys for one more use, which JAX's checker is told of."""
-    is_key = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
     return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, tree)
 
 

@@ -40,6 +40,7 @@ class Record:
       orders: highest order of derivative that keeps that bias; a higher one raises.
       evaluations: evaluations of f for S draws, in words.
       differentiates_f: whether it takes derivatives of f in the draw.
+      stops_f: whether it leaves out f's own derivative in the parameters.
       cite: keys of the bibliography.
       function: the estimator.
       estimates: what its value is an estimate of: "E[f]", or "a bound" on the log-evidence of a target exp(f). Only estimators of the
@@ -52,6 +53,7 @@ class Record:
     orders: float
     evaluations: str
     differentiates_f: bool
+    stops_f: bool
     cite: tuple[str, ...]
     function: Callable[..., Any]
     estimates: str = "E[f]"
@@ -98,9 +100,7 @@ PER_DRAW = """    ``per_draw=True`` gives the gradient of each draw instead (of 
     if it is not differentiated).
 """
 
-HOLD_F = ("vargrad",)
-"""Estimators that leave the derivative of f itself out."""
-HOLDS_F = (
+STOPS_F = (
     "{name}_grad was given a function of a draw and the parameters, and {name} leaves the derivative of f itself out. Give it a "
     "function of the draw, or take score_function_grad."
 )
@@ -119,6 +119,7 @@ def estimator(
     num_samples: int | None = 64,
     draws: bool = True,
     differentiates_f: bool = False,
+    stops_f: bool = False,
     estimates: str = "E[f]",
     rows: str = "draws",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -159,7 +160,9 @@ def estimator(
             answer = (value, report(info(), params)) if has_aux else value
             return answer if _map_draws is None else (answer, num_groups)
 
-        record = Record(body.__name__, needs, bias, orders, evaluations, differentiates_f, cite, public, estimates)
+        record = Record(
+            body.__name__, needs, bias, orders, evaluations, differentiates_f, stops_f, cite, public, estimates
+        )
         public.__signature__ = _public_signature(body, num_samples, draws)  # pyright: ignore[reportAttributeAccessIssue]
         signature = inspect.signature(public)
         public.__doc__ = composed(record, body, signature, rows)
@@ -181,11 +184,13 @@ def of_target(name: str, f: Callable[..., Any], q: Family, params: Params) -> Ca
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ``_grad`` twin of an estimator: ``jax.grad`` of it in ``params``, and nothing more."""
     name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
-    is_bound = name not in ESTIMATORS or ESTIMATORS[name].estimates != "E[f]"
+    record = ESTIMATORS.get(name)  # none of the one that asks for its estimator by name
+    is_bound = record is None or record.estimates != "E[f]"
+    stops_f = record is not None and record.stops_f
 
     def twin(f, logp, params, key=None, *, has_aux=False, per_draw=False, **options):
-        if name in HOLD_F and callable(f) and _checks.takes_params(f):
-            raise TypeError(HOLDS_F.format(name=name))
+        if stops_f and callable(f) and _checks.takes_params(f):
+            raise TypeError(STOPS_F.format(name=name))
 
         def scalar(moving):
             if not callable(f):
@@ -220,7 +225,7 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     twin.__name__ = twin.__qualname__ = f"{name}_grad"
     twin.__module__ = function.__module__
     twin.__signature__ = _with_per_draw(inspect.signature(function))  # pyright: ignore[reportFunctionMemberAccess]
-    leaves_out = f" (not by {name}, which refuses it: it stops f)" if name in HOLD_F else ""
+    leaves_out = f" (not by {name}, which refuses it: it stops f)" if stops_f else ""
     first = next(iter(twin.__signature__.parameters))  # pyright: ignore[reportFunctionMemberAccess]
     twin.__doc__ = (
         f"Gradient of :func:`{name}` in ``params``: ``jax.grad({name}, argnums=2)``.\n\n"

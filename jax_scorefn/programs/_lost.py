@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 
+from jax_scorefn._trees import is_key
 from jax_scorefn.programs._ir import Block, Const, Op, build, is_inexact
 from jax_scorefn.programs._source import SAMPLERS
 from jax_scorefn.programs._switch import Status
@@ -108,8 +108,7 @@ def _find(block: Block, names: Sequence[str | None], num_results: int) -> tuple[
     """
     taints, bits = [], list(names)
     for i, v in enumerate(block.ins):
-        is_key = jnp.issubdtype(v.aval.dtype, jax.dtypes.prng_key)
-        taints.append(Taint(1 << i if names[i] is not None else 0, {}, KEYED if is_key else 0))
+        taints.append(Taint(1 << i if names[i] is not None else 0, {}, KEYED if is_key(v.aval) else 0))
     losses = Losses(block, taints, block.outs[:num_results])
     constants = block.closed_over()
     for const in constants:

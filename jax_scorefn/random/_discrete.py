@@ -57,7 +57,7 @@ def bernoulli(call: Call, *, p: Any, mode: str) -> Array:
     return call.choose("(),()->()", lambda p: Bernoulli(probs=p), _as_drawn(p, mode) if call.scored else p)
 
 
-@_choice("p")
+@_choice("p", support="counted")
 def geometric(call: Call, *, p: Any) -> Array:
     """Numbers of trials up to the first success, of probability p: 1, 2, ...
 
@@ -72,7 +72,7 @@ def geometric(call: Call, *, p: Any) -> Array:
     return call.choose("(),()->()", lambda p: Geometric(probs=p), p)
 
 
-@_choice("lam")
+@_choice("lam", support="counted")
 def poisson(call: Call, *, lam: Any) -> Array:
     """Counts of mean ``lam``. As ``jax.random``'s, it takes threefry keys only.
 
@@ -192,7 +192,7 @@ def choice(call: Call, *, a: Any, shape: Any, replace: bool, p: Any, axis: int) 
     return index if entries.ndim == 0 else jnp.take(entries, index, axis)
 
 
-@_choice("mean")
+@_choice("mean", support="continuous")
 def wald(call: Call, *, mean: Any) -> Array:
     """Numbers of an inverse Gaussian distribution with this mean and a shape of 1.
 

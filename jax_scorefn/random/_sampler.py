@@ -41,11 +41,13 @@ class Sampler(NamedTuple):
         derivative is that of the draw) or "passed through" (random in no parameter that can be differentiated).
       parameters: the arguments that its distribution is differentiated in.
       function: ours, None for a name that is handed through.
+      estimators: what its ``estimator=`` may be, the default first.
     """
 
     kind: str
     parameters: tuple[str, ...] = ()
     function: Callable[..., Any] | None = None
+    estimators: tuple[str, ...] = ()
 
 
 SAMPLERS: dict[str, Sampler] = {}
@@ -53,26 +55,32 @@ SAMPLERS: dict[str, Sampler] = {}
 Body = Callable[..., Array]
 
 
-def choice(*parameters: str, harmless: tuple[str, ...] = ()) -> Callable[[Body], Callable[..., Any]]:
+def choice(
+    *parameters: str, support: str = "finite", harmless: tuple[str, ...] = ()
+) -> Callable[[Body], Callable[..., Any]]:
     """Make a sampler of a body, which scores its draws unless another estimator is asked for.
 
     ``parameters`` are the arguments of ``jax.random``'s function that its distribution is differentiated in, ``harmless`` those that
-    change no distribution. With an option that is none of these, nor one that the body takes, the derivative raises.
+    change no distribution. With an option that is none of these, nor one that the body takes, the derivative raises. A ``support``
+    that is "counted" has no end and takes ``max_value=``; a "continuous" one cannot be summed over.
     """
-    return functools.partial(_public, "choice", parameters, harmless)
+    return functools.partial(_public, "choice", support, parameters, harmless)
 
 
 def pathwise(*parameters: str, harmless: tuple[str, ...] = ()) -> Callable[[Body], Callable[..., Any]]:
     """Make a sampler of a body, which is ``jax.random``'s function unless another estimator is asked for."""
-    return functools.partial(_public, "pathwise", parameters, harmless)
+    return functools.partial(_public, "pathwise", "continuous", parameters, harmless)
 
 
-def _public(kind: str, parameters: tuple[str, ...], harmless: tuple[str, ...], body: Body) -> Callable[..., Any]:
+def _public(
+    kind: str, support: str, parameters: tuple[str, ...], harmless: tuple[str, ...], body: Body
+) -> Callable[..., Any]:
     name = body.__name__  # pyright: ignore[reportFunctionMemberAccess]
     original = getattr(jax.random, name)
     signature, wanted = inspect.signature(original), list(inspect.signature(body).parameters)[1:]
-    own = {"estimator": "score_function" if kind == "choice" else "pathwise", "name": None}
-    own |= {"max_value": None} if kind == "choice" else {}
+    estimators = _estimators(kind, support)
+    own = {"estimator": estimators[0], "name": None}
+    own |= {"max_value": None} if support == "counted" else {}
 
     @functools.wraps(body)
     def public(*args: Any, **kwargs: Any) -> Array:
@@ -97,9 +105,15 @@ def _public(kind: str, parameters: tuple[str, ...], harmless: tuple[str, ...], b
     public.__signature__ = signature.replace(  # pyright: ignore[reportAttributeAccessIssue]
         parameters=[*signature.parameters.values(), *more]
     )
-    public.__doc__ = _docstring(body, name, kind, parameters)
-    SAMPLERS[name] = Sampler(kind, parameters, public)
+    public.__doc__ = _docstring(body, name, kind, support, parameters)
+    SAMPLERS[name] = Sampler(kind, parameters, public, estimators)
     return public
+
+
+def _estimators(kind: str, support: str) -> tuple[str, ...]:
+    if kind == "pathwise":
+        return "pathwise", "score_function"
+    return ("score_function",) if support == "continuous" else ("score_function", "exact")
 
 
 def _unknown(signature: inspect.Signature, arguments: dict[str, Any], known: set[str]) -> str:
@@ -126,21 +140,26 @@ Raises:
   TypeError: {raises}.{example}
 """
 OF_CHOICE = {
-    "estimators": '"score_function", or "exact", which sums over a finite support; as for :func:`sample`',
-    "max_value": '\n  max_value: for "exact" and a support without an end, the largest value that counts; as for :func:`sample`.',
+    "estimators": '"score_function", or "exact", which sums over the support; as for :func:`sample`',
     "raises": "when it is differentiated in {parameters} outside of :func:`expectation`, where the derivative would be 0, or wrong",
 }
 OF_PATH = {
     "estimators": '"pathwise", as by ``jax.random``, or "score_function", as by :func:`sample`',
-    "max_value": "",
     "raises": "for another estimator than these; and, by score, when it is differentiated outside of :func:`expectation`",
 }
 
 
-def _docstring(body: Body, name: str, kind: str, parameters: tuple[str, ...]) -> str:
+BY_SCORE_ALONE = '"score_function", as by :func:`sample`: there is no other for it'
+MAX_VALUE = '\n  max_value: for "exact", the largest value that counts; as for :func:`sample`.'
+
+
+def _docstring(body: Body, name: str, kind: str, support: str, parameters: tuple[str, ...]) -> str:
     """What the body says, and what is common to all; an example comes last."""
     prose, head, example = (inspect.getdoc(body) or "").partition("\n\nExample:")
     names = " and ".join(f"``{parameter}``" for parameter in parameters)
     common = {k: text.format(parameters=names) for k, text in (OF_CHOICE if kind == "choice" else OF_PATH).items()}
+    common["max_value"] = MAX_VALUE if support == "counted" else ""
+    if kind == "choice" and support == "continuous":
+        common["estimators"] = BY_SCORE_ALONE
     text = DOCSTRING.format(prose=prose, name=name, parameters=names, example=head + example, **common)
     return textwrap.indent(text, "    ").lstrip()

@@ -14,3 +14,6 @@ from jax_scorefn.schemes._base import Scheme as Scheme, group_size as group_size
 from jax_scorefn.schemes._pairs import antithetic as antithetic, iid as iid
 from jax_scorefn.schemes._sobol import sobol as sobol
 from jax_scorefn.schemes._strata import stratified as stratified
+
+_INTERNAL = {"group_size"}
+"""What other packages of the library take, and no page of the documentation has."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from jax_scorefn._trees import is_key
 from jax_scorefn.programs import RULES, Operation, Rule, with_rule
 
 DENIED = (
@@ -146,7 +147,7 @@ def _said(
 
 def _others(x: Any) -> list[Any]:
     """Other values that an element might have."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if is_key(x):
         return [jax.random.fold_in(x, i) for i in range(len(STEPS))]
     if x.dtype == jnp.bool_:
         return [~x]
@@ -164,7 +165,7 @@ def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _data(x: Any) -> np.ndarray:
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if is_key(x):
         x = jax.random.key_data(x)
     return np.asarray(x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x)
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._trees import is_key
 from jax_scorefn.typing import Key, PyTree
 
 NOT_INSTALLED = "fit with {option} needs {package}: pip install {package} (the extra training brings it)."
@@ -38,7 +39,7 @@ def identity(key: Key, tag: str | None, state: PyTree, metrics: list[str]) -> Id
     for path, x in leaves.items():
         digest.update(f"{path} {x.dtype}{list(x.shape)}".encode() + np.asarray(x).tobytes())
     kind = str(key.dtype)  # the generator, for typed keys
-    data = np.asarray(jax.random.key_data(key) if _is_key(key) else key).tolist()
+    data = np.asarray(jax.random.key_data(key) if is_key(key) else key).tolist()
     kept = [f"{path} {x.dtype}{list(x.shape)}" for path, x in leaves.items()]
     return {
         "tag": tag,
@@ -121,10 +122,6 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
 
 
-def _is_key(x: Any) -> bool:
-    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _is_array(x: Any) -> bool:
     return hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
 
@@ -133,7 +130,7 @@ def _arrays(tree: PyTree) -> dict[str, Any]:
     """Path -> array, with keys as their numbers; leaves that are no arrays are left out."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     arrays = {jax.tree_util.keystr(path): x for path, x in leaves if _is_array(x)}
-    return {path: jax.random.key_data(x) if _is_key(x) else jnp.asarray(x) for path, x in arrays.items()}
+    return {path: jax.random.key_data(x) if is_key(x) else jnp.asarray(x) for path, x in arrays.items()}
 
 
 def _numbered(tree: PyTree) -> dict[str, Any]:
@@ -150,7 +147,7 @@ def _filled(arrays: dict[str, Any], like: PyTree) -> PyTree:
         if not _is_array(x):
             return x
         return (
-            jax.random.wrap_key_data(next(rest), impl=jax.random.key_impl(x)) if _is_key(x) else jnp.asarray(next(rest))
+            jax.random.wrap_key_data(next(rest), impl=jax.random.key_impl(x)) if is_key(x) else jnp.asarray(next(rest))
         )
 
     return treedef.unflatten([one(x) for x in leaves])

@@ -60,10 +60,13 @@ sf.explain(program)(1.0)  # wrong
 sf.expectation(program, num_sample=4)  # wrong
 
 sf.random.bernoulli(key, 0.3, (4,), estimator="exact").mean()
-sf.random.categorical(key, jnp.zeros(3), max_value=4).mean()
+sf.random.categorical(key, jnp.zeros(3), estimator="exact").mean()
+sf.random.poisson(key, 2.0, estimator="exact", max_value=40).mean()
 sf.random.normal(key, (3,)).mean()
 sf.random.bernoulli(key, 0.3, shap=(4,))  # wrong
 sf.random.poisson(key)  # wrong
+sf.random.bernoulli(key, 0.3, max_value=4)  # wrong
+sf.random.wald(key, 2.0, estimator="exact")  # wrong
 sf.random.gamma(key, 1.0, estimator="exact")  # wrong
 sf.random.gausian(key)  # wrong
 

@@ -19,10 +19,10 @@ from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._bounds._frame import NO_CONSTANT, NOT_A_LOG_TARGET, log_weight
-from jax_scorefn.estimators._registry import ESTIMATORS, HOLD_F, Record, gradient, of_target
+from jax_scorefn.estimators._registry import ESTIMATORS, Record, gradient, of_target
 from jax_scorefn.typing import Array, Capability, Key, Params
 
-HOLDS_F = (
+STOPS_F = (
     "elbo does not take 'vargrad', which stops f, and with it the parameters of a model in log_joint. Take 'score_function', "
     "which leaves the score of log q out too."
 )
@@ -108,8 +108,8 @@ def _record(estimator: str, q: Family, params: Params) -> Record:
         estimator = "sticking_the_landing" if has_path else "score_function"
     if estimator not in ESTIMATORS:
         raise ValueError(NO_SUCH_ESTIMATOR.format(known=", ".join(ESTIMATORS), given=estimator))
-    if estimator in HOLD_F:
-        raise ValueError(HOLDS_F)
+    if ESTIMATORS[estimator].stops_f:
+        raise ValueError(STOPS_F)
     return ESTIMATORS[estimator]
 
 

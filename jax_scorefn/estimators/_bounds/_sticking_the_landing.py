@@ -15,6 +15,7 @@ from jax_scorefn import schemes
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._bounds._frame import log_density, log_target, log_weight, value_and_path
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -27,7 +28,7 @@ from jax_scorefn.typing import Bias, Capability
     cite=("roeder2017",),
     estimates="a bound",
 )
-def sticking_the_landing(f, call, *, scheme=None):
+def sticking_the_landing(f, call, *, scheme: Scheme | None = None):
     """The evidence lower bound E[f(x) - log q(x)], with derivatives along the path of each draw alone.
 
     f is the log of the target, log p(x, data), *without* log q, which is ``logp`` and is subtracted here. So it is not the f of

@@ -14,7 +14,7 @@ from jax_scorefn import _checks
 from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import path_estimate, perturbed_given, softened
-from jax_scorefn.typing import Bias, Capability
+from jax_scorefn.typing import Array, Bias, Capability
 
 
 @estimator(
@@ -25,7 +25,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("paulus2021",),
 )
-def gumbel_rao(f, call, *, temperature=0.5, num_paths: int = 10):
+def gumbel_rao(f, call, *, temperature: Array | float = 0.5, num_paths: int = 10):
     """E[f(x)] with the straight-through Gumbel-softmax gradient, its noise averaged out given the draw. *Biased* in the gradient.
 
     It has the bias of ``gumbel_softmax(straight_through=True)`` at the same temperature, and never more variance, so a lower

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import path_estimate, perturbed, softened
-from jax_scorefn.typing import Bias, Capability
+from jax_scorefn.typing import Array, Bias, Capability
 
 
 @estimator(
@@ -20,7 +20,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("jang2017", "maddison2017"),
 )
-def gumbel_softmax(f, call, *, temperature=0.5, straight_through: bool = False):
+def gumbel_softmax(f, call, *, temperature: Array | float = 0.5, straight_through: bool = False):
     """E[f(x)] with soft draws in place of discrete ones. *Biased*, the value as well as the gradient.
 
     Little noise for one evaluation of a differentiable f, at the price of another objective: the mean of f over the soft

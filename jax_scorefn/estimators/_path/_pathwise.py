@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, schemes
 from jax_scorefn.estimators._registry import estimator, gradient
+from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -17,7 +18,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("kingma2014", "figurnov2018", "mohamed2020"),
 )
-def pathwise(f, call, *, scheme=None):
+def pathwise(f, call, *, scheme: Scheme | None = None):
     """E[f(x)] by sampling, with derivatives along the path of each draw (reparameterisation).
 
     Each draw is a function of noise and parameters, x = g(eps; params), so grad E[f(x)] = E[grad f(g(eps; params))]. The

@@ -14,7 +14,7 @@ from jax_scorefn._surrogate import departure, on_path
 from jax_scorefn._trees import stop
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import path_estimate, softened
-from jax_scorefn.typing import Bias, Capability
+from jax_scorefn.typing import Array, Bias, Capability
 
 
 @estimator(
@@ -25,7 +25,7 @@ from jax_scorefn.typing import Bias, Capability
     differentiates_f=True,
     cite=("liu2023",),
 )
-def reinmax(f, call, *, temperature=1.0):
+def reinmax(f, call, *, temperature: Array | float = 1.0):
     """E[f(x)] with a straight-through gradient that is right to second order. *Biased* in the gradient.
 
     Unbiased at temperature 1 for a single choice where f is quadratic along each line between two draws, and as cheap as

@@ -15,6 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
 from jax_scorefn import _checks, baselines
 from jax_scorefn._groups import group_means, others_mean, to_draws
@@ -22,6 +23,7 @@ from jax_scorefn._surrogate import nan_where, score_surrogate
 from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score._source import source_of
+from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
 
 
@@ -33,7 +35,7 @@ from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
     differentiates_f=True,
     cite=("titsias2022",),
 )
-def double_control_variate(f, call, *, coefficient=1.0, scheme=None):
+def double_control_variate(f, call, *, coefficient: ArrayLike = 1.0, scheme: Scheme | None = None):
     """E[f(x)] by the score function with leave-one-out and a Taylor term made of the other draws' slopes.
 
     From each f_i it subtracts alpha a_i . (x_i - E x), where a_i is the mean slope of f at the other draws, and puts back what

@@ -7,7 +7,8 @@ distribution q, each score is weighted by p / q.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,14 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines
 from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
 from jax_scorefn._trees import along_draws, flatten_floats, stop
-from jax_scorefn.control_variates import attach, is_per_parameter
+from jax_scorefn.baselines import Baseline
+from jax_scorefn.control_variates import ControlVariate, attach, is_per_parameter
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score._per_parameter import Sampled, Term, correction, fit, scores_of, tabulated
 from jax_scorefn.estimators._score._source import importance_weights, source_of
 from jax_scorefn.estimators._statistics import mean_error, ratio_error
-from jax_scorefn.typing import EVERY_ORDER, Bias, Capability
+from jax_scorefn.schemes import Scheme
+from jax_scorefn.typing import EVERY_ORDER, Array, Bias, Capability
 
 RATIO = (
     "An estimate that is normalised by its weights (the family has normalized=False) brings a baseline of its own, the weighted mean "
@@ -45,7 +48,14 @@ NO_MODE = (
     num_samples=None,
 )
 def score_function(
-    f, call, *, baseline="auto", control_variate=None, scheme=None, proposal=None, max_weight: float | None = None
+    f,
+    call,
+    *,
+    baseline: Baseline | Callable[[Array], Any] | Literal["auto"] | None = "auto",
+    control_variate: ControlVariate | Sequence[ControlVariate] | None = None,
+    scheme: Scheme | None = None,
+    proposal: Any = None,
+    max_weight: float | None = None,
 ):
     """E[f(x)] by sampling, with derivatives by the log-derivative trick (REINFORCE).
 

@@ -14,6 +14,7 @@ from jax_scorefn._trees import stop
 from jax_scorefn.estimators._objective import Objective
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score._score_function import estimate
+from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import Bias, Capability
 
 
@@ -22,10 +23,11 @@ from jax_scorefn.typing import Bias, Capability
     bias=Bias.NONE,
     orders=1,
     evaluations="S",
+    stops_f=True,
     cite=("richter2020", "kool2019"),
     num_samples=None,
 )
-def vargrad(f, call, *, scheme=None):
+def vargrad(f, call, *, scheme: Scheme | None = None):
     """E[f(x)] by the score function with leave-one-out, with f stopped: VarGrad where f = log p - log target.
 
     For a variational objective, f(x) = log p(x; params) - log target(x), the derivative of f itself has mean 0, and leaving it out
