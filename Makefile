@@ -66,8 +66,9 @@ wheel: $(VENV)/.stamp-dev
 examples: wheel
 	JAX_PLATFORMS=cpu $(BIN)/python docs/run_examples.py dist/*.whl
 
+# Pages are computed side by side.
 docs: $(VENV)/.stamp-docs,rl
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -j $(WORKERS) -b html docs docs/_build/html
 	$(BIN)/python docs/coverage.py
 	! $(BIN)/python docs/coverage.py --twin
 
