@@ -47,7 +47,7 @@ class Cost:
     place: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """The table of :func:`explain` as data.
 
@@ -97,6 +97,10 @@ class Explanation:
         """Name, place, shape, distribution, estimator: one row for each choice."""
         return [(site.name, site.place, str(list(site.shape)), site.dist, site.estimator) for site in self.choices]
 
+    def __repr__(self) -> str:
+        """Short: a notebook shows it below the table that was printed."""
+        return f"<Explanation: {_number(self.costs, 'cost')}, {_number(self.choices, 'choice')}>"
+
     def __str__(self) -> str:
         line = "{:24s} {:20s} {:14s} {:20s} {}".format
         tables = ((HEADINGS, self.rows()), (CHOICE_HEADINGS, self.choice_rows()))
@@ -127,6 +131,10 @@ class Explanation:
             console.print(table)
         for line in self._footer():
             console.print(line)
+
+
+def _number(things: tuple[object, ...], word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
 def _charged(names: dict[object, str], site: object) -> str:

@@ -132,6 +132,7 @@ def test_an_explanation_says_where_costs_and_choices_stand():
     assert (cost.place, choice.place) == (f"test_sites.py:{first + 2}", f"test_sites.py:{first + 1}")
     lines = str(found).splitlines()
     assert len(lines) == 4 and choice.place in lines[3] and "score_function" in lines[3]
+    assert repr(found) == "<Explanation: 1 cost, 1 choice>"  # what a notebook shows below the table
 
 
 def test_a_line_of_a_notebook_is_one_of_a_cell():
