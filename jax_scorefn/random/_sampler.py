@@ -129,12 +129,11 @@ def _guarded(x: Any, message: str) -> Any:
 
 DOCSTRING = """{prose}
 
-The draw is that of ``jax.random.{name}`` for the same key and arguments, bit for bit.
+The draw is that of ``jax.random.{name}`` for the same key and arguments, bit for bit; those that are not named here are its own.
 
 Args:
   estimator: how the derivative in {parameters} is estimated: {estimators}.
   name: what :func:`explain` and errors call it; None is "{name}".{max_value}
-  Others are those of ``jax.random.{name}``.
 
 Raises:
   TypeError: {raises}.{example}
