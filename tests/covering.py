@@ -26,6 +26,11 @@ def covering(cases, *factors, strength=1):
     return [pytest.param(*row, marks=() if i in chosen else pytest.mark.slow) for i, row in enumerate(rows)]
 
 
+def few(cases, *default):
+    """Cases of which those named run by default."""
+    return [pytest.param(case, marks=() if case in default else pytest.mark.slow) for case in cases]
+
+
 def cover(table, strength=1):
     """Places of few rows that show all that the table shows: greedily the one that shows most; of equals, what was shown least often."""
     shown = [_shown(row, strength) for row in table]

@@ -186,6 +186,7 @@ def test_the_other_particles_are_a_baseline_with_less_noise_than_trace_graph():
     assert ratio < 0.75, ratio
 
 
+@pytest.mark.slow
 def test_svi_finds_the_posterior_where_no_noise_is_left():
     svi = SVI(mixture_model, mixture_guide, numpyro.optim.Adam(0.05), CreditELBO(num_particles=4))
     found = svi.run(jax.random.PRNGKey(0), 800, None, fixed=MIXTURE, progress_bar=False)
@@ -213,6 +214,7 @@ def test_a_summed_site_is_exact_and_chunks_of_particles_are_the_same():
     np.testing.assert_allclose(flat(each[0]), flat(each[1]), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_summed_sites_are_those_of_trace_enum():
     funsor.set_backend("jax")

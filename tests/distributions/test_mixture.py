@@ -243,6 +243,7 @@ def linear(estimator, w, **options):
     return jax.jit(lambda w: estimator(lambda x: x**2, family, w, **options))(w)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_derivatives_in_a_weight_of_zero():
     """The mean of a component that is never drawn is in the gradient: w enters as a sum, and the others' draws see it."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, REQUIRED, dist_of, params_of
-from covering import covering
+from covering import covering, few
 
 import jax_scorefn as sf
 from jax_scorefn.estimators._call import Call
@@ -26,11 +26,6 @@ LOGITS = np.array([0.4, -0.7, 1.1])
 smooth = lambda x: jnp.exp(0.5 * jnp.sum(x)) + x[0] * x[1]
 DELTA = sf.control_variates.delta
 PROPOSAL = sf.Normal(np.zeros(2), np.full(2, 1.5))
-
-
-def few(cases, *default):
-    """Cases of which a few run by default."""
-    return [pytest.param(case, marks=() if case in default else pytest.mark.slow) for case in cases]
 
 
 def leaves(tree):
@@ -80,7 +75,7 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIED)
+@pytest.mark.parametrize("variant", few(VARIED, "for each parameter", "antithetic", "cut weights", "chunks"))
 def test_the_mean_is_the_gradient_with_every_option(variant):
     with jax.enable_x64(True):
         twin = functools.partial(sf.score_function_grad, smooth, NORMAL, num_samples=16, **VARIED[variant])
@@ -189,7 +184,7 @@ def test_there_is_one_only_where_something_is_drawn():
         sf.exact_grad(jnp.sum, COINS, LOGITS, per_draw=True)
 
 
-@pytest.mark.parametrize("num_samples", [2, 3, 4])
+@pytest.mark.parametrize("num_samples", few([2, 3, 4], 3))
 def test_the_error_of_few_draws_is_not_told(num_samples):
     twin = functools.partial(
         sf.score_function_grad, smooth, NORMAL, AT, num_samples=num_samples, per_draw=True, has_aux=True
@@ -206,6 +201,7 @@ def test_they_have_no_derivative():
             jax.grad(loss)(jnp.asarray(LOGITS))
 
 
+@pytest.mark.slow
 @pytest.mark.sharded
 def test_devices_change_nothing():
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -222,7 +218,10 @@ GATES = sf.family(lambda p: sf.Bernoulli(logits=p["logits"]))
 REGRESSION = lambda gates, p: (jnp.sum(p["weights"] * gates) - 0.7) ** 2
 
 
-@pytest.mark.parametrize("estimator", ["exact", "score_function", "disarm", "rao_blackwell", "elbo", "iwae"])
+@pytest.mark.parametrize(
+    "estimator",
+    few(["exact", "score_function", "disarm", "rao_blackwell", "elbo", "iwae"], "score_function", "elbo"),
+)
 def test_an_f_of_two_arguments_is_differentiated_in_the_parameters_too(estimator):
     """As ``jax.grad`` of the estimator with an f that closes over them; of a function of the draw alone that part is left out."""
     with jax.enable_x64(True):

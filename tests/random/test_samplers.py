@@ -235,6 +235,7 @@ def test_docstrings_say_what_is_common():
             continue
         text = inspect.getdoc(sampler.function)
         assert f"``jax.random.{name}``" in text and "\nArgs:\n  estimator: " in text and "\nRaises:\n" in text
-        assert ("max_value" in text) is (sampler.kind == "choice") and all(
-            f"``{p}``" in text for p in sampler.parameters
-        )
+        counted = "max_value" in inspect.signature(sampler.function).parameters
+        assert ("max_value: " in text) is counted is (name in ("geometric", "poisson"))
+        assert ('"exact"' in text) is ("exact" in sampler.estimators)
+        assert all(f"``{p}``" in text for p in sampler.parameters)

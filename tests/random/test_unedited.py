@@ -219,6 +219,7 @@ def test_what_cannot_be_right_is_told_of_with_its_line(name):
     is_told_of(getattr(plain, name), TOLD[name], loop=name in IN_A_LOOP)
 
 
+@pytest.mark.slow
 def test_without_the_lift_the_gradients_are_zero_or_wrong():
     """What these programs are today: a score that went missing has no other sign."""
     silent = [name for name, (exact, at) in RIGHT.items() if _is_wrong(getattr(plain, name), exact, wide(at))]
