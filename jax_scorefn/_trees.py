@@ -40,6 +40,11 @@ def is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def reusable(tree: PyTree) -> PyTree:
+    """The same keys for one more use, which JAX's checker is told of."""
+    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, tree)
+
+
 def stop(tree: PyTree) -> PyTree:
     """Stop the gradient of the leaves that have one; others (ints, keys, static objects) pass through."""
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if is_inexact(leaf) else leaf, tree)

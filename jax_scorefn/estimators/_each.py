@@ -18,7 +18,7 @@ import numpy as np
 
 from jax_scorefn import engine
 from jax_scorefn._reports import report
-from jax_scorefn._trees import is_inexact, is_key, num_leading, partition, stop
+from jax_scorefn._trees import is_inexact, num_leading, partition, reusable, stop
 from jax_scorefn.estimators._statistics import mean_error
 from jax_scorefn.typing import Array, ChunkSize, Info, Key, PyTree
 
@@ -48,7 +48,7 @@ def gradients_of_draws(
     def record(one: Any, draws: Any, total: int, *, beside: PyTree = None, **layout: Any) -> PyTree:
         made = engine.map_index(draws, total, **layout)
         rows = engine.map_draws(one, engine.points(made, sharding), total, beside=beside, **layout)
-        maps.append(_Mapped(_reusable(made), beside, rows))
+        maps.append(_Mapped(reusable(made), beside, rows))
         return rows
 
     given, params = params, stop(params)
@@ -61,7 +61,7 @@ def gradients_of_draws(
 
     def combined(rows: list[PyTree], moving: PyTree) -> Array:
         given = iter([join(row) for row, (_, join) in zip(rows, parts, strict=True)])
-        return estimate(joined(moving), _reusable(key), lambda *_, **__: next(given))[0][0]
+        return estimate(joined(moving), reusable(key), lambda *_, **__: next(given))[0][0]
 
     slopes, common = jax.grad(combined, argnums=(0, 1))([part for part, _ in parts], moving)
 
@@ -74,7 +74,7 @@ def gradients_of_draws(
                 found.append(partition(one(draw, next_to_it), is_inexact)[0])
                 return each.rows
 
-            estimate(joined(moving), _reusable(key), alone)
+            estimate(joined(moving), reusable(key), alone)
             return found
 
         return jax.vjp(row, moving)[1](slopes)[0]
@@ -90,11 +90,6 @@ def gradients_of_draws(
         error = jax.tree.map(lambda e: jnp.full_like(e, jnp.nan), error)
     rows, error = _with_zeros(rows, params, (total,)), _with_zeros(error, params, ())
     return report((rows, info._replace(gradient_standard_error=error)), given)
-
-
-def _reusable(tree: PyTree) -> PyTree:
-    """The same keys for one more use, which JAX's checker is told of."""
-    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, tree)
 
 
 def _with_zeros(found: PyTree, params: PyTree, lead: tuple[int, ...]) -> PyTree:

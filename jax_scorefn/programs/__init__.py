@@ -13,6 +13,7 @@ from jax_scorefn.programs._lost import (
 from jax_scorefn.programs._noise import marked as marked
 from jax_scorefn.programs._own_rules import register_rule as register_rule, with_rule as with_rule
 from jax_scorefn.programs._source import short as short
+from jax_scorefn.programs._while_loop import while_loop as while_loop
 from jax_scorefn.programs.rules import RULES as RULES, Operation as Operation, Rule as Rule
 
 Choice = SampleSite

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn.programs._ir import Atom, Block, Const, Loop, Op, Var
+from jax_scorefn.programs._ir import ALIVE, Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
+from jax_scorefn.programs._while_loop import in_blocks
 from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.typing import Array
 
@@ -70,6 +71,9 @@ class Run:
             out = op.estimator.draw(values, op.params["size"])
         elif op.kind == "forget":
             self.emitted[op.serial], *out = values
+        elif op.name == ALIVE:
+            out = values
+            self.emitted[op.serial] = values[0]
         elif op.kind == "scan":
             out, emitted = _scan(op, values, self.plan.scans.get(op))
             self.emitted |= emitted
@@ -101,6 +105,11 @@ def _scan(op: Op, values: list[Any], plan: Plan | None) -> tuple[list[Any], Emit
         out, emitted = run_block(body, [*given, *carry, *xs], plan)
         return out[: loop.carry], (out[loop.carry :], emitted)
 
+    marks = [inside.serial for inside in body.ops if inside.name == ALIVE]
+    if marks and not scanned:
+        ran_on = lambda _, rows: jnp.any(rows[1][marks[0]][-1])
+        final, (stacked, emitted) = in_blocks(lambda carry, _: step(carry, []), ran_on, carry, loop.length)
+        return [*final, *stacked], emitted
     options = {"length": loop.length, "reverse": loop.reverse, "unroll": op.params.get("unroll", 1)}
     final, (stacked, emitted) = jax.lax.scan(step, carry, scanned, **options)
     return [*final, *stacked], emitted

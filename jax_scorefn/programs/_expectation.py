@@ -25,6 +25,7 @@ from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
+from jax_scorefn.programs._while_loop import tracing_program
 from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.typing import Array, PyTree
 
@@ -83,8 +84,9 @@ def expectation(
       use ``jax.vjp``. For complex parameters ``jax.grad`` follows JAX's convention, as for any function.
 
     Raises:
-      TypeError: for a choice inside of a ``while_loop``, a custom derivative or a ``shard_map``, for mutable arrays, and for a program
-        without an argument named ``key``; with ``lost="raise"``, where a derivative is lost.
+      TypeError: for a choice inside of a ``jax.lax.while_loop`` (``programs.while_loop`` takes them), a custom derivative or a
+        ``shard_map``, for mutable arrays, and for a program without an argument named ``key``; with ``lost="raise"``, where a
+        derivative is lost.
       ValueError: for a bad option, or more combinations of enumerated values than 4096.
 
     Bias: none, for the value and derivatives of every order, if all randomness is made with ``sample`` or does not depend on the
@@ -206,7 +208,8 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
     arrays, key = onto_mesh((jax.tree.map(jnp.asarray, given), key))
-    closed = jax.make_jaxpr(flat)(arrays, key)
+    with tracing_program():
+        closed = jax.make_jaxpr(flat)(arrays, key)
     cost_tree, rest_tree, num_costs = shape[-1]
 
     def finish(costs: list[Any], rest: list[Any]) -> PyTree:

@@ -23,7 +23,7 @@ from jax_scorefn.programs._noise import NOISE, carries_noise, is_mark, is_search
 from jax_scorefn.programs._source import Source, place
 from jax_scorefn.programs.rules import RULES, Map, Operation, Rule
 
-CHOICE, FORGET, RULED = "scorefn_choice", "scorefn_forget", "scorefn_ruled"
+CHOICE, FORGET, ALIVE, RULED = "scorefn_choice", "scorefn_forget", "scorefn_alive", "scorefn_ruled"
 DRAWN = (CHOICE, NOISE)
 CALLS = ("jit", "pjit", "closed_call", "core_call", "core_closed_call")
 REMAT = ("checkpoint", "remat", "remat2")
@@ -36,7 +36,8 @@ CHOICE_INSIDE = (
     "Or draw it before, and pass it in. It stands at {file}:{line}, in {function}."
 )
 REMEDIES = {
-    "while": "Write the loop as a jax.lax.scan of fixed length with a mask.",
+    "while": "Write the loop as sf.programs.while_loop(cond, body, init, max_steps=...); jax.lax.fori_loop with bounds that are known "
+    "when it is traced is a scan already.",
     RULED: "A function with a rule is one operation; let it take the draw as an argument.",
     "shard_map": "Put sf.expectation inside of the mapped function, or shard the draws with its option sharding=.",
 }
@@ -288,6 +289,19 @@ def _inline(jaxpr: Any, consts: list[Any], ins: list[Atom], ops: list[Op], withi
         env |= dict(zip(eqn.outvars, op.outs, strict=True))
         ops.append(op)
     return [read(v) for v in jaxpr.outvars]
+
+
+def inlined(function: Any, operands: list[Atom], ops: list[Op], of: Op) -> list[Atom]:
+    """The results of a function of arrays, whose operations are appended to a list as a part of another one."""
+    like = [
+        jax.ShapeDtypeStruct(x.shape, x.aval.dtype if isinstance(x, Var) else jnp.result_type(x.value))
+        for x in operands
+    ]
+    results = _inline(*_open(jax.make_jaxpr(function)(*like)), operands, found := [], None)
+    for op in found:
+        op.source, op.context = of.source, of.context
+    ops += found
+    return results
 
 
 def _called(params: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
+from jax_scorefn.programs._finished import finish
 from jax_scorefn.programs._ir import Op, Var, build, refuse_hidden
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._plain import plain_draws
@@ -36,6 +37,7 @@ class Program:
         self.block = build(closed)
         plain_draws(self.block)
         refuse_hidden(self.block)
+        finish(self.block)
         self.num_costs, self.names = num_costs, names
         top = {op for op in self.block.ops if op.kind == "choice"}
         self.choices = self.block.choices()

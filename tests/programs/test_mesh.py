@@ -64,13 +64,25 @@ def zero_in_the_carry(p, key):
     return lax.scan(lambda c, k: (c + bit(k, p + c), None), 0.0, jax.random.split(key, 3))[0]
 
 
+def ends_by_itself(p, key):
+    """In two blocks, of which the second is not run; what is NaN if it goes on is not."""
+
+    def play(s):
+        money, rounds, key = s
+        key, now = jax.random.split(key)
+        return money + 2.0 * bit(now, p) - 1.0, rounds + p, key
+
+    goes_on = lambda s: (s[0] > 0) & (s[0] < 3)
+    return sf.programs.while_loop(goes_on, play, (1.0, 0.0, key), max_steps=40)[1]
+
+
 def placed(p, key):
     z = jnp.broadcast_to(bit(key, p), (4,)) * jnp.arange(4.0)
     return jnp.sum(jax.sharding.reshard(z, PartitionSpec(None))) ** 2
 
 
 PROGRAMS = [in_a_jit, beside_a_jit, categorical, special, enumerated, branches, recomputed, keys_in_the_carry,
-            zero_in_the_carry, placed]  # fmt: skip
+            zero_in_the_carry, ends_by_itself, placed]  # fmt: skip
 
 
 SHORT = (in_a_jit, enumerated, zero_in_the_carry)

@@ -10,7 +10,7 @@ NOT_LINEAR = [
     "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma", "igamma_grad_a", "igammac", "integer_pow",
     "is_finite", "le", "le_to", "lgamma", "log", "log1p", "log2", "logistic", "lt", "lt_to", "max", "min", "ne",
     "nextafter", "not", "one_minus_square", "or", "polygamma", "population_count", "pow", "reduce_precision",
-    "regularized_incomplete_beta", "rem", "round", "rsqrt", "scorefn_guard", "scorefn_witness", "shift_left",
+    "regularized_incomplete_beta", "rem", "round", "rsqrt", "scorefn_alive", "scorefn_guard", "scorefn_witness", "shift_left",
     "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "tan",
     "tanh", "xor", "zeta",
 ]  # fmt: skip
