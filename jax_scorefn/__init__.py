@@ -13,7 +13,7 @@ What there is, by topic:
     one choice                    score_function, pathwise, exact, black_box, tuned_grad, magic_box
     for bits and categories       disarm, arms, arm, rebar, relax, rodeo, carms, disarm_categorical, rao_blackwell, unordered_set,
                                   sum_and_sample, gumbel_softmax, gumbel_rao, straight_through, reinmax
-    for others                    measure_valued, double_control_variate, vargrad
+    for others                    measure_valued, coupled, double_control_variate, vargrad
     bounds on a log-evidence      elbo, sticking_the_landing, iwae
     what is random                family, Family, Distribution, Normal, Bernoulli, ... (sf.distributions), kl
     programs of several choices   sample, expectation, explain, programs
@@ -90,6 +90,8 @@ from jax_scorefn.estimators import (
     black_box as black_box,
     carms as carms,
     carms_grad as carms_grad,
+    coupled as coupled,
+    coupled_grad as coupled_grad,
     disarm as disarm,
     disarm_categorical as disarm_categorical,
     disarm_categorical_grad as disarm_categorical_grad,

@@ -60,6 +60,7 @@ CAPABILITY_WORDS = {
     Capability.FINITE: "a finite support",
     Capability.CHOICES: "independent choices",
     Capability.RELAXED: "draws with something between them (Bernoulli, OneHotCategorical)",
+    Capability.ALTERNATIVE: "alternatives to a draw",
     Capability.WEAK_DERIVATIVE: "a weak derivative",
 }
 BAD_VALUE = (

@@ -89,6 +89,17 @@ def _departure_jvp(primals, tangents):
     return departure(x), dx
 
 
+def moved(rates: Array, differences: Array) -> Array:
+    """Value 0, derivative ``sum_j differences_j d rate_j``, the differences held fixed; NaN if a rate is.
+
+    Rates are numbers ``(n,)``, or of the shape of the differences, ``(n, ...)``.
+    """
+    rates = nan_where(jnp.isnan(rates), departure(rates)).astype(differences.dtype)
+    if rates.ndim == 1:
+        return jnp.tensordot(rates, stop_gradient(differences), axes=1)
+    return jnp.sum(rates * stop_gradient(differences), axis=0)
+
+
 def on_path(value: Array, path: Array) -> Array:
     """The value of one with the derivative of the other."""
     return stop_gradient(value) + departure(path)

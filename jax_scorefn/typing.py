@@ -46,6 +46,8 @@ class Capability(enum.Flag):
     """``choices()`` shows the distribution as independent choices among finitely many categories."""
     RELAXED = enum.auto()
     """``choices().relax`` makes what lies between the draws: f can be asked there, and differentiated."""
+    ALTERNATIVE = enum.auto()
+    """``alternative(u, v)`` is a draw and another value of it, whose difference in f is the derivative."""
     WEAK_DERIVATIVE = enum.auto()
     """``weak_derivative()`` gives, for each scalar parameter, two distributions whose difference is the derivative in it."""
 

@@ -40,7 +40,7 @@ OWN: dict[str, list[dict[str, Any]]] = {
     "pathwise": [{"scheme": sf.schemes.antithetic}, {"chunk_size": 3}], "vargrad": [{"scheme": sf.schemes.stratified(4)}],
     "exact": [{"num_nodes": 12}], "arms": [{"num_samples": 12}], "disarm": [{"chunk_size": 3}],
     "unordered_set": [{"set_size": 4}], "sum_and_sample": [{"num_summed": 3}, {"num_samples": 2}],
-    "measure_valued": [{"coordinates": 1}, {"chunk_size": 3}], "iwae": [{"gradient": g} for g in ("score", "vimco", "pathwise", "doubly_reparameterized")],
+    "measure_valued": [{"coordinates": 1}, {"chunk_size": 3}], "coupled": [{"chunk_size": 3}], "iwae": [{"gradient": g} for g in ("score", "vimco", "pathwise", "doubly_reparameterized")],
     "gumbel_softmax": [{"temperature": 0.5}], "straight_through": [{"chunk_size": 3}],
     "rao_blackwell": [{"chunk_size": 3}], "double_control_variate": [{"chunk_size": 3}],
 }  # fmt: skip

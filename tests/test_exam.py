@@ -20,7 +20,7 @@ SAMPLING = {
     for name in (
         "score_function", "pathwise", "double_control_variate", "vargrad", "arm", "disarm", "arms", "rao_blackwell", "sum_and_sample",
         "unordered_set", "disarm_categorical", "carms", "rebar", "relax", "rodeo", "gumbel_softmax", "straight_through", "gumbel_rao", "reinmax",
-        "sticking_the_landing", "measure_valued",
+        "sticking_the_landing", "measure_valued", "coupled",
     )
 } | {"iwae": {"num_samples": 8, "num_particles": 1}}  # fmt: skip
 BIASED = {name for name, record in sf.ESTIMATORS.items() if record.bias is sf.Bias.BIASED}

@@ -1,6 +1,7 @@
 """What is random: distributions of one draw, and families of them."""
 
 from jax_scorefn.distributions._adapters import as_distribution as as_distribution, as_law as as_law
+from jax_scorefn.distributions._alternatives import Alternative as Alternative, swapped as swapped
 from jax_scorefn.distributions._autoregressive import Autoregressive as Autoregressive
 from jax_scorefn.distributions._base import (
     Distribution as Distribution,
@@ -45,5 +46,14 @@ from jax_scorefn.distributions._views import (
 )
 from jax_scorefn.distributions._von_mises import VonMises as VonMises
 
-_INTERNAL = {"CategoricalView", "Row", "WeakDerivative", "declared", "is_distribution", "off_ties"}
+_INTERNAL = {
+    "Alternative",
+    "CategoricalView",
+    "Row",
+    "WeakDerivative",
+    "declared",
+    "is_distribution",
+    "off_ties",
+    "swapped",
+}
 """What other packages of the library take, and no page of the documentation has."""

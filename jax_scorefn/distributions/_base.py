@@ -24,6 +24,7 @@ import numpy as np
 from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions._alternatives import Alternative
 from jax_scorefn.distributions._constructors import by_position_too
 from jax_scorefn.distributions._fields import Domain, broadcast_fields, domains_of, float_fields, is_array
 from jax_scorefn.distributions._grids import Grid, product_grid
@@ -227,6 +228,10 @@ class Distribution:
         """The distribution as independent choices among finitely many categories."""
         raise self._lacks("choices")
 
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        """The draw that a uniform makes for each independent part, beside another value of it, for which there is one more uniform."""
+        raise self._lacks("alternative")
+
     def weak_derivative(self) -> WeakDerivative:
         """The distribution as scalar parameters, each with two distributions whose difference is the derivative in it."""
         raise self._lacks("weak_derivative")
@@ -240,6 +245,7 @@ SHOWN = {
     Capability.MODE: ("mode",),
     Capability.BITS: ("bits",),
     Capability.CHOICES: ("choices",),
+    Capability.ALTERNATIVE: ("alternative",),
     Capability.WEAK_DERIVATIVE: ("weak_derivative",),
 }
 """Capabilities that are methods."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
+from jax_scorefn.distributions._alternatives import Alternative, inverted
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
@@ -65,6 +67,18 @@ class Binomial(Successes, Odds):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        stopped, (field,) = stop(self), stop(self._fields())
+        p, q = stopped._success_and_failure()
+        n = jnp.broadcast_to(jnp.asarray(stopped._trials(), p.dtype), p.shape)
+        mass = lambda k: jnp.exp(stopped._log_mass(k, field))
+        ratio = lambda k: (n - k) / (k + 1) * jnp.where(q > 0, p / jnp.where(q > 0, q, 1), 0)
+        k = inverted(u, n * p, mass, ratio)
+        down = v * n < k.astype(n.dtype)  # as often as one of the trials succeeded
+        other = jnp.where(k == _counts.NO_COUNT, k, jnp.where(n == 0, k, jnp.where(down, k - 1, k + 1)))
+        rate = jnp.where(down, -n, n) * self._success()
+        return Alternative(k, other, nan_where(k == _counts.NO_COUNT, rate))
 
     def sample(self, key: Key) -> Array:
         p, q = (undifferentiable(self, number) for number in self._success_and_failure())

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._trees import in_explicit_mesh, stop
-from jax_scorefn.distributions import _weak
+from jax_scorefn.distributions import _alternatives, _weak
+from jax_scorefn.distributions._alternatives import Alternative
 from jax_scorefn.distributions._base import Independent, distribution
 from jax_scorefn.distributions._categories import given_probs, logits_of, probs_and_logs
 from jax_scorefn.distributions._discrete import impossible, is_whole, undifferentiable
@@ -57,6 +58,10 @@ class Categorical(Independent):
     def _kl_to(self, other: Categorical) -> Array:
         (p, _), (q, _) = probs_and_logs(self), probs_and_logs(other)
         return jnp.sum(divergence(p, q, by_logits=self.probs is None))
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        log_probs = jax.nn.log_softmax(logits_of(self), axis=-1)
+        return _alternatives.option(stop(self).from_uniform(u), v, log_probs)
 
     def weak_derivative(self) -> WeakDerivative:
         logits = logits_of(self)
@@ -158,6 +163,10 @@ class OneHotCategorical(Independent):
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each choice."""
         return self._number.uniform_like()
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        x, y, rate = self._number.alternative(u, v)
+        return Alternative(self._row(x), self._row(y), rate)
 
     def entropy(self) -> Array:
         return self._number.entropy()

@@ -17,7 +17,8 @@ import numpy as np
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import _counts, _weak
+from jax_scorefn.distributions import _alternatives, _counts, _weak
+from jax_scorefn.distributions._alternatives import Alternative, inverted
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import (
     Logit,
@@ -208,6 +209,10 @@ class Bernoulli(Odds):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.bernoulli(*self._fields(), in_logits=self.probs is None)
 
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        del v
+        return _alternatives.bit(stop(self).from_uniform(u), self._success())
+
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each coordinate, fine where it is small."""
         like = super().uniform_like()
@@ -268,6 +273,12 @@ class Geometric(Odds):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.geometric(*self._fields(), in_logits=self.probs is None)
 
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        del v
+        k, p = stop(self).from_uniform(u), self._success()
+        weight = k.astype(p.dtype) / jnp.where(k > 0, stop(p), 1)
+        return _alternatives.one_more(k, -weight * p)
+
     def from_uniform(self, u: Array) -> Array:
         u = jnp.where(u == 0, 1, u)
         p = self._probs()
@@ -312,6 +323,12 @@ class Poisson(Counts):
 
     def weak_derivative(self) -> WeakDerivative:
         return _weak.poisson(*self._fields())
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        del v
+        (rate,), (mean,) = self._fields(), stop(self)._fields()
+        mass = lambda k: jnp.exp(stop(self)._log_mass(k, mean))
+        return _alternatives.one_more(inverted(u, mean, mass, lambda k: mean / (k + 1)), rate)
 
     def sample(self, key: Key) -> Array:
         return _counts.poisson(key, undifferentiable(self, self._fields()[0]))

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._trees import num_leading, stop, take_rows
 from jax_scorefn.distributions._adapters import as_distribution
+from jax_scorefn.distributions._alternatives import Alternative
 from jax_scorefn.distributions._base import Distribution
+from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, refuse_above
 from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.noise import samplers
@@ -269,6 +271,14 @@ class GivenSupport(Density):
     def choices(self) -> CategoricalView:
         """One choice among the values."""
         return numbered(self._log_probs(), None, lambda option: take_rows(self.support, option[0]))
+
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform."""
+        return jax.ShapeDtypeStruct((), self._log_probs().dtype)
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        x, y, rate = Categorical(logits=self._log_probs()).alternative(u, v)
+        return Alternative(take_rows(self.support, x), take_rows(self.support, y), rate)
 
     def sample(self, key: Key) -> PyTree:
         return self.sample_and_log_prob(key)[0]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import _counts, _weak
+from jax_scorefn.distributions import _alternatives, _counts, _weak
+from jax_scorefn.distributions._alternatives import Alternative, inverted
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import Odds, safe_log, safe_log_of_rest, undifferentiable
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
@@ -22,6 +24,11 @@ from jax_scorefn.distributions._special import excess, log_binomial
 from jax_scorefn.distributions._views import Pairs, WeakDerivative, of_coordinates
 from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Capability, Key
+
+IN_TOTAL_COUNT = (
+    "The total_count of a NegativeBinomial carries a derivative, and as a difference it is known in the success probability alone. "
+    "Use score_function, or stop the total_count with jax.lax.stop_gradient."
+)
 
 
 @distribution()
@@ -75,6 +82,15 @@ class NegativeBinomial(Odds):
         odds = field if self.probs is None else safe_log(field) - safe_log_of_rest(field)
         key_gamma, key_count = jax.random.split(key)
         return _counts.poisson(key_count, jnp.exp(jax.random.loggamma(key_gamma, r, dtype=r.dtype) + odds))
+
+    def alternative(self, u: Array, v: Array) -> Alternative:
+        del v
+        stopped, (field, r) = stop(self), stop(self._fields())
+        p, q = stopped._success_and_failure()
+        mass = lambda k: jnp.exp(stopped._log_mass(k, field, r))
+        k = inverted(u, r * p / q, mass, lambda k: (k + r) / (k + 1) * p)
+        total = guard(self._fields()[1], order=0, message=IN_TOTAL_COUNT)
+        return _alternatives.one_more(k, (k.astype(r.dtype) + stop(total)) / q * self._success())
 
     def weak_derivative(self) -> WeakDerivative:
         field, r = self._fields()

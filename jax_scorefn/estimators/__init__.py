@@ -13,6 +13,7 @@ from jax_scorefn.estimators._controlled._rebar import (
     rebar_grad as rebar_grad,
 )
 from jax_scorefn.estimators._controlled._relax import relax as relax, relax_grad as relax_grad
+from jax_scorefn.estimators._coupled import coupled as coupled, coupled_grad as coupled_grad
 from jax_scorefn.estimators._measure_valued import (
     measure_valued as measure_valued,
     measure_valued_grad as measure_valued_grad,

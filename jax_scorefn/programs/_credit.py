@@ -49,7 +49,7 @@ class Credits:
         total: Array | None = None
         key: tuple[Any, ...] = (value.shape,)
         for site, entries in _without_overlap(self.of(leaf)).items():
-            named = tuple(_in_front(entry, depth) for entry in entries)
+            named = tuple(in_front(entry, depth) for entry in entries)
             part = self._cached((site, named, value.shape), lambda s=site, n=named: self._charged(s, n, value.shape))
             key = (*key, site, named)
             total = part if total is None else self._cached(key, lambda a=total, b=part: a + b.astype(a.dtype))
@@ -74,7 +74,7 @@ class Credits:
         return self.sums[key]
 
 
-def _in_front(entry: Entry, depth: int) -> Entry:
+def in_front(entry: Entry, depth: int) -> Entry:
     """An entry with the axes of the scans around a leaf counted as its first axes."""
     if entry is None or entry[0] == "#":
         return entry

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn.programs._ir import ALIVE, Atom, Block, Const, Loop, Op, Var
+from jax_scorefn._trees import reusable, stop
+from jax_scorefn.programs._ir import ALIVE, Atom, Block, Loop, Op, Var
+from jax_scorefn.programs._lane import Lane
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._while_loop import in_blocks
@@ -41,18 +43,31 @@ def bind(op: Op, values: list[Any]) -> list[Any]:
     return list(out) if op.prim.multiple_results else [out]
 
 
-class Run:
-    """The values of one block: ``env`` by variable, ``emitted`` from it and from the bodies in it."""
+def from_outside(x: Any) -> Any:
+    """What a lane takes from outside: a number, or a key that is used there too."""
+    return reusable(stop(x))
 
-    def __init__(self, plan: Plan | None):
+
+class Run:
+    """The values of one block: ``env`` by variable, ``emitted`` from it and from the bodies in it; of a ``lane``, if there is one."""
+
+    def __init__(self, plan: Plan | None, lane: Lane | None = None):
         self.env: dict[Var, Any] = {}
         self.emitted: Emitted = {}
-        self.plan = plan or Plan()
+        self.plan, self.lane = plan or Plan(), lane
         self.kept = {v.serial for v in (*self.plan.leaves, *self.plan.coefficients)}
+
+    def copy(self) -> Run:
+        """The same so far."""
+        run = Run(self.plan, self.lane)
+        run.env, run.emitted = dict(self.env), dict(self.emitted)
+        return run
 
     def read(self, atom: Atom) -> Any:
         """The value of a variable or constant."""
-        return atom.value if isinstance(atom, Const) else self.env[atom]
+        if isinstance(atom, Var):
+            return self.env[atom]
+        return atom.value if self.lane is None else from_outside(atom.value)
 
     def write(self, variables: list[Var], values: list[Any]) -> None:
         """Set variables, and keep what the corrections will want."""
@@ -65,71 +80,78 @@ class Run:
         """Run one operation."""
         values = [self.read(x) for x in op.ins]
         if op.kind == "choice":
-            self.emitted[op.serial] = values[0]
-            out = op.estimator.draw(values, op.params["size"])
+            if self.lane is None:
+                self.emitted[op.serial] = values[0]
+            out = op.estimator.draw(values, op.params["size"]) if self.lane is None else self.lane.draw(op, values)
         elif op.kind == "plain draw":
             out = op.estimator.draw(values, op.params["size"])
         elif op.kind == "forget":
-            self.emitted[op.serial], *out = values
+            reset, *out = values
+            if self.lane is None:
+                self.emitted[op.serial] = reset
         elif op.name == ALIVE:
             out = values
             self.emitted[op.serial] = values[0]
         elif op.kind == "scan":
-            out, emitted = _scan(op, values, self.plan.scans.get(op))
+            out, emitted = _scan(op, values, self.plan.scans.get(op), self.lane)
             self.emitted |= emitted
         elif op.kind in ("cond", "remat") and any(body.choices() for body in op.bodies):
-            out, emitted = (_cond if op.kind == "cond" else _remat)(op, values)
+            out, emitted = (_cond if op.kind == "cond" else _remat)(op, values, self.lane)
             self.emitted |= emitted
         else:
             out = bind(op, values)
         self.write(op.outs, list(out))
 
 
-def run_block(block: Block, operands: list[Any], plan: Plan | None = None) -> tuple[list[Any], Emitted]:
+def run_block(
+    block: Block, operands: list[Any], plan: Plan | None = None, lane: Lane | None = None
+) -> tuple[list[Any], Emitted]:
     """Results of a block, and what it emits."""
-    run = Run(plan)
+    run = Run(plan, lane)
     run.write(block.ins, operands)
     for op in block.ops:
         run.step(op)
     return [run.read(atom) for atom in block.outs], run.emitted
 
 
-def _scan(op: Op, values: list[Any], plan: Plan | None) -> tuple[list[Any], Emitted]:
+def _scan(op: Op, values: list[Any], plan: Plan | None, lane: Lane | None) -> tuple[list[Any], Emitted]:
     body, loop = op.bodies[0], Loop.of(op)
     consts, carry, scanned = loop.split(values)
     carry = onto_mesh(carry)  # it has to be of the type of what comes around
     widened = wide([jnp.asarray(x) for x in consts])  # their derivatives are added up over the iterations
 
-    def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], tuple[list[Any], Emitted]]:
+    def step(state: tuple[list[Any], Any], xs: list[Any]) -> tuple[tuple[list[Any], Any], tuple[list[Any], Emitted]]:
+        carry, done = state
         given = [cast(x, v.aval.dtype) for x, v in zip(widened, body.ins[: loop.consts], strict=True)]
-        out, emitted = run_block(body, [*given, *carry, *xs], plan)
-        return out[: loop.carry], (out[loop.carry :], emitted)
+        here = lane and lane.within(loop.length - 1 - done if loop.reverse else done)
+        out, emitted = run_block(body, [*given, *carry, *xs], plan, here)
+        return (out[: loop.carry], lane and done + 1), (out[loop.carry :], emitted)
 
-    marks = [inside.serial for inside in body.ops if inside.name == ALIVE]
+    first, marks = (carry, lane and jnp.int32(0)), [inside.serial for inside in body.ops if inside.name == ALIVE]
     if marks and not scanned:
         ran_on = lambda _, rows: jnp.any(rows[1][marks[0]][-1])
-        final, (stacked, emitted) = in_blocks(lambda carry, _: step(carry, []), ran_on, carry, loop.length)
+        (final, _), (stacked, emitted) = in_blocks(lambda state, _: step(state, []), ran_on, first, loop.length)
         return [*final, *stacked], emitted
     options = {"length": loop.length, "reverse": loop.reverse, "unroll": op.params.get("unroll", 1)}
-    final, (stacked, emitted) = jax.lax.scan(step, carry, scanned, **options)
+    (final, _), (stacked, emitted) = jax.lax.scan(step, first, scanned, **options)
     return [*final, *stacked], emitted
 
 
-def _remat(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
+def _remat(op: Op, values: list[Any], lane: Lane | None) -> tuple[list[Any], Emitted]:
     options = {"prevent_cse": op.params["prevent_cse"], "policy": op.params["policy"]}
-    return jax.checkpoint(lambda *xs: run_block(op.bodies[0], list(xs)), **options)(*values)
+    return jax.checkpoint(lambda *xs: run_block(op.bodies[0], list(xs), None, lane), **options)(*values)
 
 
-def _cond(op: Op, values: list[Any]) -> tuple[list[Any], Emitted]:
+def _cond(op: Op, values: list[Any], lane: Lane | None) -> tuple[list[Any], Emitted]:
     """A switch whose branches all emit the choices of all; those of the other branches have log-probability 0."""
     index, *operands = values
     shapes: dict[int, Any] = {}
     for body in op.bodies:
-        shapes |= jax.eval_shape(lambda *xs, body=body: run_block(body, list(xs))[1], *operands)
+        shapes |= jax.eval_shape(lambda *xs, body=body: run_block(body, list(xs), None, lane)[1], *operands)
 
     def branch(body: Block) -> Callable[..., Any]:
         def run(*xs: Any) -> tuple[list[Any], Emitted]:
-            out, emitted = run_block(body, list(xs))
+            out, emitted = run_block(body, list(xs), None, lane)
             return out, {
                 k: emitted[k] if k in emitted else onto_mesh(jnp.zeros(like.shape, like.dtype))
                 for k, like in shapes.items()

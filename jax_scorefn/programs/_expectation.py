@@ -90,7 +90,8 @@ def expectation(
       ValueError: for a bad option, or more combinations of enumerated values than 4096.
 
     Bias: none, for the value and derivatives of every order, if all randomness is made with ``sample`` or does not depend on the
-    parameters; with pathwise choices, their conditions hold. Cost: the program, its log-probabilities, and one backward pass;
+    parameters; with pathwise choices, their conditions hold; of coupled ones to first order, and a second derivative
+    raises. Cost: the program, its log-probabilities, and one backward pass, and a run of it for each lane of coupled choices;
     traced and analysed at each call, so put the whole under ``jax.jit``.
 
     Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 
 from jax_scorefn.programs._analyze import Since
 from jax_scorefn.programs._dependence import describe
@@ -19,7 +20,7 @@ CHOICE_HEADINGS = ("choice", "place", "shape", "distribution", "estimator")
 class SampleSite:
     """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan: of one iteration).
 
-    ``place`` is where it is drawn: ``file.py:12``.
+    ``place`` is where it is drawn: ``file.py:12``. ``lanes`` is how often the program is run again for all its choices.
     """
 
     name: str
@@ -27,6 +28,7 @@ class SampleSite:
     estimator: str
     shape: tuple[int, ...]
     place: str = ""
+    lanes: int = 0
 
     @property
     def law(self) -> str:
@@ -71,7 +73,14 @@ class Explanation:
                 name, n = f"{site.params['name']}#{n}", n + 1
             names[site] = name
         choices = tuple(
-            SampleSite(names[site], site.params["dist"], site.estimator.name, tuple(site.ins[0].shape), _place(site))
+            SampleSite(
+                names[site],
+                site.params["dist"],
+                site.estimator.name,
+                tuple(site.ins[0].shape),
+                _place(site),
+                program.spans[site].size if site in program.spans else 0,
+            )
             for site in program.choices
         )
         costs = tuple(
@@ -95,7 +104,10 @@ class Explanation:
 
     def choice_rows(self) -> list[tuple[str, str, str, str, str]]:
         """Name, place, shape, distribution, estimator: one row for each choice."""
-        return [(site.name, site.place, str(list(site.shape)), site.dist, site.estimator) for site in self.choices]
+        return [
+            (site.name, site.place, str(list(site.shape)), site.dist, site.estimator + _again(site.lanes))
+            for site in self.choices
+        ]
 
     def __repr__(self) -> str:
         """Short: a notebook shows it below the table that was printed."""
@@ -133,7 +145,11 @@ class Explanation:
             console.print(line)
 
 
-def _number(things: tuple[object, ...], word: str) -> str:
+def _again(lanes: int) -> str:
+    return f", {_number(range(lanes), 'lane')}" if lanes else ""
+
+
+def _number(things: Sequence[object], word: str) -> str:
     return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 

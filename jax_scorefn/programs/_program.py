@@ -16,6 +16,7 @@ from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._finished import finish
 from jax_scorefn.programs._ir import Op, Var, build, refuse_hidden
+from jax_scorefn.programs._lanes import compared, shared, spans
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._plain import plain_draws
 from jax_scorefn.programs._tail import run_tail
@@ -48,6 +49,7 @@ class Program:
         costs = [v for v in self.block.outs[:num_costs] if isinstance(v, Var)]
         self.plan = Decomposition(self.block, costs, self.of).plan
         self.leaves = self.plan.all_leaves()
+        self.spans = spans(self)
         for atom in self.block.outs[num_costs:]:
             for site in self.of(atom):
                 if not isinstance(site, Since) and site.estimator.in_aux:
@@ -66,15 +68,48 @@ class Program:
     def _from(
         self, run: Run, start: int, weights: list[tuple[Op, Array, int]], subtract: Subtract, rows: list[Any]
     ) -> Any:
-        """Run on from an operation, in branches where a choice asks for them."""
+        """Run on from an operation, in branches where a choice asks for them; and in lanes, for the choices up to there."""
+        before = dict(run.env)
+        position, branches = self._up_to_branches(run, start, math.prod(count for _, _, count in weights))
+        if branches is None:
+            costs, *others = self._at_the_end(run, before, weights, subtract, rows)
+        else:
+            costs, *others = self._branches(run, position, branches, weights, subtract, rows)
+        return compared(self, run, before, start, position, costs), *others
+
+    def _up_to_branches(self, run: Run, start: int, so_far: int) -> tuple[int, Branches | None]:
+        """Run on to the next choice that asks for branches, or to the end: where that is, and the branches."""
         for position in range(start, len(self.block.ops)):
             op = self.block.ops[position]
             if op.kind == "choice":
-                so_far = math.prod(count for _, _, count in weights)
                 branches = op.estimator.branches(op, [run.read(x) for x in op.ins], so_far)
                 if branches is not None:
-                    return self._branches(run, position, branches, weights, subtract, rows)
+                    return position, branches
             run.step(op)
+        return len(self.block.ops), None
+
+    def costs_from(self, run: Run, start: int, so_far: int = 1) -> list[Array]:
+        """The costs alone, added up over branches."""
+        position, branches = self._up_to_branches(run, start, so_far)
+        if branches is None:
+            return [wide(jnp.asarray(run.read(atom))) for atom in self.block.outs[: self.num_costs]]
+
+        def branch(values: list[Any]) -> list[Array]:
+            mine = run.copy()
+            mine.write(self.block.ops[position].outs, values)
+            return self.costs_from(mine, position + 1, so_far * branches.probs.shape[0])
+
+        return [jnp.tensordot(branches.probs.astype(c.dtype), c, axes=1) for c in jax.vmap(branch)(branches.draws)]
+
+    def _at_the_end(
+        self,
+        run: Run,
+        before: dict[Var, Any],
+        weights: list[tuple[Op, Array, int]],
+        subtract: Subtract,
+        rows: list[Any],
+    ) -> Any:
+        """Costs, corrections of them, the other results, and the values of the leaves."""
         leaves, corrections, credits = [], {}, Credits(self.of, run.emitted)
         for (v, depth), row in zip(self.leaves, rows, strict=True):
             shares = [p if op in self.of(v) else 1.0 / count for op, p, count in weights]
@@ -82,6 +117,8 @@ class Program:
             value = functools.reduce(operator.mul, (jnp.asarray(share, value.dtype) for share in shares), value)
             leaves.append(jax.lax.stop_gradient(value))
             corrections[v.serial] = credits.correction(value, subtract(value, row), v, depth)
+        for serial, change in shared(self, run, before).items():
+            corrections[serial] = corrections[serial] + change
         tails = run_tail(self.plan, self.block, {}, corrections, run.emitted)[: self.num_costs]
         out = [run.read(atom) for atom in self.block.outs]
         costs = wide([jnp.asarray(cost) for cost in out[: self.num_costs]])
@@ -94,8 +131,7 @@ class Program:
         op, chance = self.block.ops[position], branches.probs
 
         def branch(values: list[Any], p: Array, rows: list[Any]) -> Any:
-            mine = Run(self.plan)
-            mine.env, mine.emitted = dict(run.env), dict(run.emitted)
+            mine = run.copy()
             mine.emitted[op.serial] = run.read(op.ins[0])
             mine.write(op.outs, values)
             return self._from(mine, position + 1, [*weights, (op, p, chance.shape[0])], subtract, rows)

@@ -18,6 +18,7 @@ from jax.core import Tracer
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import is_inexact
+from jax_scorefn.programs.sites import SITES
 from jax_scorefn.random._call import Call
 from jax_scorefn.typing import Array
 
@@ -28,6 +29,10 @@ UNSCORED = (
 NO_LOG_PROB = (
     "sf.random.{name} was given {given}, with which the log-probability of its draws is not known; estimator={estimator!r} needs it. "
     "Leave that out, or use estimator='pathwise'."
+)
+OWN_DRAWS = (
+    "sf.random.{name} makes the draws of jax.random, and estimator={given!r} needs draws by inversion of a uniform: use "
+    "sf.sample with a distribution of the library, sf.sample(key, dist, estimator={given!r})."
 )
 HARMLESS = {"key", "shape", "dtype", "mode", "out_sharding", "unroll"}
 """Options of ``jax.random`` that change no distribution, but for the digits of a draw."""
@@ -87,6 +92,8 @@ def _public(
         options = {option: kwargs.pop(option, default) for option, default in own.items()}
         if kind == "pathwise" and options["estimator"] == "pathwise":
             return original(*args, **kwargs)
+        if (site := SITES.get(options["estimator"])) is not None and site.replaced:
+            raise TypeError(OWN_DRAWS.format(name=name, given=options["estimator"]))
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         call = Call(original, dict(bound.arguments), options | {"name": options["name"] or name})

@@ -127,7 +127,7 @@ SPREAD = {
     "sticking_the_landing": {}, "iwae": {"num_particles": 4, "num_samples": 256},
     "arm": {}, "disarm": {}, "arms": {"group_size": 4}, "rao_blackwell": {}, "sum_and_sample": {}, "unordered_set": {"num_samples": 120},
     "disarm_categorical": {}, "carms": {}, "rebar": {}, "rodeo": {}, "gumbel_softmax": {}, "straight_through": {}, "gumbel_rao": {},
-    "reinmax": {}, "relax": REQUIRED["relax"],
+    "reinmax": {}, "relax": REQUIRED["relax"], "coupled": {},
 }  # fmt: skip
 
 

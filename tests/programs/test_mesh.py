@@ -76,13 +76,26 @@ def ends_by_itself(p, key):
     return sf.programs.while_loop(goes_on, play, (1.0, 0.0, key), max_steps=40)[1]
 
 
+def beside_another(p, key):
+    """Choices with alternatives, some of which could share a lane, and a count."""
+
+    def step(x, k):
+        a, b = jax.random.split(k)
+        bits = sf.sample(a, sf.Bernoulli(logits=p * jnp.ones(3) + x), estimator="coupled")
+        return x + jnp.mean(bits), jnp.sum(bits**2) + sf.sample(
+            b, sf.Poisson(rate=jnp.exp(p)), estimator="coupled"
+        ).astype(float)
+
+    return jnp.sum(lax.scan(step, 0.0 * p, jax.random.split(key, 3))[1])
+
+
 def placed(p, key):
     z = jnp.broadcast_to(bit(key, p), (4,)) * jnp.arange(4.0)
     return jnp.sum(jax.sharding.reshard(z, PartitionSpec(None))) ** 2
 
 
 PROGRAMS = [in_a_jit, beside_a_jit, categorical, special, enumerated, branches, recomputed, keys_in_the_carry,
-            zero_in_the_carry, ends_by_itself, placed]  # fmt: skip
+            zero_in_the_carry, ends_by_itself, beside_another, placed]  # fmt: skip
 
 
 SHORT = (in_a_jit, enumerated, zero_in_the_carry)

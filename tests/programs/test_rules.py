@@ -313,7 +313,7 @@ def primitives_in(jaxpr):
 ELSEWHERE = {"copy_p", "expand_dims", "log2", "one_minus_square", "scatter_add", "scatter_max", "scatter_min", "scatter_mul", "stack",
              "split", "unstack"}  # fmt: skip
 """Names that not every version has; where they are they have to be seen."""
-NOT_WRITTEN = {"device_put", "eq_to", "igamma_grad_a", "le_to", "lt_to", "one_minus_square", "reshard", "scorefn_guard",
+NOT_WRITTEN = {"device_put", "eq_to", "igamma_grad_a", "le_to", "lt_to", "one_minus_square", "reshard", "scorefn_alive", "scorefn_guard",
                "scorefn_witness", "sharding_constraint"}  # fmt: skip
 """Ruled, but not what a line of code by itself is traced to on one device."""
 

@@ -19,7 +19,7 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jax_scorefn.distributions import Distribution
+from jax_scorefn.distributions import Distribution, Joint, as_distribution
 from jax_scorefn.programs._dependence import Dependence, join
 from jax_scorefn.programs._lifted import lifted
 from jax_scorefn.typing import Array, Key, PyTree
@@ -48,6 +48,8 @@ class SiteEstimator:
     """Operands in front of the draw: what carries the derivative. The first is the log-probabilities."""
     scored: ClassVar[bool] = False
     """Whether a cost that depends on a choice is charged with its score."""
+    replaced: ClassVar[bool] = False
+    """Whether the program is run again with ``others`` in place of the draw."""
     nested: ClassVar[str | None] = None
     """What is said of one inside of a scan, cond or checkpoint; None where it may be there."""
     in_aux: ClassVar[str | None] = None
@@ -80,6 +82,16 @@ class SiteEstimator:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def parts_of(estimator: SiteEstimator, key: Key, dist: Distribution, name: str) -> PyTree | None:
+    """The draw of a joint distribution, each part a choice of its own; None for any other."""
+    if not isinstance(dist, Joint):
+        return None
+    parts, treedef = dist._dists()
+    keys = jax.random.split(key, len(parts))
+    made = [as_distribution(part, batches=True) for part in parts]
+    return treedef.unflatten([estimator.sample(keys[j], part, f"{name}[{j}]", None) for j, part in enumerate(made)])
 
 
 SITES: dict[str, SiteEstimator] = {}

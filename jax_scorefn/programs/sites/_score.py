@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import jax
-
-from jax_scorefn.distributions import Distribution, Joint, as_distribution
-from jax_scorefn.programs.sites._base import SiteEstimator, site
+from jax_scorefn.distributions import Distribution
+from jax_scorefn.programs.sites._base import SiteEstimator, parts_of, site
 from jax_scorefn.typing import Key, PyTree
 
 
@@ -17,13 +15,7 @@ class ScoreFunction(SiteEstimator):
     scored = True
 
     def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
-        if isinstance(dist, Joint):
-            parts, treedef = dist._dists()
-            keys = jax.random.split(key, len(parts))
-            draws = [
-                self.sample(keys[j], as_distribution(part, batches=True), f"{name}[{j}]", max_value)
-                for j, part in enumerate(parts)
-            ]
-            return treedef.unflatten(draws)
+        if (parts := parts_of(self, key, dist, name)) is not None:
+            return parts
         x, log_probs = dist.sample_and_log_probs(key)
         return self.choose(x, [log_probs], name=name, dist=dist.name)

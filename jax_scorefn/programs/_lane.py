@@ -1,0 +1,107 @@
+"""Lanes: the program run again with other values in place of draws, of one choice, or of several that no element of a cost depends on
+together.
+
+    choice i of a site, by the axes of the scans around it and its own       is replaced in the lane of i mod colours, axis by axis
+
+An axis has as many colours as it is long, unless each cost sees a window of it: then as many as the widest window (1, where costs and
+choices stand beside each other). The elements of one colour are so far apart that an element of a cost sees one of them at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_scorefn.distributions import swapped
+from jax_scorefn.programs._dependence import Entry
+from jax_scorefn.programs._ir import Op
+from jax_scorefn.typing import Array
+
+
+class Span(NamedTuple):
+    """The lanes of a site: their first number, the shape of its choices, with the scans around in front, and colours of each axis."""
+
+    first: int
+    shape: tuple[int, ...]
+    colours: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.colours)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a lane replaces more than one choice."""
+        return self.colours != self.shape
+
+
+def colours(shape: tuple[int, ...], seen: Sequence[tuple[Entry, ...]]) -> tuple[int, ...]:
+    """Of the axes of a site, for what costs see of them."""
+
+    def of_axis(number: int, entries: Sequence[Entry]) -> int:
+        windows = [_window(entry) for entry in entries]
+        return int(min(number, max(windows, default=1)))
+
+    return tuple(of_axis(number, [entries[k] for entries in seen]) for k, number in enumerate(shape))
+
+
+def _window(entry: Entry) -> float:
+    """How many elements of an axis one element of a cost sees."""
+    return math.inf if entry is None or entry[0] == "#" else entry[2] - entry[1] + 1
+
+
+def replaced_rates(
+    rates: Array, span: Span, entries: tuple[Entry, ...], shape: tuple[int, ...], number: Array
+) -> Array:
+    """For each element of a cost, the rate of the choice that it sees of those replaced in a lane; 0 if it sees none."""
+    colour = _colour(span, number)
+    index, seen = [], jnp.full(shape, True)
+    for entry, length, among, mine in zip(entries, span.shape, span.colours, colour, strict=True):
+        if among == length:
+            index.append(jnp.full(shape, mine))
+            continue
+        axis, low, high = entry  # pyright: ignore[reportGeneralTypeIssues]
+        at = jax.lax.broadcasted_iota(jnp.int32, shape, axis)
+        first = at + int(low)
+        chosen = first + (mine - first) % among
+        seen = seen & (chosen <= at + int(high)) & (chosen >= 0) & (chosen < length)
+        index.append(jnp.clip(chosen, 0, length - 1))
+    return jnp.where(seen, rates[tuple(index)], 0)
+
+
+def _colour(span: Span, number: Array) -> tuple[Array, ...]:
+    """Of each axis in a lane."""
+    rest, found = number - span.first, []
+    for among in reversed(span.colours):
+        found.append(rest % among)
+        rest = rest // among
+    return tuple(reversed(found))
+
+
+class Lane(NamedTuple):
+    """The run of a ``number``, in an iteration of each of the scans around."""
+
+    number: Array
+    spans: dict[Op, Span]
+    iterations: tuple[Any, ...] = ()
+
+    def within(self, iteration: Array) -> Lane:
+        """In an iteration of one more scan."""
+        return self._replace(iterations=(*self.iterations, iteration))
+
+    def draw(self, op: Op, values: list[Any]) -> list[Any]:
+        """The draw of a choice, with other values where they are taken."""
+        size, shape = op.params["size"], op.ins[0].shape
+        drawn = op.estimator.draw(values, size)
+        if op not in self.spans:
+            return drawn
+        span = self.spans[op]
+        own = [jax.lax.broadcasted_iota(jnp.int32, shape, k) for k in range(len(shape))]
+        here = (self.number >= span.first) & (self.number < span.first + span.size)
+        for at, among, mine in zip((*self.iterations, *own), span.colours, _colour(span, self.number), strict=True):
+            here = here & (jnp.asarray(at, jnp.int32) % among == mine)
+        return swapped(drawn, op.estimator.others(values, size), jnp.broadcast_to(here, shape))
