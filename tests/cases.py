@@ -524,7 +524,7 @@ HOLD_F = tuple(name for name, record in sf.ESTIMATORS.items() if record.stops_f)
 LOG_TARGET = ("sticking_the_landing", "iwae")
 """Estimators of E[f - log q]: in the exam their f is that of the case plus log q at held parameters, so E[f] is the truth for them
 too."""
-HOLD_SHAPE = ("measure_valued",)
+HOLD_SHAPE = ("measure_valued", "coupled")
 """Estimators that raise where a distribution's shape is differentiated."""
 
 
