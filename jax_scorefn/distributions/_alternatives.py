@@ -20,18 +20,18 @@ found by adding up probabilities.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import nan_where
-from jax_scorefn._trees import stop
+from jax_scorefn._trees import is_float, stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.typing import Array, PyTree
 
-MOST = {16: 2.0**7, 32: 2.0**22}
-"""The largest mean whose counts a float of so many bits tells apart, and adds up."""
+MOST = {32: 2.0**22}
+"""The largest mean whose counts a float of so many bits tells apart, and adds up; a float64 those of an int32."""
 
 
 class Alternative(NamedTuple):
@@ -46,6 +46,17 @@ class Alternative(NamedTuple):
     draw: PyTree
     other: PyTree
     rate: Array
+
+
+def widened(dist: Any) -> Any:
+    """A distribution with parameters of 32 bits at least: in fewer, probabilities cannot be added up."""
+    half = lambda x: is_float(x) and hasattr(x, "dtype") and jnp.finfo(x.dtype).bits < 32
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if half(x) else x, dist)
+
+
+def fine_uniform(like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Of 32 bits at least, which has the digits that a rare count asks for."""
+    return jax.ShapeDtypeStruct(like.shape, jnp.promote_types(like.dtype, jnp.float32))
 
 
 def swapped(draw: PyTree, other: PyTree, here: Array) -> PyTree:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, inverted
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
@@ -68,8 +69,13 @@ class Binomial(Successes, Odds):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.binomial(*self._fields(), in_logits=self.probs is None, trials=self._trials())
 
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each count, for ``alternative``."""
+        return fine_uniform(super().uniform_like())
+
     def alternative(self, u: Array, v: Array) -> Alternative:
-        stopped, (field,) = stop(self), stop(self._fields())
+        whole = widened(self)
+        stopped, (field,) = stop(whole), stop(whole._fields())
         p, q = stopped._success_and_failure()
         n = jnp.broadcast_to(jnp.asarray(stopped._trials(), p.dtype), p.shape)
         mass = lambda k: jnp.exp(stopped._log_mass(k, field))
@@ -77,7 +83,7 @@ class Binomial(Successes, Odds):
         k = inverted(u, n * p, mass, ratio)
         down = v * n < k.astype(n.dtype)  # as often as one of the trials succeeded
         other = jnp.where(k == _counts.NO_COUNT, k, jnp.where(n == 0, k, jnp.where(down, k - 1, k + 1)))
-        rate = jnp.where(down, -n, n) * self._success()
+        rate = jnp.where(down, -n, n) * whole._success()
         return Alternative(k, other, nan_where(k == _counts.NO_COUNT, rate))
 
     def sample(self, key: Key) -> Array:

@@ -18,7 +18,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _alternatives, _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, inverted
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import (
     Logit,
@@ -324,10 +324,15 @@ class Poisson(Counts):
     def weak_derivative(self) -> WeakDerivative:
         return _weak.poisson(*self._fields())
 
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each count, for ``alternative``."""
+        return fine_uniform(super().uniform_like())
+
     def alternative(self, u: Array, v: Array) -> Alternative:
         del v
-        (rate,), (mean,) = self._fields(), stop(self)._fields()
-        mass = lambda k: jnp.exp(stop(self)._log_mass(k, mean))
+        whole = widened(self)
+        (rate,), (mean,) = whole._fields(), stop(whole)._fields()
+        mass = lambda k: jnp.exp(stop(whole)._log_mass(k, mean))
         return _alternatives.one_more(inverted(u, mean, mass, lambda k: mean / (k + 1)), rate)
 
     def sample(self, key: Key) -> Array:

@@ -14,7 +14,7 @@ from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _alternatives, _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, inverted
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import Odds, safe_log, safe_log_of_rest, undifferentiable
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
@@ -83,14 +83,19 @@ class NegativeBinomial(Odds):
         key_gamma, key_count = jax.random.split(key)
         return _counts.poisson(key_count, jnp.exp(jax.random.loggamma(key_gamma, r, dtype=r.dtype) + odds))
 
+    def uniform_like(self) -> jax.ShapeDtypeStruct:
+        """One uniform for each count, for ``alternative``."""
+        return fine_uniform(super().uniform_like())
+
     def alternative(self, u: Array, v: Array) -> Alternative:
         del v
-        stopped, (field, r) = stop(self), stop(self._fields())
+        whole = widened(self)
+        stopped, (field, r) = stop(whole), stop(whole._fields())
         p, q = stopped._success_and_failure()
         mass = lambda k: jnp.exp(stopped._log_mass(k, field, r))
         k = inverted(u, r * p / q, mass, lambda k: (k + r) / (k + 1) * p)
-        total = guard(self._fields()[1], order=0, message=IN_TOTAL_COUNT)
-        return _alternatives.one_more(k, (k.astype(r.dtype) + stop(total)) / q * self._success())
+        total = guard(whole._fields()[1], order=0, message=IN_TOTAL_COUNT)
+        return _alternatives.one_more(k, (k.astype(r.dtype) + stop(total)) / q * whole._success())
 
     def weak_derivative(self) -> WeakDerivative:
         field, r = self._fields()

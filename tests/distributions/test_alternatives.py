@@ -92,6 +92,18 @@ def test_a_count_is_found_by_inversion(name, dtype):
             assert np.all(law.cdf(found - 1) - room <= u) and np.all(u <= law.cdf(found) + room)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_counts_of_half_precision_are_those_of_float32(dtype):
+    keys = lambda: jax.random.split(jax.random.key(0), 2000)
+    for make in (lambda t: sf.Poisson(rate=6 * t), lambda t: sf.Binomial(total_count=jnp.full(10, 7), probs=t),
+                 lambda t: sf.NegativeBinomial(total_count=jnp.full(10, 2.5, t.dtype), probs=t)):  # fmt: skip
+        program = lambda t, key, make=make: jnp.sum(sf.sample(key, make(t), estimator="coupled").astype(jnp.float32))
+        run = jax.jit(jax.vmap(jax.value_and_grad(sf.expectation(program)), (None, 0)))
+        t = jnp.full(10, 0.375, dtype)
+        for half, single in zip(run(t, keys()), run(t.astype(jnp.float32), keys()), strict=True):
+            np.testing.assert_allclose(half.astype(jnp.float32), single, rtol=2e-2)
+
+
 def test_ends_of_ranges():
     u, v = jnp.array([0.0, 0.3, 1 - 1e-9]), jnp.array([0.1, 0.5, 0.9])
     for make in (
