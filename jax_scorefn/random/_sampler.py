@@ -92,8 +92,9 @@ def _public(
         options = {option: kwargs.pop(option, default) for option, default in own.items()}
         if kind == "pathwise" and options["estimator"] == "pathwise":
             return original(*args, **kwargs)
-        if (site := SITES.get(options["estimator"])) is not None and site.replaced:
-            raise TypeError(OWN_DRAWS.format(name=name, given=options["estimator"]))
+        given = options["estimator"]
+        if isinstance(given, str) and given in SITES and SITES[given].replaced:
+            raise TypeError(OWN_DRAWS.format(name=name, given=given))
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         call = Call(original, dict(bound.arguments), options | {"name": options["name"] or name})
