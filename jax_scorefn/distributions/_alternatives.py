@@ -56,7 +56,7 @@ def widened(dist: Any) -> Any:
 
 def fine_uniform(like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Of 32 bits at least, which has the digits that a rare count asks for."""
-    return jax.ShapeDtypeStruct(like.shape, jnp.promote_types(like.dtype, jnp.float32))
+    return jax.ShapeDtypeStruct(like.shape, like.dtype if jnp.finfo(like.dtype).bits >= 32 else jnp.float32)
 
 
 def swapped(draw: PyTree, other: PyTree, here: Array) -> PyTree:
