@@ -16,11 +16,12 @@ import jax.numpy as jnp
 
 from jax_scorefn import engine
 from jax_scorefn._surrogate import moved
-from jax_scorefn._trees import in_explicit_mesh, stop
+from jax_scorefn._trees import in_explicit_mesh, stop, widest
 from jax_scorefn.programs._credit import in_front
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside
 from jax_scorefn.programs._ir import Loop, Op
 from jax_scorefn.programs._lane import Lane, Span, colours, replaced_rates
+from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._wide import wide
 from jax_scorefn.typing import Array
 
@@ -47,12 +48,14 @@ def spans(program: Program) -> dict[Op, Span]:
 def compared(program: Program, run: Run, before: dict[Any, Any], start: int, end: int, costs: list[Any]) -> list[Any]:
     """The costs, and what the choices between two operations add that have lanes of their own. ``before``: the values at the first."""
     inside = [site for op in program.block.ops[start:end] for site in _choices(op)]
-    for site in inside:
-        if site in program.spans and not program.spans[site].is_shared:
-            rows = _lanes(program, site, before, lambda lane: program.costs_from(lane, start))
-            rates = wide(run.emitted[site.serial]).reshape(-1)
-            costs = [cost + moved(rates, row - stop(cost)[None]) for cost, row in zip(costs, rows, strict=True)]
-    return costs
+    alone = [site for site in inside if site in program.spans and not program.spans[site].is_shared]
+    if not alone:
+        return costs
+    numbers = jnp.concatenate([_numbers(program.spans[site]) for site in alone])  # one map for the lanes of all sites
+    rows = _lanes(program, numbers, None, before, lambda lane: program.costs_from(lane, start))
+    rates = [wide(run.emitted[site.serial]).reshape(-1) for site in alone]
+    rates = jnp.concatenate([rate.astype(widest(rates)) for rate in rates])
+    return [cost + moved(rates, row - stop(cost)[None]) for cost, row in zip(costs, rows, strict=True)]
 
 
 def shared(program: Program, run: Run, before: dict[Any, Any]) -> Emitted:
@@ -68,8 +71,8 @@ def shared(program: Program, run: Run, before: dict[Any, Any]) -> Emitted:
                 lane.step(op)
             return [wide(lane.emitted[v.serial]) for v, _ in leaves]
 
-        rates, numbers = wide(run.emitted[site.serial]), span.first + jnp.arange(span.size, dtype=jnp.int32)
-        for (v, depth), rows in zip(leaves, _lanes(program, site, before, values), strict=True):
+        rates, numbers = wide(run.emitted[site.serial]), _numbers(span)
+        for (v, depth), rows in zip(leaves, _lanes(program, numbers, program.plan, before, values), strict=True):
             own = wide(run.emitted[v.serial])
             entries = tuple(in_front(entry, depth) for entry in program.of(v)[site])
             of_lane = lambda number, e=entries, s=own.shape, span=span, r=rates: replaced_rates(r, span, e, s, number)
@@ -78,16 +81,21 @@ def shared(program: Program, run: Run, before: dict[Any, Any]) -> Emitted:
     return found
 
 
-def _lanes(program: Program, site: Op, before: dict[Any, Any], of: Callable[[Run], list[Array]]) -> list[Array]:
-    """What is asked of each lane of a site, stacked; nothing in it is differentiated."""
-    span = program.spans[site]
+def _numbers(span: Span) -> Array:
+    return span.first + jnp.arange(span.size, dtype=jnp.int32)
 
-    def one(i: Array) -> list[Array]:
-        lane = Run(program.plan if span.is_shared else None, Lane(i.astype(jnp.int32) + span.first, program.spans))
+
+def _lanes(
+    program: Program, numbers: Array, plan: Plan | None, before: dict[Any, Any], of: Callable[[Run], list[Array]]
+) -> list[Array]:
+    """What is asked of each lane, stacked; nothing in it is differentiated."""
+
+    def one(number: Array) -> list[Array]:
+        lane = Run(plan, Lane(number, program.spans))
         lane.env = {v: from_outside(x) for v, x in before.items()}
         return of(lane)
 
-    return stop(engine.map_index(jax.vmap(one), span.size, SIDE_BY_SIDE, None))
+    return stop(engine.map_index(lambda index: jax.vmap(one)(numbers[index]), numbers.size, SIDE_BY_SIDE, None))
 
 
 def _choices(op: Op) -> list[Op]:

@@ -118,9 +118,8 @@ def while_loop(
 
     def nan_if_it_does(x: Array) -> Array:
         nan = jnp.broadcast_to(jnp.where(goes_on, jnp.nan, 0.0).astype(x.dtype), x.shape)
-        return x + (
-            nan + scale_tangent(departure(x), nan)
-        )  # added, so that costs in x are told apart; of derivatives too
+        # added, so that costs in x are told apart; of derivatives too
+        return x + (nan + scale_tangent(departure(x), nan))
 
     return jax.tree.map(lambda x: nan_if_it_does(x) if is_inexact(x) else x, state)
 
@@ -161,9 +160,8 @@ def in_blocks(step: Callable[..., Any], alive: Callable[..., Array], carry: PyTr
 
     state, blocks, parts = onto_mesh((carry, jnp.bool_(True))), length // BLOCK, []
     if blocks:
-        wanted = (
-            np.arange(math.ceil(blocks / BLOCK) * BLOCK).reshape(-1, BLOCK) < blocks
-        )  # the last group may not be full
+        # the last group may not be full
+        wanted = np.arange(math.ceil(blocks / BLOCK) * BLOCK).reshape(-1, BLOCK) < blocks
         state, rows = jax.lax.scan(group, state, wanted)
         parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:])[: blocks * BLOCK], rows))
     if length % BLOCK:
