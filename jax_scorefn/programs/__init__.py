@@ -1,6 +1,7 @@
 """Stochastic programs: several random choices in ordinary JAX code, each credited with the costs that depend on it."""
 
 from jax_scorefn.programs._choice import sample as sample
+from jax_scorefn.programs._compare import Coupled as Coupled
 from jax_scorefn.programs._expectation import expectation as expectation, explain as explain
 from jax_scorefn.programs._explain import Cost as Cost, Explanation as Explanation, SampleSite as SampleSite
 from jax_scorefn.programs._forget import forget as forget

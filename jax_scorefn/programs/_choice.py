@@ -28,9 +28,10 @@ def sample(
         that says a ``batch_shape`` says that its elements are independent, and gives each a log-probability.
       estimator: how its derivative is estimated: "score_function" (the log-derivative trick, any distribution), "pathwise" (through
         the draw, for reparameterized distributions and costs without jumps), or "exact" (the rest of the program runs once for each
-        value of a finite support, and the results are added up with their probabilities), or "coupled" (the program runs again with
-        another value in the place of each draw, all other randomness kept, for discrete distributions). "score" and "enumerate" are
-        other names of the first and the third.
+        value of a finite support, and the results are added up with their probabilities), "coupled" (the program runs again with
+        another value in the place of each draw, all other randomness kept, for discrete distributions), or "measure_valued" (it runs
+        again with two others for each parameter, for distributions with a weak derivative; see :func:`measure_valued`). "score" and
+        "enumerate" are other names of the first and the third.
       name: what :func:`explain` and errors call it; None is the name of the distribution.
       max_value: for "exact" and a distribution on all whole numbers (Poisson, NegativeBinomial, Geometric), the largest value that
         counts, a Python int.
@@ -45,9 +46,10 @@ def sample(
         values or without an end, and a ``max_value`` for another estimator than "exact".
 
     Bias: none; with ``max_value`` that of leaving out what is above it. Orders of derivative: every one for "score_function" and
-    "exact"; the first for "coupled", of which a second derivative raises; for "pathwise" see :func:`pathwise`. Cost: one draw and its
-    log-probability; for "exact" as many runs of the rest of the program as there are values, for "coupled" one of the program for
-    each choice of the site (each iteration of a scan, each element).
+    "exact"; the first for "coupled" and "measure_valued", of which the second raises; for "pathwise" see :func:`pathwise`.
+    Cost: one draw and its log-probability; for "exact" as many runs of the rest of the program as there are values, for "coupled" one
+    of the program for each choice of the site (each iteration of a scan, each element), for "measure_valued" two for each
+    parameter of it; with fewer: :class:`programs.Coupled`.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -58,7 +60,7 @@ def sample(
       >>> print(f"{grads.mean():.2f} +- {grads.std() / 4000**0.5:.2f}  (exact 0.39)")
       0.41 +- 0.01  (exact 0.39)
 
-    References: schulman2015, foerster2018, arya2022.
+    References: schulman2015, foerster2018, arya2022, mohamed2020.
     """
     site = SITES.get(estimator) if isinstance(estimator, str) else None
     if site is None:

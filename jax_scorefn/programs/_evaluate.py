@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._trees import reusable, stop
+from jax_scorefn._surrogate import on_path
+from jax_scorefn._trees import is_float, reusable, stop
 from jax_scorefn.programs._ir import ALIVE, Atom, Block, Loop, Op, Var
-from jax_scorefn.programs._lane import Lane
+from jax_scorefn.programs._lane import Lane, Straight
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._while_loop import in_blocks
@@ -51,16 +52,18 @@ def from_outside(x: Any) -> Any:
 class Run:
     """The values of one block: ``env`` by variable, ``emitted`` from it and from the bodies in it; of a ``lane``, if there is one."""
 
-    def __init__(self, plan: Plan | None, lane: Lane | None = None):
+    def __init__(self, plan: Plan | None, lane: Lane | Straight | None = None):
         self.env: dict[Var, Any] = {}
         self.emitted: Emitted = {}
+        self.paths: dict[Var, Array] = {}
+        """Floats that draws which are ints stand for, where a derivative is to go through them."""
         self.plan, self.lane = plan or Plan(), lane
         self.kept = {v.serial for v in (*self.plan.leaves, *self.plan.coefficients)}
 
     def copy(self) -> Run:
         """The same so far."""
         run = Run(self.plan, self.lane)
-        run.env, run.emitted = dict(self.env), dict(self.emitted)
+        run.env, run.emitted, run.paths = dict(self.env), dict(self.emitted), dict(self.paths)
         return run
 
     def read(self, atom: Atom) -> Any:
@@ -82,7 +85,10 @@ class Run:
         if op.kind == "choice":
             if self.lane is None:
                 self.emitted[op.serial] = values[0]
-            out = op.estimator.draw(values, op.params["size"]) if self.lane is None else self.lane.draw(op, values)
+                out = op.estimator.draw(values, op.params["size"])
+            else:
+                out = self.lane.draw(op, values)
+                self.paths |= self.lane.paths(op, values)
         elif op.kind == "plain draw":
             out = op.estimator.draw(values, op.params["size"])
         elif op.kind == "forget":
@@ -100,11 +106,13 @@ class Run:
             self.emitted |= emitted
         else:
             out = bind(op, values)
+            if op.name == "convert_element_type" and isinstance(op.ins[0], Var) and op.ins[0] in self.paths:
+                out = [on_path(out[0], self.paths[op.ins[0]].astype(out[0].dtype))] if is_float(out[0]) else out
         self.write(op.outs, list(out))
 
 
 def run_block(
-    block: Block, operands: list[Any], plan: Plan | None = None, lane: Lane | None = None
+    block: Block, operands: list[Any], plan: Plan | None = None, lane: Lane | Straight | None = None
 ) -> tuple[list[Any], Emitted]:
     """Results of a block, and what it emits."""
     run = Run(plan, lane)
@@ -114,7 +122,7 @@ def run_block(
     return [run.read(atom) for atom in block.outs], run.emitted
 
 
-def _scan(op: Op, values: list[Any], plan: Plan | None, lane: Lane | None) -> tuple[list[Any], Emitted]:
+def _scan(op: Op, values: list[Any], plan: Plan | None, lane: Lane | Straight | None) -> tuple[list[Any], Emitted]:
     body, loop = op.bodies[0], Loop.of(op)
     consts, carry, scanned = loop.split(values)
     carry = onto_mesh(carry)  # it has to be of the type of what comes around
@@ -137,12 +145,12 @@ def _scan(op: Op, values: list[Any], plan: Plan | None, lane: Lane | None) -> tu
     return [*final, *stacked], emitted
 
 
-def _remat(op: Op, values: list[Any], lane: Lane | None) -> tuple[list[Any], Emitted]:
+def _remat(op: Op, values: list[Any], lane: Lane | Straight | None) -> tuple[list[Any], Emitted]:
     options = {"prevent_cse": op.params["prevent_cse"], "policy": op.params["policy"]}
     return jax.checkpoint(lambda *xs: run_block(op.bodies[0], list(xs), None, lane), **options)(*values)
 
 
-def _cond(op: Op, values: list[Any], lane: Lane | None) -> tuple[list[Any], Emitted]:
+def _cond(op: Op, values: list[Any], lane: Lane | Straight | None) -> tuple[list[Any], Emitted]:
     """A switch whose branches all emit the choices of all; those of the other branches have log-probability 0."""
     index, *operands = values
     shapes: dict[int, Any] = {}

@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import in_explicit_mesh, partition, to_float
+from jax_scorefn.programs._compare import Coupled
 from jax_scorefn.programs._explain import Explanation
+from jax_scorefn.programs._lanes import Comparison
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
@@ -39,7 +41,14 @@ NO_SUCH_BASELINE = (
     "expectation subtracts, for each element of a cost, a number that the other draws give: baseline='auto', "
     "sf.baselines.leave_one_out, batch_mean, a function of the values, or None; not {given}."
 )
+PREDICTED_ALONE = (
+    "Coupled(predict='taylor') measures on other runs how much of a prediction to believe, and here a run is alone: ask for "
+    "num_samples=2 or more, and for a chunk_size that leaves no single one."
+)
+NOT_COUPLED = "expectation takes coupled=sf.programs.Coupled(alternatives=8), say; it got {given}."
 AXIS = "scorefn_draws"
+NO_RUN = 2**32 - 1
+"""The number of a run that is never made; its key makes what is picked of the alternatives."""
 
 P = ParamSpec("P")
 
@@ -51,6 +60,7 @@ def expectation(
     baseline: Any = "auto",
     chunk_size: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
+    coupled: Coupled | None = None,
     has_aux: bool = False,
     lost: str = "warn",
 ) -> Callable[P, Any]:
@@ -71,6 +81,7 @@ def expectation(
         none), a member of ``sf.baselines`` without a state, a function of the values (S, ...), or None.
       chunk_size: runs in memory at once; None is all of them. With a number, a baseline takes a pass of its own over the runs.
       sharding: a ``jax.sharding.Sharding`` for the axis of runs.
+      coupled: a :class:`programs.Coupled`: which other values the choices by their alternatives are compared with; None is all.
       has_aux: whether the program returns auxiliary data beside its cost.
       lost: what to do when a derivative is taken that is lost on its way through the program, at a comparison, a rounding, an argmax
         or a draw that is no choice (see ``sf.lost_gradients``): "warn" with a :class:`LostGradientWarning` for each place, "raise", or
@@ -111,6 +122,8 @@ def expectation(
     signature = _signature(program)
     num_samples = _checks.positive_int("num_samples", num_samples)
     subtracted = _resolve(baseline, num_samples)
+    if not isinstance(options := coupled or Coupled(), Coupled):
+        raise TypeError(NOT_COUPLED.format(given=_checks.describe(coupled)))
     if lost not in ANSWERS:
         raise ValueError(NO_SUCH_ANSWER.format(given=lost))
     whole = chunk_size is None and sharding is None
@@ -133,15 +146,21 @@ def expectation(
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
                 operands = [cast(x, dtype) for x, dtype in zip(widened, dtypes, strict=True)]
-                costs, rest, values = traced([*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row)
+                comparison = Comparison(options, jax.random.fold_in(picks, i), _of_others)
+                costs, rest, values = traced(
+                    [*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row, comparison
+                )
                 return values if only_leaves else (costs, jax.lax.stop_gradient(rest))
 
+            if index.shape[0] == 1 and options.predict is not None:
+                raise ValueError(PREDICTED_ALONE)
             if index.shape[0] == 1:  # a map over one run would only get in the way
                 row = None if rows is None else jax.tree.map(lambda row: row[0], rows)
                 return jax.tree.map(lambda leaf: leaf[None], one(index[0], row))
             return jax.vmap(one, axis_name=AXIS)(index, rows)
 
         _use(key)
+        picks = jax.random.fold_in(key, NO_RUN)
         rows = None
         if subtracted is not None and not whole:
             values = engine.map_index(lambda i: many(i, only_leaves=True), num_samples, chunk_size, sharding)
@@ -250,6 +269,13 @@ def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Arr
         return first + (jax.lax.psum(deviation, AXIS) - deviation) / (num_samples - 1)
     rows = baseline(jax.lax.all_gather(value, AXIS))
     return jnp.broadcast_to(rows, (num_samples, *value.shape))[index]
+
+
+def _of_others(x: Array) -> Array:
+    """The arrays of all runs, with 0 for this one."""
+    rows = jax.lax.all_gather(x, AXIS)
+    mine = jnp.arange(rows.shape[0], dtype=jnp.int32) == jax.lax.axis_index(AXIS)
+    return jnp.where(mine.reshape(-1, *[1] * x.ndim), jnp.zeros_like(rows), rows)
 
 
 def _use(key: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Sequence
 
 from jax_scorefn.programs._analyze import Since
@@ -20,7 +21,8 @@ CHOICE_HEADINGS = ("choice", "place", "shape", "distribution", "estimator")
 class SampleSite:
     """One random choice: its name, distribution, estimator, and the shape of its log-probabilities (in a scan: of one iteration).
 
-    ``place`` is where it is drawn: ``file.py:12``. ``lanes`` is how often the program is run again for all its choices.
+    ``place`` is where it is drawn: ``file.py:12``. ``alternatives`` is the number of other values that all its choices are compared
+    with, and ``lanes`` how often the program is run again for them: fewer, where choices share a run.
     """
 
     name: str
@@ -29,6 +31,7 @@ class SampleSite:
     shape: tuple[int, ...]
     place: str = ""
     lanes: int = 0
+    alternatives: int = 0
 
     @property
     def law(self) -> str:
@@ -77,9 +80,9 @@ class Explanation:
                 names[site],
                 site.params["dist"],
                 site.estimator.name,
-                tuple(site.ins[0].shape),
+                site.estimator.shape(site),
                 _place(site),
-                program.spans[site].size if site in program.spans else 0,
+                *_comparisons(program, site),
             )
             for site in program.choices
         )
@@ -105,7 +108,7 @@ class Explanation:
     def choice_rows(self) -> list[tuple[str, str, str, str, str]]:
         """Name, place, shape, distribution, estimator: one row for each choice."""
         return [
-            (site.name, site.place, str(list(site.shape)), site.dist, site.estimator + _again(site.lanes))
+            (site.name, site.place, str(list(site.shape)), site.dist, site.estimator + _again(site))
             for site in self.choices
         ]
 
@@ -145,8 +148,17 @@ class Explanation:
             console.print(line)
 
 
-def _again(lanes: int) -> str:
-    return f", {_number(range(lanes), 'lane')}" if lanes else ""
+def _comparisons(program: Program, site: Op) -> tuple[int, int]:
+    """Lanes, and alternatives."""
+    span = program.spans.get(site)
+    return (0, 0) if span is None else (span.size, math.prod(span.shape))
+
+
+def _again(site: SampleSite) -> str:
+    if not site.lanes:
+        return ""
+    shared = f" for {site.alternatives} alternatives" if site.alternatives != site.lanes else ""
+    return f", {_number(range(site.lanes), 'lane')}{shared}"
 
 
 def _number(things: Sequence[object], word: str) -> str:

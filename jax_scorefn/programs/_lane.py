@@ -16,14 +16,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._surrogate import departure
+from jax_scorefn._trees import is_float
 from jax_scorefn.distributions import swapped
 from jax_scorefn.programs._dependence import Entry
-from jax_scorefn.programs._ir import Op
+from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.typing import Array
 
 
 class Span(NamedTuple):
-    """The lanes of a site: their first number, the shape of its choices, with the scans around in front, and colours of each axis."""
+    """The lanes of a site: their first number, and the axes of its choices, the scans around first, with colours of each axis.
+
+    The last axis counts the values that a choice is compared with, and has as many colours.
+    """
 
     first: int
     shape: tuple[int, ...]
@@ -60,7 +65,7 @@ def replaced_rates(
     """For each element of a cost, the rate of the choice that it sees of those replaced in a lane; 0 if it sees none."""
     colour = _colour(span, number)
     index, seen = [], jnp.full(shape, True)
-    for entry, length, among, mine in zip(entries, span.shape, span.colours, colour, strict=True):
+    for entry, length, among, mine in zip((*entries, None), span.shape, span.colours, colour, strict=True):
         if among == length:
             index.append(jnp.full(shape, mine))
             continue
@@ -95,13 +100,55 @@ class Lane(NamedTuple):
 
     def draw(self, op: Op, values: list[Any]) -> list[Any]:
         """The draw of a choice, with other values where they are taken."""
-        size, shape = op.params["size"], op.ins[0].shape
+        size, shape = op.params["size"], op.estimator.shape(op)
         drawn = op.estimator.draw(values, size)
         if op not in self.spans:
             return drawn
         span = self.spans[op]
         own = [jax.lax.broadcasted_iota(jnp.int32, shape, k) for k in range(len(shape))]
+        *colour, which = _colour(span, self.number)
         here = (self.number >= span.first) & (self.number < span.first + span.size)
-        for at, among, mine in zip((*self.iterations, *own), span.colours, _colour(span, self.number), strict=True):
+        for at, among, mine in zip((*self.iterations, *own), span.colours[:-1], colour, strict=True):
             here = here & (jnp.asarray(at, jnp.int32) % among == mine)
-        return swapped(drawn, op.estimator.others(values, size), jnp.broadcast_to(here, shape))
+        return swapped(drawn, op.estimator.other(values, size, which), jnp.broadcast_to(here, shape))
+
+    def paths(self, op: Op, values: list[Any]) -> dict[Var, Array]:
+        """Nothing goes through a draw."""
+        del op, values
+        return {}
+
+
+class Straight(NamedTuple):
+    """A run whose draws are moved towards their other values, by numbers ``(*scans, *shape, A)`` for each choice (``_predict``)."""
+
+    moves: dict[Op, Array]
+    iterations: tuple[Any, ...] = ()
+
+    def within(self, iteration: Array) -> Straight:
+        """In an iteration of one more scan."""
+        return self._replace(iterations=(*self.iterations, iteration))
+
+    def draw(self, op: Op, values: list[Any]) -> list[Any]:
+        """The draw; floats of it are moved."""
+        drawn, moved = op.estimator.draw(values, op.params["size"]), self._moved(op, values)
+        return [y if y is not None and is_float(x) else x for x, y in zip(drawn, moved, strict=True)]
+
+    def paths(self, op: Op, values: list[Any]) -> dict[Var, Array]:
+        """What the ints of a draw would be as floats that are moved."""
+        return {v: y for v, y in zip(op.outs, self._moved(op, values), strict=True) if y is not None}
+
+    def _moved(self, op: Op, values: list[Any]) -> list[Array | None]:
+        drawn = op.estimator.draw(values, op.params["size"])
+        if not op.estimator.replaced:
+            return [None] * len(drawn)
+        move = departure(values[0])
+        if op in self.moves:
+            move = move + self.moves[op][self.iterations].astype(move.dtype)
+
+        def one(x: Array, others: Array) -> Array:
+            x = x if is_float(x) else x.astype(move.dtype)
+            step = others.astype(x.dtype) - jnp.expand_dims(x, move.ndim - 1)
+            far = move.reshape(*move.shape, *[1] * (step.ndim - move.ndim)).astype(x.dtype)
+            return x + jnp.sum(far * step, axis=move.ndim - 1)
+
+        return list(map(one, drawn, op.estimator.others(values, op.params["size"])))

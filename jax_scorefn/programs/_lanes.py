@@ -9,7 +9,7 @@ Leaves are the costs that a cost is linear in, as in the credit of scores.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +17,23 @@ import jax.numpy as jnp
 from jax_scorefn import engine
 from jax_scorefn._surrogate import moved
 from jax_scorefn._trees import in_explicit_mesh, stop, widest
+from jax_scorefn.noise import uniform
+from jax_scorefn.programs._compare import Coupled
 from jax_scorefn.programs._credit import in_front
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside
-from jax_scorefn.programs._ir import Loop, Op
+from jax_scorefn.programs._ir import Loop, Op, Var
 from jax_scorefn.programs._lane import Lane, Span, colours, replaced_rates
 from jax_scorefn.programs._linear import Plan
+from jax_scorefn.programs._predict import believed, predicted
 from jax_scorefn.programs._wide import wide
-from jax_scorefn.typing import Array
+from jax_scorefn.typing import Array, Key
 
 if TYPE_CHECKING:
     from jax_scorefn.programs._program import Program
 
 SIDE_BY_SIDE = 2**12
 """Lanes that are run side by side."""
+Values: TypeAlias = dict[Var, Any]
 
 
 def spans(program: Program) -> dict[Op, Span]:
@@ -39,30 +43,66 @@ def spans(program: Program) -> dict[Op, Span]:
     for site in program.choices:
         seen = [program.of(v)[site] for v, _ in program.leaves if site in program.of(v)]
         if site.estimator.replaced and seen:
-            shape = (*(Loop.of(loop).length for loop in program.of.loops[site]), *site.ins[0].shape)
-            found[site] = Span(first, shape, colours(shape, seen) if shared else shape)
+            shape = (*(Loop.of(loop).length for loop in program.of.loops[site]), *site.estimator.shape(site))
+            values = site.estimator.alternatives(site)
+            found[site] = Span(first, (*shape, values), (*(colours(shape, seen) if shared else shape), values))
             first += found[site].size
     return found
 
 
-def compared(program: Program, run: Run, before: dict[Any, Any], start: int, end: int, costs: list[Any]) -> list[Any]:
+class Comparison(NamedTuple):
+    """How a run is compared with other values: the options, a key of its own, and the arrays of the runs beside it (``believed``)."""
+
+    options: Coupled
+    key: Key
+    of_others: Callable[[Array], Array]
+
+    def picked(self, total: int, salt: int) -> Array | None:
+        """Numbers of those of all alternatives that are looked at, spread evenly; None for all."""
+        if self.options.number is None or self.options.number >= total:
+            return None
+        u = uniform(jax.random.fold_in(self.key, salt), jax.ShapeDtypeStruct((), jnp.float32))
+        steps = (u + jnp.arange(self.options.number, dtype=jnp.float32)) * (total / self.options.number)
+        return jnp.minimum(steps.astype(jnp.int32), total - 1)
+
+    def is_online(self, program: Program, site: Op) -> bool:
+        """Whether it is compared along the scan that it is in."""
+        loops = program.of.loops[site]
+        return self.options.lanes is not None and bool(loops) and loops[0] in program.block.ops
+
+
+def compared(
+    program: Program, run: Run, before: Values, start: int, end: int, costs: list[Any], comparison: Comparison
+) -> list[Any]:
     """The costs, and what the choices between two operations add that have lanes of their own. ``before``: the values at the first."""
-    inside = [site for op in program.block.ops[start:end] for site in _choices(op)]
-    alone = [site for site in inside if site in program.spans and not program.spans[site].is_shared]
+    inside = [site for op in program.block.ops[start:end] for site in _choices(op) if site in program.spans]
+    alone = [site for site in inside if not program.spans[site].is_shared and not comparison.is_online(program, site)]
     if not alone:
         return costs
     numbers = jnp.concatenate([_numbers(program.spans[site]) for site in alone])  # one map for the lanes of all sites
-    rows = _lanes(program, numbers, None, before, lambda lane: program.costs_from(lane, start))
     rates = [wide(run.emitted[site.serial]).reshape(-1) for site in alone]
     rates = jnp.concatenate([rate.astype(widest(rates)) for rate in rates])
-    return [cost + moved(rates, row - stop(cost)[None]) for cost, row in zip(costs, rows, strict=True)]
+    picked = comparison.picked(numbers.size, start)
+    chosen = numbers if picked is None else numbers[picked]
+    rows = _lanes(program, comparison, chosen, None, before, lambda lane: program.costs_from(lane, start))
+    differences = [row - stop(cost)[None] for cost, row in zip(costs, rows, strict=True)]
+    if picked is None:
+        return [cost + moved(rates, d) for cost, d in zip(costs, differences, strict=True)]
+    weight = numbers.size / picked.size
+    if comparison.options.predict is None:
+        return [cost + moved(rates[picked], weight * d) for cost, d in zip(costs, differences, strict=True)]
+    changes = []
+    for prediction, d in zip(predicted(program, alone, before, start, rates.dtype), differences, strict=True):
+        b = believed(prediction, d, picked, comparison.of_others)
+        changes.append(moved(rates, b) + moved(rates[picked], weight * (d - b[picked])))
+    return [cost + change for cost, change in zip(costs, changes, strict=True)]
 
 
-def shared(program: Program, run: Run, before: dict[Any, Any]) -> Emitted:
+def shared(program: Program, run: Run, before: Values, comparison: Comparison) -> Emitted:
     """What the choices that share lanes add to each leaf."""
     found: Emitted = {}
     for site, span in program.spans.items():
-        if not span.is_shared:
+        if not span.is_shared or comparison.is_online(program, site):
             continue
         leaves = [(v, depth) for v, depth in program.leaves if site in program.of(v)]
 
@@ -72,11 +112,15 @@ def shared(program: Program, run: Run, before: dict[Any, Any]) -> Emitted:
             return [wide(lane.emitted[v.serial]) for v, _ in leaves]
 
         rates, numbers = wide(run.emitted[site.serial]), _numbers(span)
-        for (v, depth), rows in zip(leaves, _lanes(program, numbers, program.plan, before, values), strict=True):
+        picked = comparison.picked(span.size, site.serial)
+        weight = 1.0 if picked is None else span.size / picked.size
+        numbers = numbers if picked is None else numbers[picked]
+        rows = _lanes(program, comparison, numbers, program.plan, before, values)
+        for (v, depth), row in zip(leaves, rows, strict=True):
             own = wide(run.emitted[v.serial])
             entries = tuple(in_front(entry, depth) for entry in program.of(v)[site])
             of_lane = lambda number, e=entries, s=own.shape, span=span, r=rates: replaced_rates(r, span, e, s, number)
-            change = moved(jax.vmap(of_lane)(numbers), rows - stop(own)[None])
+            change = moved(jax.vmap(of_lane)(numbers), weight * (row - stop(own)[None]))
             found[v.serial] = found[v.serial] + change if v.serial in found else change
     return found
 
@@ -86,7 +130,12 @@ def _numbers(span: Span) -> Array:
 
 
 def _lanes(
-    program: Program, numbers: Array, plan: Plan | None, before: dict[Any, Any], of: Callable[[Run], list[Array]]
+    program: Program,
+    comparison: Comparison,
+    numbers: Array,
+    plan: Plan | None,
+    before: Values,
+    of: Callable[[Run], list[Array]],
 ) -> list[Array]:
     """What is asked of each lane, stacked; nothing in it is differentiated."""
 
@@ -95,7 +144,8 @@ def _lanes(
         lane.env = {v: from_outside(x) for v, x in before.items()}
         return of(lane)
 
-    return stop(engine.map_index(lambda index: jax.vmap(one)(numbers[index]), numbers.size, SIDE_BY_SIDE, None))
+    side_by_side = comparison.options.chunk_size or SIDE_BY_SIDE
+    return stop(engine.map_index(lambda index: jax.vmap(one)(numbers[index]), numbers.size, side_by_side, None))
 
 
 def _choices(op: Op) -> list[Op]:

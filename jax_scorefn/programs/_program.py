@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._finished import finish
 from jax_scorefn.programs._ir import Op, Var, build, refuse_hidden
-from jax_scorefn.programs._lanes import compared, shared, spans
+from jax_scorefn.programs._lanes import Comparison, compared, shared, spans
 from jax_scorefn.programs._linear import Decomposition
+from jax_scorefn.programs._online import online
 from jax_scorefn.programs._plain import plain_draws
 from jax_scorefn.programs._tail import run_tail
 from jax_scorefn.programs._wide import wide
@@ -26,6 +27,13 @@ from jax_scorefn.typing import Array
 
 Subtract = Callable[[Array, Any], Array | float]
 """``(value of a leaf, its row of given baselines) -> what is subtracted``."""
+
+
+class Ways(NamedTuple):
+    """How all choices of a run are estimated: what is subtracted from a cost, and how those that are compared are."""
+
+    subtract: Subtract
+    comparison: Comparison
 
 
 class Program:
@@ -56,26 +64,24 @@ class Program:
                     raise ValueError(site.estimator.in_aux.format(name=site.params["name"]))
 
     def __call__(
-        self, operands: list[Any], subtract: Subtract, rows: list[Any] | None
+        self, operands: list[Any], subtract: Subtract, rows: list[Any] | None, comparison: Comparison
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """Surrogates of the costs, the other results, and the values of the leaves."""
         run = Run(self.plan)
         run.write(self.block.ins, operands)
         rows = [None] * len(self.leaves) if rows is None else rows
-        costs, tails, rest, leaves = self._from(run, 0, [], subtract, rows)
+        costs, tails, rest, leaves = self._from(run, 0, [], Ways(subtract, comparison), rows)
         return [c if t is None else c + t for c, t in zip(costs, tails, strict=True)], rest, leaves
 
-    def _from(
-        self, run: Run, start: int, weights: list[tuple[Op, Array, int]], subtract: Subtract, rows: list[Any]
-    ) -> Any:
+    def _from(self, run: Run, start: int, weights: list[tuple[Op, Array, int]], ways: Ways, rows: list[Any]) -> Any:
         """Run on from an operation, in branches where a choice asks for them; and in lanes, for the choices up to there."""
         before = dict(run.env)
         position, branches = self._up_to_branches(run, start, math.prod(count for _, _, count in weights))
         if branches is None:
-            costs, *others = self._at_the_end(run, before, weights, subtract, rows)
+            costs, *others = self._at_the_end(run, before, weights, ways, rows)
         else:
-            costs, *others = self._branches(run, position, branches, weights, subtract, rows)
-        return compared(self, run, before, start, position, costs), *others
+            costs, *others = self._branches(run, position, branches, weights, ways, rows)
+        return compared(self, run, before, start, position, costs, ways.comparison), *others
 
     def _up_to_branches(self, run: Run, start: int, so_far: int) -> tuple[int, Branches | None]:
         """Run on to the next choice that asks for branches, or to the end: where that is, and the branches."""
@@ -106,7 +112,7 @@ class Program:
         run: Run,
         before: dict[Var, Any],
         weights: list[tuple[Op, Array, int]],
-        subtract: Subtract,
+        ways: Ways,
         rows: list[Any],
     ) -> Any:
         """Costs, corrections of them, the other results, and the values of the leaves."""
@@ -116,17 +122,16 @@ class Program:
             value = wide(run.emitted[v.serial])
             value = functools.reduce(operator.mul, (jnp.asarray(share, value.dtype) for share in shares), value)
             leaves.append(jax.lax.stop_gradient(value))
-            corrections[v.serial] = credits.correction(value, subtract(value, row), v, depth)
-        for serial, change in shared(self, run, before).items():
-            corrections[serial] = corrections[serial] + change
+            corrections[v.serial] = credits.correction(value, ways.subtract(value, row), v, depth)
+        for found in (shared(self, run, before, ways.comparison), online(self, run, before, ways.comparison)):
+            for serial, change in found.items():
+                corrections[serial] = corrections[serial] + change
         tails = run_tail(self.plan, self.block, {}, corrections, run.emitted)[: self.num_costs]
         out = [run.read(atom) for atom in self.block.outs]
         costs = wide([jnp.asarray(cost) for cost in out[: self.num_costs]])
         return costs, tails, out[self.num_costs :], leaves
 
-    def _branches(
-        self, run: Run, position: int, branches: Branches, weights: Any, subtract: Subtract, rows: list[Any]
-    ) -> Any:
+    def _branches(self, run: Run, position: int, branches: Branches, weights: Any, ways: Ways, rows: list[Any]) -> Any:
         """Run on once for each row of draws, and add up with their probabilities."""
         op, chance = self.block.ops[position], branches.probs
 
@@ -134,7 +139,7 @@ class Program:
             mine = run.copy()
             mine.emitted[op.serial] = run.read(op.ins[0])
             mine.write(op.outs, values)
-            return self._from(mine, position + 1, [*weights, (op, p, chance.shape[0])], subtract, rows)
+            return self._from(mine, position + 1, [*weights, (op, p, chance.shape[0])], ways, rows)
 
         costs, tails, others, leaves = jax.vmap(branch)(branches.draws, chance, rows)
         atoms = self.block.outs[: self.num_costs]

@@ -64,7 +64,9 @@ def test_one_more_estimator_is_one_class(straight_through):
     )  # fmt: skip
     got = jax.jit(jax.grad(loss))(P, jax.random.key(0))
     np.testing.assert_allclose(got, jnp.array([1.0, 2.0, 3.0]) * jax.nn.sigmoid(P) * jax.nn.sigmoid(-P), rtol=1e-5)
-    with pytest.raises(ValueError, match="its estimators: score_function, pathwise, exact, coupled, straight_through"):
+    with pytest.raises(
+        ValueError, match="its estimators: score_function, pathwise, exact, coupled, measure_valued, straight_through"
+    ):
         sf.sample(jax.random.key(0), sf.Bernoulli(logits=P), estimator="luck")
 
 

@@ -5,6 +5,7 @@ from jax_scorefn.programs.sites import _score as _score
 from jax_scorefn.programs.sites import _pathwise as _pathwise
 from jax_scorefn.programs.sites import _exact as _exact
 from jax_scorefn.programs.sites import _coupled as _coupled
+from jax_scorefn.programs.sites import _measure_valued as _measure_valued
 from jax_scorefn.programs.sites._base import SITES as SITES
 from jax_scorefn.programs.sites._base import Branches as Branches
 from jax_scorefn.programs.sites._base import batched as batched

@@ -49,7 +49,7 @@ class SiteEstimator:
     scored: ClassVar[bool] = False
     """Whether a cost that depends on a choice is charged with its score."""
     replaced: ClassVar[bool] = False
-    """Whether the program is run again with ``others`` in place of the draw."""
+    """Whether the program is run again with other values in place of the draw (``Compared``)."""
     nested: ClassVar[str | None] = None
     """What is said of one inside of a scan, cond or checkpoint; None where it may be there."""
     in_aux: ClassVar[str | None] = None
@@ -65,6 +65,10 @@ class SiteEstimator:
         params |= {"estimator": self, "size": len(leaves), "lifted": lifted.value is not None}
         return treedef.unflatten(sample_p.bind(*front, *leaves, *behind, **params))
 
+    def shape(self, site: Any) -> tuple[int, ...]:
+        """The axes of independent parts, the first of a draw."""
+        return tuple(site.ins[0].shape)
+
     def draw(self, operands: Sequence[Any], size: int) -> list[Any]:
         """The operands that are the draw."""
         return list(operands[self.front : self.front + size])
@@ -72,7 +76,7 @@ class SiteEstimator:
     def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
         """What each leaf of the draw depends on: the choice itself, element by element, and what its log-probability depends on."""
         loops = tuple((f"T{k}", 0, 0) for k in range(depth))
-        own = tuple((axis, 0, 0) for axis in range(len(site.ins[0].shape)))
+        own = tuple((axis, 0, 0) for axis in range(len(self.shape(site))))
         return [join(parts[0], part, {site: (*loops, *own)}) for part in parts[1:]]
 
     def branches(self, site: Any, values: list[Any], so_far: int) -> Branches | None:

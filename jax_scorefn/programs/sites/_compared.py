@@ -1,0 +1,58 @@
+"""A choice whose draw is compared with other values: grad E[cost] = sum_a E[(cost with value a - cost) grad rate_a].
+
+In front of the draw are the rates ``(*shape, A)``, and behind it the values, each leaf with its A of them behind the axes of the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jax_scorefn._guards import guard
+from jax_scorefn._trees import stop
+from jax_scorefn.programs._dependence import Dependence, join
+from jax_scorefn.programs.sites._base import SiteEstimator
+from jax_scorefn.typing import Array, PyTree
+
+SECOND_DERIVATIVE = (
+    "The choice {name} is estimated by its alternatives (estimator='{estimator}'), which gives first derivatives, and it was "
+    "differentiated twice, which would give a wrong number without a word. Use estimator='score_function' for it."
+)
+
+
+class Compared(SiteEstimator):
+    """By the program run again with other values, all other randomness kept."""
+
+    replaced = True
+
+    def beside(self, draw: PyTree, others: PyTree, rates: Array, made_of: Any, **params: Any) -> PyTree:
+        """The draw. What it depends on is what the rates depend on, and ``made_of``: all that it and the other values are made of."""
+        message = SECOND_DERIVATIVE.format(name=params["name"], estimator=self.name)
+        rates = guard(rates, order=1, message=message)
+        return self.choose(draw, [rates], [*jax.tree.leaves(stop(others)), made_of], **params)
+
+    def shape(self, site: Any) -> tuple[int, ...]:
+        """All axes of the rates but the last."""
+        return tuple(site.ins[0].shape[:-1])
+
+    def alternatives(self, site: Any) -> int:
+        """A, the number of values that each part is compared with."""
+        return site.ins[0].shape[-1]
+
+    def others(self, operands: Sequence[Any], size: int) -> list[Array]:
+        """The operands that are the other values."""
+        return list(operands[self.front + size : self.front + 2 * size])
+
+    def other(self, operands: Sequence[Any], size: int, which: Array) -> list[Array]:
+        """Those with one number."""
+        axis, number = operands[0].ndim - 1, operands[0].shape[-1]
+        if number == 1:
+            return [jax.lax.squeeze(x, [axis]) for x in self.others(operands, size)]
+        return [jax.lax.dynamic_index_in_dim(x, which, axis, keepdims=False) for x in self.others(operands, size)]
+
+    def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
+        """On the choice, and on what it is made of."""
+        size = site.params["size"]
+        return super().dependence(site, [join(parts[0], parts[-1]), *[{}] * size], depth)
