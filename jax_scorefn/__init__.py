@@ -16,7 +16,7 @@ What there is, by topic:
     for others                    measure_valued, coupled, double_control_variate, vargrad
     bounds on a log-evidence      elbo, sticking_the_landing, iwae
     what is random                family, Family, Distribution, Normal, Bernoulli, ... (sf.distributions), kl
-    programs of several choices   sample, expectation, explain, programs
+    programs of several choices   sample, expectation, explain, plan, programs
     programs with jax.random      random, lift, lost_gradients, LostGradientWarning
     less noise                    baselines, control_variates, schemes, RebarTuning, RodeoTuning
     which estimator               audit, ESTIMATORS, Record, Bias, Capability, Info
@@ -140,6 +140,7 @@ from jax_scorefn.programs import (
     LostGradientWarning as LostGradientWarning,
     expectation as expectation,
     explain as explain,
+    plan as plan,
     sample as sample,
 )
 from jax_scorefn.random import lift as lift

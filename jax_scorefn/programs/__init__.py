@@ -15,6 +15,8 @@ from jax_scorefn.programs._noise import marked as marked
 from jax_scorefn.programs._own_rules import register_rule as register_rule, with_rule as with_rule
 from jax_scorefn.programs._source import short as short
 from jax_scorefn.programs._while_loop import while_loop as while_loop
+from jax_scorefn.programs.plans._pilot import plan as plan
+from jax_scorefn.programs.plans._plan import Plan as Plan, Priced as Priced
 from jax_scorefn.programs.rules import RULES as RULES, Operation as Operation, Rule as Rule
 
 Choice = SampleSite

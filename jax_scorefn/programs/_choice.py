@@ -6,15 +6,14 @@ from typing import Any
 
 from jax_scorefn import _checks
 from jax_scorefn.distributions import as_distribution
-from jax_scorefn.programs.sites import SITES
+from jax_scorefn.programs.plans._context import estimator_of
 from jax_scorefn.typing import Key, PyTree
 
-UNKNOWN_ESTIMATOR = "sample has no estimator {given!r}; its estimators: {known}."
 ONLY_EXACT = "max_value= is the largest value that estimator='exact' counts; it was given with estimator={given!r}."
 
 
 def sample(
-    key: Key, dist: Any, *, estimator: str = "score_function", name: str | None = None, max_value: int | None = None
+    key: Key, dist: Any, *, estimator: str | None = None, name: str | None = None, max_value: int | None = None
 ) -> PyTree:
     """A random choice: one draw of ``dist``, in a program that :func:`expectation` can differentiate.
 
@@ -62,12 +61,9 @@ def sample(
 
     References: schulman2015, foerster2018, arya2022, mohamed2020.
     """
-    site = SITES.get(estimator) if isinstance(estimator, str) else None
-    if site is None:
-        known = ", ".join(dict.fromkeys(map(str, SITES.values())))
-        raise ValueError(UNKNOWN_ESTIMATOR.format(given=estimator, known=known))
-    if max_value is not None and not site.takes_max_value:
-        raise ValueError(ONLY_EXACT.format(given=estimator))
     _checks.key("sample", key)
     dist = as_distribution(dist, batches=True)
+    site = estimator_of(estimator, name, dist)
+    if max_value is not None and not site.takes_max_value:
+        raise ValueError(ONLY_EXACT.format(given=site.name))
     return site.sample(key, dist, name or dist.name, max_value)

@@ -27,8 +27,10 @@ from jax_scorefn.programs._lanes import Comparison
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
-from jax_scorefn.programs._while_loop import tracing_program
+from jax_scorefn.programs._while_loop import in_program
 from jax_scorefn.programs._wide import cast, wide
+from jax_scorefn.programs.plans._context import planned
+from jax_scorefn.programs.plans._plan import Plan, checked
 from jax_scorefn.typing import Array, PyTree
 
 NO_KEY_ARGUMENT = (
@@ -61,6 +63,7 @@ def expectation(
     chunk_size: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
     coupled: Coupled | None = None,
+    plan: Plan | None = None,
     has_aux: bool = False,
     lost: str = "warn",
 ) -> Callable[P, Any]:
@@ -82,6 +85,7 @@ def expectation(
       chunk_size: runs in memory at once; None is all of them. With a number, a baseline takes a pass of its own over the runs.
       sharding: a ``jax.sharding.Sharding`` for the axis of runs.
       coupled: a :class:`programs.Coupled`: which other values the choices by their alternatives are compared with; None is all.
+      plan: a :class:`programs.Plan`, which says the estimators of choices that have a name and leave theirs open (see ``sf.plan``).
       has_aux: whether the program returns auxiliary data beside its cost.
       lost: what to do when a derivative is taken that is lost on its way through the program, at a comparison, a rounding, an argmax
         or a draw that is no choice (see ``sf.lost_gradients``): "warn" with a :class:`LostGradientWarning` for each place, "raise", or
@@ -124,13 +128,14 @@ def expectation(
     subtracted = _resolve(baseline, num_samples)
     if not isinstance(options := coupled or Coupled(), Coupled):
         raise TypeError(NOT_COUPLED.format(given=_checks.describe(coupled)))
+    checked(plan)
     if lost not in ANSWERS:
         raise ValueError(NO_SUCH_ANSWER.format(given=lost))
     whole = chunk_size is None and sharding is None
 
     @functools.wraps(program)
     def estimate(*args: P.args, **kwargs: P.kwargs) -> Any:
-        traced, leaves, key, finish = trace(program, signature, has_aux, args, kwargs)
+        traced, leaves, key, finish = _planned(plan, program, signature, has_aux, args, kwargs)
         if lost != "ignore":
             leaves = watched(traced.block, leaves, traced.names, traced.num_costs, lost)
         widened, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
@@ -171,11 +176,12 @@ def expectation(
     return estimate
 
 
-def explain(program: Callable[P, Any], *, has_aux: bool = False) -> Callable[P, Explanation]:
+def explain(program: Callable[P, Any], *, plan: Plan | None = None, has_aux: bool = False) -> Callable[P, Explanation]:
     """Show which choices each cost of a program is charged with.
 
     Args:
       program: as for :func:`expectation`.
+      plan: as for :func:`expectation`.
       has_aux: as for :func:`expectation`.
 
     Returns:
@@ -197,14 +203,25 @@ def explain(program: Callable[P, Any], *, has_aux: bool = False) -> Callable[P, 
       {'z': 'axis 0 equal'}
     """
     signature = _signature(program)
+    checked(plan)
 
     @functools.wraps(program)
     def shown(*args: P.args, **kwargs: P.kwargs) -> Explanation:
-        explanation = Explanation.of(trace(program, signature, has_aux, args, kwargs)[0])
+        explanation = Explanation.of(_planned(plan, program, signature, has_aux, args, kwargs)[0])
         explanation.show()
         return explanation
 
     return shown
+
+
+def _planned(plan: Plan | None, *call: Any) -> Any:
+    """What :func:`trace` returns, of a program whose choices have the estimators of a plan."""
+    if plan is None:
+        return trace(*call)
+    with planned(plan):
+        traced = trace(*call)
+    plan.refuse_others({site.params["name"] for site in traced[0].choices})
+    return traced
 
 
 def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, kwargs: Any) -> Any:
@@ -228,7 +245,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
         return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
 
     arrays, key = onto_mesh((jax.tree.map(jnp.asarray, given), key))
-    with tracing_program():
+    with in_program(True):
         closed = jax.make_jaxpr(flat)(arrays, key)
     cost_tree, rest_tree, num_costs = shape[-1]
 

@@ -98,7 +98,12 @@ def argument_name(path: Sequence[Any]) -> str:
 
 def find_lost(closed: Any, names: Sequence[str | None], num_results: int) -> list[LostGradient]:
     """What is lost in a traced function, between its inputs with a name and its first results, in the order of the program."""
-    return [place.record for place in _find(build(closed), names, num_results)[0]]
+    return lost_in(build(closed), names, num_results)
+
+
+def lost_in(block: Block, names: Sequence[str | None], num_results: int) -> list[LostGradient]:
+    """The same in a program that is analysed already."""
+    return [place.record for place in _find(block, names, num_results)[0]]
 
 
 def _find(block: Block, names: Sequence[str | None], num_results: int) -> tuple[list[Found], list[Const]]:

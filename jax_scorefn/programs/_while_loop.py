@@ -10,10 +10,8 @@ steps, each under a ``cond`` that asks whether any run is alive (``any_run``). O
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,18 +34,8 @@ OTHER_STATE = (
     "{state} and returned {given}."
 )
 
-in_program = contextvars.ContextVar("in_program", default=False)
-"""Whether a program is being traced, which runs the loop in blocks itself."""
-
-
-@contextlib.contextmanager
-def tracing_program() -> Iterator[None]:
-    """While a program is traced."""
-    token = in_program.set(True)
-    try:
-        yield
-    finally:
-        in_program.reset(token)
+in_program = jax.make_user_context(False)
+"""Whether a program is being traced, which runs the loop in blocks itself. The caches of ``jit`` see it."""
 
 
 def while_loop(
@@ -108,7 +96,7 @@ def while_loop(
         return (_where(alive, after, reusable(state)), start), None
 
     first = (init, reusable(init))
-    if in_program.get():
+    if in_program.value:
         (state, _), _ = jax.lax.scan(step, first, None, length=max_steps)
     else:
         (state, _), _ = in_blocks(step, lambda carry, _: going(carry[0]), first, max_steps)

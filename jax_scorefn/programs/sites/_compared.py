@@ -6,15 +6,17 @@ In front of the draw are the rates ``(*shape, A)``, and behind it the values, ea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
+from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import stop
+from jax_scorefn.distributions import Distribution
 from jax_scorefn.programs._dependence import Dependence, join
-from jax_scorefn.programs.sites._base import SiteEstimator
-from jax_scorefn.typing import Array, PyTree
+from jax_scorefn.programs.sites._base import SiteEstimator, parts_of
+from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SECOND_DERIVATIVE = (
     "The choice {name} is estimated by its alternatives (estimator='{estimator}'), which gives first derivatives, and it was "
@@ -22,13 +24,36 @@ SECOND_DERIVATIVE = (
 )
 
 
+class Comparable(NamedTuple):
+    """A draw, the values that it is compared with, the rates ``(*shape, A)``, and a number that all of them are made of."""
+
+    draw: PyTree
+    others: PyTree
+    rates: Array
+    made_of: Array
+
+
 class Compared(SiteEstimator):
     """By the program run again with other values, all other randomness kept."""
 
     replaced = True
+    needs: ClassVar[Capability]
+    lacking: ClassVar[str]
+    """What is said of a distribution without it."""
 
-    def beside(self, draw: PyTree, others: PyTree, rates: Array, made_of: Any, **params: Any) -> PyTree:
-        """The draw. What it depends on is what the rates depend on, and ``made_of``: all that it and the other values are made of."""
+    def compare(self, key: Key, key_others: Key, dist: Distribution) -> Comparable:
+        """The draw of a key, beside others."""
+        raise NotImplementedError
+
+    def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
+        if (parts := parts_of(self, key, dist, name)) is not None:
+            return parts
+        if self.needs not in dist.capabilities:
+            raise TypeError(self.lacking.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
+        return self.beside(*self.compare(*jax.random.split(key), dist), name=name, dist=dist.name)
+
+    def beside(self, draw: PyTree, others: PyTree, rates: Array, made_of: Array, **params: Any) -> PyTree:
+        """The draw, as a choice in the program around."""
         message = SECOND_DERIVATIVE.format(name=params["name"], estimator=self.name)
         rates = guard(rates, order=1, message=message)
         return self.choose(draw, [rates], [*jax.tree.leaves(stop(others)), made_of], **params)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
-from jax_scorefn import _checks
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.noise import uniform
-from jax_scorefn.programs.sites._base import parts_of, site
-from jax_scorefn.programs.sites._compared import Compared
-from jax_scorefn.typing import Capability, Key, PyTree
+from jax_scorefn.programs.sites._base import site
+from jax_scorefn.programs.sites._compared import Comparable, Compared
+from jax_scorefn.typing import Capability, Key
 
 NO_ALTERNATIVE = (
     "estimator='coupled' compares a draw with another value of it, which is known for discrete distributions: Bernoulli, Categorical, "
@@ -23,15 +23,10 @@ class Coupled(Compared):
     """With one other value, of draws that are made of one uniform each."""
 
     name = "coupled"
+    needs, lacking = Capability.ALTERNATIVE, NO_ALTERNATIVE
 
-    def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
-        if (parts := parts_of(self, key, dist, name)) is not None:
-            return parts
-        if Capability.ALTERNATIVE not in dist.capabilities:
-            raise TypeError(NO_ALTERNATIVE.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
-        key_draw, key_other = jax.random.split(key)
+    def compare(self, key: Key, key_others: Key, dist: Distribution) -> Comparable:
         like = dist.uniform_like()
-        u, v = uniform(key_draw, like), uniform(key_other, jax.ShapeDtypeStruct(like.shape, like.dtype))
+        u, v = uniform(key, like), uniform(key_others, jax.ShapeDtypeStruct(like.shape, like.dtype))
         draw, other, rate = dist.alternative(u, v)
-        others = jax.tree.map(lambda x: jax.numpy.expand_dims(x, rate.ndim), other)
-        return self.beside(draw, others, rate[..., None], u, name=name, dist=dist.name)
+        return Comparable(draw, jax.tree.map(lambda x: jnp.expand_dims(x, rate.ndim), other), rate[..., None], u)

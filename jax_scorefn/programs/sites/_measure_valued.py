@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks
 from jax_scorefn._surrogate import departure, nan_where
 from jax_scorefn._trees import stop
-from jax_scorefn.distributions import Distribution, WeakDerivative
-from jax_scorefn.programs.sites._base import parts_of, site
-from jax_scorefn.programs.sites._compared import Compared
-from jax_scorefn.typing import Array, Capability, Key, PyTree
+from jax_scorefn.distributions import Distribution, Row, WeakDerivative
+from jax_scorefn.programs.sites._base import site
+from jax_scorefn.programs.sites._compared import Comparable, Compared
+from jax_scorefn.typing import Array, Capability, Key
 
 NO_WEAK_DERIVATIVE = (
     "estimator='measure_valued' compares draws of the two parts of a weak derivative; {dist} has {given}. Use "
@@ -28,28 +27,24 @@ class MeasureValued(Compared):
     """With two other values for each parameter, coupled draws of their own."""
 
     name = "measure_valued"
+    needs, lacking = Capability.WEAK_DERIVATIVE, NO_WEAK_DERIVATIVE
 
-    def sample(self, key: Key, dist: Distribution, name: str, max_value: int | None) -> PyTree:
-        if (parts := parts_of(self, key, dist, name)) is not None:
-            return parts
-        if Capability.WEAK_DERIVATIVE not in dist.capabilities:
-            raise TypeError(NO_WEAK_DERIVATIVE.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
-        key_draw, key_pairs = jax.random.split(key)
-        weak, draw = dist.weak_derivative(), stop(dist).sample(key_draw)
-        positive, negative = weak.pairs(key_pairs)
+    def compare(self, key: Key, key_others: Key, dist: Distribution) -> Comparable:
+        weak, draw = dist.weak_derivative(), stop(stop(dist).sample(key))
+        positive, negative = weak.pairs(key_others)
         (x,), treedef = jax.tree.flatten(draw)
         rate = nan_where(jnp.isnan(weak.parameter), weak.constant * departure(weak.parameter))
-        rate = _by_element(weak, rate, x)
-        kept = jnp.repeat(x[..., None], rate.shape[-1], axis=-1)
+        rate, constant = _by_element(weak, rate, x), _by_element(weak, weak.constant, x)
+        kept = jnp.broadcast_to(x[..., None], rate.shape)
         whole = jnp.issubdtype(x.dtype, jnp.integer)
 
-        def values(side: PyTree) -> Array:
+        def values(side: Row) -> Array:
             """What the draw is compared with. Where the constant is 0 that is a draw of probability 0, which the cost may not know."""
             row = _by_element(weak, side.whole if whole else side.floats, x).astype(x.dtype)
-            return jnp.where(_by_element(weak, weak.constant, x) == 0, kept, row)
+            return jnp.where(constant == 0, kept, row)
 
-        others = treedef.unflatten([jnp.concatenate([values(positive), values(negative)], axis=-1)])
-        return self.beside(draw, others, jnp.concatenate([rate, -rate], axis=-1), x, name=name, dist=dist.name)
+        others = jnp.concatenate([values(positive), values(negative)], axis=-1)
+        return Comparable(draw, treedef.unflatten([others]), jnp.concatenate([rate, -rate], axis=-1), x)
 
 
 def _by_element(weak: WeakDerivative, row: Array, x: Array) -> Array:
