@@ -173,6 +173,10 @@ class Distribution:
         """
         return self.sample_and_log_prob(key)
 
+    def _log_probs(self, x: PyTree) -> Array:
+        """Those of a draw that is given."""
+        return self.log_prob(x)
+
     def uniform_like(self) -> Any:
         """Shape and dtype of the uniforms that make one draw (a ``jax.ShapeDtypeStruct``)."""
         raise self._lacks("uniform_like")
@@ -295,6 +299,9 @@ class Independent(Distribution):
         """The draw that uniforms make, stopped, and the log-probability of each part."""
         x = stop(stop(self).from_uniform(u))
         return x, self._log_prob(x)
+
+    def _log_probs(self, x: Array) -> Array:
+        return self._log_prob(x)
 
     def log_prob(self, x: Array) -> Array:
         """Sum of the log-probabilities of the parts: a float scalar."""

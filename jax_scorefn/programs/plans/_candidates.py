@@ -4,7 +4,9 @@
     pathwise           where draws have a path, and no derivative is lost between the draw and a cost
     coupled            where a draw has an alternative
     measure_valued     where there is a weak derivative, and no alternative
-    exact              where the choice stands at the top and has few values
+    exact              where the choice stands at the top, and has few values
+
+All of them are estimates of one derivative, so weights that add up to 1 make an estimate of it too.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Met(NamedTuple):
         able = [k for k, needed in CAPABILITIES.items() if all(needed in part.capabilities for part in each)]
         names = [f"{name}[{j}]" for j in range(len(each))] if joint else [name]
         log_probs = [jax.eval_shape(part.sample_and_log_probs, jax.random.key(0))[1] for part in each]
-        return cls(able, names, sum(math.prod(x.shape) for x in log_probs), _few_values(dist) if "exact" in able else None)
+        return cls(
+            able, names, sum(math.prod(x.shape) for x in log_probs), _few_values(dist) if "exact" in able else None
+        )
 
 
 def _few_values(dist: Distribution) -> int | None:
@@ -112,7 +116,11 @@ def _may_be_summed(program: Program, met: Met) -> bool:
     """Whether all combinations are few, over all that ``vmap`` has made of the choice, and it stands where they can be summed."""
     sites = [site for site in program.choices if site.params["name"] in met.names]
     elements = sum(math.prod(site.estimator.shape(site)) for site in sites) // max(met.parts, 1)
-    return met.values is not None and all(site in program.block.ops for site in sites) and met.values**elements <= FEW_VALUES
+    return (
+        met.values is not None
+        and all(site in program.block.ops for site in sites)
+        and met.values**elements <= FEW_VALUES
+    )
 
 
 class Weighed(SiteEstimator):
@@ -140,7 +148,7 @@ class Weighed(SiteEstimator):
         if x is None:
             x, log_probs = dist.sample_and_log_probs(key_draw)
         else:
-            log_probs = dist._log_prob(x) if hasattr(dist, "_log_prob") else dist.log_prob(x)  # pyright: ignore
+            log_probs = dist._log_probs(x)
         scored = weights["score_function"].astype(log_probs.dtype) * log_probs
         x = SITES["score_function"].choose(x, [scored], **about)
         if path is None:

@@ -12,11 +12,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import itertools
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,20 +26,25 @@ from jax_scorefn.programs._lanes import Comparison
 from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
 from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan, Priced
+from jax_scorefn.programs.plans._search import (
+    Able,
+    Chosen,
+    combinations,
+    estimators,
+    expected_time,
+    in_turns,
+    structures,
+    throughout,
+)
 from jax_scorefn.typing import Array
 
-Able: TypeAlias = dict[str, list[str]]
-"""The estimators that each choice may have."""
-Choices: TypeAlias = tuple[tuple[str, str], ...]
 NOTHING_TO_PLAN = (
-    "sf.plan chooses an estimator for each choice that has a name and leaves its estimator open, sf.sample(key, dist, name='arrivals'); "
-    "{name} has none."
+    "sf.plan chooses an estimator for each choice that has a name and leaves its estimator open, as in "
+    "sf.sample(key, dist, name='demand'); {name} has none."
 )
 TOO_FEW_RUNS = "plan wants num_runs={runs} to be a multiple of num_samples={samples}, and at least two of them."
 SIDE_BY_SIDE = 16
 """Runs of a pilot at once."""
-MOST_PLANS = 4096
-"""So many combinations are all priced; of more, those that are one change after the other better than a uniform one."""
 TIMED = 3
 """Plans that are timed beside the uniform ones: those with the least expected price."""
 
@@ -66,6 +68,10 @@ class Terms:
         n, squares = len(self.grams), self.grams @ z @ z
         return float(squares.sum() / (n - 1)), float(squares.std() / n**0.5)
 
+    def plans(self, able: Able) -> Iterator[Chosen]:
+        """Those that are worth a look."""
+        return combinations(able, self.summed, self.along, lambda choices: self.variance(choices)[0])
+
 
 def plan(
     program: Callable[..., Any],
@@ -80,12 +86,12 @@ def plan(
     """Choose an estimator for each choice of a program, by measurement.
 
     ``sf.plan(program)(params, key)`` runs the program with all estimators that each choice may have at once, reads the variance of
-    every combination off the covariance of their terms, times the best of them and those with one estimator throughout, and returns the
-    one with the least variance times time. The draws are the pilot's own, so that the estimates that use the plan stay unbiased.
+    every combination off the covariance of their terms, times the best of them and those with one estimator throughout, and
+    returns the one with the least variance times time. The draws are the pilot's own: estimates that use the plan stay unbiased.
 
-    Chosen for are the choices that have a ``name`` and no ``estimator``, or ``estimator="auto"``; others stay as they are. A choice that
-    is drawn again and again under one name has one estimator. "pathwise" is tried where nothing between the draw and a cost has a
-    derivative of 0, "exact" for at most 16 values at the top of the program.
+    Chosen for are the choices that have a ``name`` and no ``estimator``, or ``estimator="auto"``; others stay as they are. A choice
+    that is drawn again and again under one name has one estimator. "pathwise" is tried where nothing between the draw and a cost
+    has a derivative of 0, "exact" for at most 16 values at the top of the program.
 
     Args:
       program: as for :func:`expectation`.
@@ -103,7 +109,8 @@ def plan(
     Raises:
       ValueError: for a program without a choice to plan, and bad options.
 
-    Bias: none. Cost: a run of all estimators for each of ``num_runs``, twice, and the compilation of some six gradients: tens of seconds.
+    Bias: none. Cost: a run of all estimators for each of ``num_runs``, twice, and the compilation of some six gradients, which takes
+    tens of seconds.
 
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
@@ -150,20 +157,26 @@ class Pilot:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Plan:
         _checks.key("plan", self.signature.bind(*args, **kwargs).arguments["key"])
-        shapes = str(jax.tree.map(lambda x: jnp.asarray(x).aval if hasattr(x, "dtype") or isinstance(x, float) else x, (args, kwargs)))
+        shapes = str(
+            jax.tree.map(
+                lambda x: jnp.asarray(x).aval if hasattr(x, "dtype") or isinstance(x, float) else x, (args, kwargs)
+            )
+        )
         if shapes not in self.able:
             self.able[shapes] = candidates(lambda: trace(self.program, self.signature, self.has_aux, args, kwargs)[0])
         able, call = self.able[shapes], (args, kwargs)
         if not able:
             raise ValueError(NOTHING_TO_PLAN.format(name=getattr(self.program, "__name__", "the program")))
-        pilots = [self._terms(shapes, able, *structure, call) for structure in _structures(able)]
-        variances = {choices: pilot.variance(dict(choices)) for pilot in pilots for choices in _combinations(able, pilot)}
-        uniform = [_throughout(able, estimator) for estimator in _estimators(able)]
+        pilots = [self._terms(shapes, able, *structure, call) for structure in structures(able)]
+        variances = {choices: pilot.variance(dict(choices)) for pilot in pilots for choices in pilot.plans(able)}
+        uniform = [throughout(able, estimator) for estimator in estimators(able)]
         speeds = self._times(shapes, uniform, call)
-        expected = {choices: v * _expected_time(speeds, choices) for choices, (v, _) in variances.items()}
+        expected = {choices: v * expected_time(speeds, choices) for choices, (v, _) in variances.items()}
         best = [choices for choices in sorted(expected, key=lambda c: expected[c]) if choices not in speeds][:TIMED]
         speeds = self._times(shapes, [*uniform, *best], call)
-        rows = [Priced(choices, *variances[choices], seconds) for choices, seconds in speeds.items() if choices in variances]
+        rows = [
+            Priced(choices, *variances[choices], seconds) for choices, seconds in speeds.items() if choices in variances
+        ]
         rows.sort(key=lambda row: row.price)
         return Plan(rows[0].choices, tuple(rows))
 
@@ -204,15 +217,19 @@ class Pilot:
             with planned(All(known, summed)):
                 args, kwargs = self._with(moving, call)
                 program, leaves, key, _ = trace(self.program, self.signature, self.has_aux, args, kwargs)
-            comparison = Comparison(self.coupled, jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index), _of_others)
+            comparison = Comparison(
+                self.coupled, jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index), _of_others
+            )
             subtract = lambda value, row: 0.0 if row is None else row
             costs, _, values = program([*leaves, jax.random.fold_in(key, index)], subtract, row, comparison)
-            return sum((jnp.sum(jnp.real(cost)) for cost in costs), jnp.zeros(())), jax.lax.stop_gradient(values)
+            return _total(costs), jax.lax.stop_gradient(values)
 
         def gradients(index: Array, row: Any) -> Array:
             """Of one run, (K, P)."""
             of = lambda weights: jax.grad(lambda m: cost(m, weights, index, row)[0])(moving)
-            terms = jnp.concatenate([jnp.reshape(g, (len(table), -1)) for g in jax.tree.leaves(jax.vmap(of)(table))], axis=1)
+            terms = jnp.concatenate(
+                [jnp.reshape(g, (len(table), -1)) for g in jax.tree.leaves(jax.vmap(of)(table))], axis=1
+            )
             return jnp.concatenate([terms[:1], terms[1:] - terms[:1]])
 
         many = lambda f: engine.map_index(f, self.num_runs, SIDE_BY_SIDE, None)
@@ -231,92 +248,33 @@ class Pilot:
 
     def _subtract(self, value: Array) -> Array:
         """Of the other runs of each estimate."""
-        assert self.subtracted is not None
-        of_one = lambda rows: jnp.broadcast_to(self.subtracted(rows), rows.shape)
+        baseline = self.subtracted
+        assert baseline is not None
+        of_one = lambda rows: jnp.broadcast_to(baseline(rows), rows.shape)
         estimates = jax.vmap(of_one)(value.reshape(-1, self.num_samples, *value.shape[1:]))
         return estimates.reshape(value.shape)
 
-    def _times(self, shapes: str, plans: list[Choices], call: Any) -> dict[Choices, float]:
+    def _times(self, shapes: str, plans: list[Chosen], call: Any) -> dict[Chosen, float]:
         """Seconds of a run under each plan, timed in turns."""
         runs = {}
         for choices in plans:
             if (at := (shapes, choices)) not in self.compiled:
                 self.compiled[at] = jax.jit(functools.partial(self._gradient, choices))
             runs[choices] = self.compiled[at]
-        found = _in_turns(list(runs.values()), call)
+        found = in_turns(list(runs.values()), call)
         return {choices: seconds / self.num_runs for choices, seconds in zip(runs, found, strict=True)}
 
-    def _gradient(self, choices: Choices, call: Any) -> Any:
+    def _gradient(self, choices: Chosen, call: Any) -> Any:
         options: Any = {"baseline": self.baseline, "coupled": self.coupled, "has_aux": self.has_aux, "lost": "ignore"}
         run = expectation(self.program, num_samples=self.num_runs, plan=Plan(choices), **options)
 
         def cost(moving: list[Any]) -> Array:
             args, kwargs = self._with(moving, call)
             costs = run(*args, **kwargs)
-            return sum(jnp.sum(jnp.real(c)) for c in jax.tree.leaves(costs[0] if self.has_aux else costs))
+            return _total(costs[0] if self.has_aux else costs)
 
         return jax.grad(cost)(self._moving(call))
 
 
-def _structures(able: Able) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-    """Which choices are summed, and which are followed along their path: none, each alone, all."""
-    groups = []
-    for estimator in ("exact", "pathwise"):
-        names = [name for name, known in able.items() if estimator in known]
-        groups.append(dict.fromkeys(frozenset(some) for some in ([], *([name] for name in names), names)))
-    for summed, along in itertools.product(*groups):
-        if not summed & along:
-            yield summed, along
-
-
-def _combinations(able: Able, pilot: Terms) -> Iterator[Choices]:
-    """The plans that a pilot prices: all, or those that are better than a uniform one after one change and another."""
-    fixed = {name: "exact" for name in pilot.summed} | {name: "pathwise" for name in pilot.along}
-    open_ = {name: [fixed[name]] if name in fixed else [e for e in known if e in SWITCHED] for name, known in able.items()}
-    if math.prod(map(len, open_.values())) <= MOST_PLANS:
-        yield from (tuple(zip(open_, choices, strict=True)) for choices in itertools.product(*open_.values()))
-        return
-    for estimator in SWITCHED:
-        now = {name: estimator if estimator in known else known[0] for name, known in open_.items()}
-        yield tuple(now.items())
-        for name, known in [*open_.items(), *open_.items()]:
-            now[name] = min(known, key=lambda e, n=name: pilot.variance({**now, n: e})[0])
-        yield tuple(now.items())
-
-
-def _estimators(able: Able) -> list[str]:
-    return list(dict.fromkeys(estimator for known in able.values() for estimator in known))
-
-
-def _throughout(able: Able, estimator: str) -> Choices:
-    """One estimator wherever it can be, and the score function elsewhere."""
-    return tuple((name, estimator if estimator in known else "score_function") for name, known in able.items())
-
-
-def _expected_time(speeds: dict[Choices, float], choices: Choices) -> float:
-    """What each choice adds to the time of the score function is taken to be the same part of what it adds everywhere."""
-    (plain,) = (seconds for row, seconds in speeds.items() if all(e == "score_function" for _, e in row))
-    expected = plain
-    for row, seconds in speeds.items():
-        (estimator,) = {e for _, e in row} - {"score_function"} or {"score_function"}
-        able = [name for name, e in row if e == estimator]
-        mine = [name for name, e in choices if e == estimator]
-        expected += max(seconds - plain, 0.0) * len(mine) / max(len(able), 1)
-    return expected
-
-
-def _in_turns(runs: list[Callable[..., Any]], call: Any, rounds: int = 7) -> list[float]:
-    """Seconds of each, the median of rounds; each is called as often as takes two milliseconds."""
-
-    def seconds(run: Callable[..., Any], times: int) -> float:
-        start = time.perf_counter()
-        for _ in range(times):
-            out = run(call)
-        jax.block_until_ready(out)
-        return (time.perf_counter() - start) / times
-
-    for run in runs:
-        jax.block_until_ready(run(call))
-    often = [max(1, math.ceil(2e-3 / seconds(run, 1))) for run in runs]
-    found = [[seconds(run, times) for run, times in zip(runs, often, strict=True)] for _ in range(rounds)]
-    return [float(x) for x in np.median(found, axis=0)]
+def _total(costs: Any) -> Array:
+    return sum((jnp.sum(jnp.real(cost)) for cost in jax.tree.leaves(costs)), jnp.zeros(()))

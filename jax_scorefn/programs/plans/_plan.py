@@ -1,6 +1,6 @@
 """A plan: which estimator each choice of a program has, and what was measured when it was made.
 
-Two plans are the same if their choices are: numbers that were measured differ from one pilot to the next, and a plan is a static argument.
+Two plans are the same if their choices are: what was measured differs from one pilot to the next, and a plan is a static argument.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Plan:
 
     def refuse_others(self, names: set[str]) -> None:
         """Raise if the program whose choices have these names lacks one of the plan's. (A draw along its path is no choice.)"""
-        missing = [n for n, e in self.choices if e != "pathwise" and not any(m == n or m.startswith(f"{n}[") for m in names)]
+        missing = [
+            n for n, e in self.choices if e != "pathwise" and not any(m == n or m.startswith(f"{n}[") for m in names)
+        ]
         if missing:
             raise ValueError(NOT_THERE.format(known=", ".join(n for n, _ in self.choices), missing=", ".join(missing)))
 

@@ -50,7 +50,8 @@ class Compared(SiteEstimator):
             return parts
         if self.needs not in dist.capabilities:
             raise TypeError(self.lacking.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
-        return self.beside(*self.compare(*jax.random.split(key), dist), name=name, dist=dist.name)
+        key_draw, key_others = jax.random.split(key)
+        return self.beside(*self.compare(key_draw, key_others, dist), name=name, dist=dist.name)
 
     def beside(self, draw: PyTree, others: PyTree, rates: Array, made_of: Array, **params: Any) -> PyTree:
         """The draw, as a choice in the program around."""
