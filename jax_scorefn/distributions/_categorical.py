@@ -60,8 +60,10 @@ class Categorical(Independent):
         return jnp.sum(divergence(p, q, by_logits=self.probs is None))
 
     def alternative(self, u: Array, v: Array) -> Alternative:
-        log_probs = jax.nn.log_softmax(logits_of(self), axis=-1)
-        return _alternatives.option(stop(self).from_uniform(u), v, log_probs)
+        logits, given = logits_of(self), given_probs(stop(self))
+        log_probs = jax.nn.log_softmax(logits, axis=-1)
+        probs = jax.nn.softmax(stop(logits), axis=-1) if given is None else given
+        return _alternatives.option(_inverted(probs, u), v, log_probs)
 
     def weak_derivative(self) -> WeakDerivative:
         logits = logits_of(self)
@@ -77,14 +79,7 @@ class Categorical(Independent):
         return jnp.argmax(logits_of(self), axis=-1).astype(jnp.int32)
 
     def from_uniform(self, u: Array) -> Array:
-        probs = jax.nn.softmax(undifferentiable(self, logits_of(self)), axis=-1)
-        if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
-            *below, total = itertools.accumulate(probs[..., k] for k in range(probs.shape[-1]))
-            threshold = _below(total, u)
-            return sum(((cdf <= threshold).astype(jnp.int32) for cdf in below), jnp.zeros(u.shape, jnp.int32))
-        # Any other rounded sum may rise or fall by an ulp there. Here it stays level, so where it rises p > 0.
-        cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
-        return jnp.sum(cdf <= _below(cdf[..., -1], u)[..., None], axis=-1, dtype=jnp.int32)
+        return _inverted(jax.nn.softmax(undifferentiable(self, logits_of(self)), axis=-1), u)
 
     def _scored(self, u: Array) -> tuple[Array, Array]:
         x = stop(self).from_uniform(u)
@@ -205,3 +200,14 @@ class OneHotCategorical(Independent):
 def _below(total: Array, u: Array) -> Array:
     """A part u of the total, strictly below it whatever u rounds to: so the first sum above it is there, and has p > 0."""
     return jnp.minimum(u * total, total * np.asarray(1 - jnp.finfo(u.dtype).epsneg, u.dtype))
+
+
+def _inverted(probs: Array, u: Array) -> Array:
+    """The category whose part of the sum a uniform falls into."""
+    if probs.shape[-1] <= SUMMED_IN_TURN:  # a sum in turn stays level where nothing is added
+        *below, total = itertools.accumulate(probs[..., k] for k in range(probs.shape[-1]))
+        threshold = _below(total, u)
+        return sum(((cdf <= threshold).astype(jnp.int32) for cdf in below), jnp.zeros(u.shape, jnp.int32))
+    # Any other rounded sum may rise or fall by an ulp there. Here it stays level, so where it rises p > 0.
+    cdf = jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0), axis=probs.ndim - 1)
+    return jnp.sum(cdf <= _below(cdf[..., -1], u)[..., None], axis=-1, dtype=jnp.int32)

@@ -85,6 +85,7 @@ class Run:
         if op.kind == "choice":
             if self.lane is None:
                 self.emitted[op.serial] = values[0]
+                self.emitted |= {v.serial: x for v, x in op.estimator.kept(op, values)}
                 out = op.estimator.draw(values, op.params["size"])
             else:
                 out = self.lane.draw(op, values)

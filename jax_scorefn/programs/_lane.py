@@ -88,10 +88,15 @@ def _colour(span: Span, number: Array) -> tuple[Array, ...]:
 
 
 class Lane(NamedTuple):
-    """The run of a ``number``, in an iteration of each of the scans around."""
+    """The run of a ``number``, in an iteration of each of the scans around.
+
+    ``others``: by serial number the other values of choices, as the run has kept them that the lane leaves: where it does, the two
+    are still the same.
+    """
 
     number: Array
     spans: dict[Op, Span]
+    others: dict[int, Array]
     iterations: tuple[Any, ...] = ()
 
     def within(self, iteration: Array) -> Lane:
@@ -110,7 +115,8 @@ class Lane(NamedTuple):
         here = (self.number >= span.first) & (self.number < span.first + span.size)
         for at, among, mine in zip((*self.iterations, *own), span.colours[:-1], colour, strict=True):
             here = here & (jnp.asarray(at, jnp.int32) % among == mine)
-        return swapped(drawn, op.estimator.other(values, size, which), jnp.broadcast_to(here, shape))
+        other = op.estimator.other(op, lambda v: self.others[v.serial][self.iterations], which)
+        return swapped(drawn, other, jnp.broadcast_to(here, shape))
 
     def paths(self, op: Op, values: list[Any]) -> dict[Var, Array]:
         """Nothing goes through a draw."""

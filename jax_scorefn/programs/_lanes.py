@@ -8,7 +8,7 @@ Leaves are the costs that a cost is linear in, as in the credit of scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
@@ -84,7 +84,7 @@ def compared(
     rates = jnp.concatenate([rate.astype(widest(rates)) for rate in rates])
     picked = comparison.picked(numbers.size, start)
     chosen = numbers if picked is None else numbers[picked]
-    rows = _lanes(program, comparison, chosen, None, before, lambda lane: program.costs_from(lane, start))
+    rows = _lanes(program, comparison, chosen, run, before, lambda lane: program.costs_from(lane, start))
     differences = [row - stop(cost)[None] for cost, row in zip(costs, rows, strict=True)]
     if picked is None:
         return [cost + moved(rates, d) for cost, d in zip(costs, differences, strict=True)]
@@ -115,7 +115,7 @@ def shared(program: Program, run: Run, before: Values, comparison: Comparison) -
         picked = comparison.picked(span.size, site.serial)
         weight = 1.0 if picked is None else span.size / picked.size
         numbers = numbers if picked is None else numbers[picked]
-        rows = _lanes(program, comparison, numbers, program.plan, before, values)
+        rows = _lanes(program, comparison, numbers, run, before, values, program.plan)
         for (v, depth), row in zip(leaves, rows, strict=True):
             own = wide(run.emitted[v.serial])
             entries = tuple(in_front(entry, depth) for entry in program.of(v)[site])
@@ -123,6 +123,12 @@ def shared(program: Program, run: Run, before: Values, comparison: Comparison) -
             change = moved(jax.vmap(of_lane)(numbers), weight * (row - stop(own)[None]))
             found[v.serial] = found[v.serial] + change if v.serial in found else change
     return found
+
+
+def other_values(sites: Iterable[Op], run: Run) -> dict[int, Array]:
+    """By serial number, what the choices are compared with, as far as the run has come."""
+    found = [v.serial for site in sites for v, _ in site.estimator.kept(site, site.ins)]
+    return {serial: stop(run.emitted[serial]) for serial in found if serial in run.emitted}
 
 
 def _numbers(span: Span) -> Array:
@@ -133,14 +139,16 @@ def _lanes(
     program: Program,
     comparison: Comparison,
     numbers: Array,
-    plan: Plan | None,
+    run: Run,
     before: Values,
     of: Callable[[Run], list[Array]],
+    plan: Plan | None = None,
 ) -> list[Array]:
     """What is asked of each lane, stacked; nothing in it is differentiated."""
+    others = other_values(program.spans, run)
 
     def one(number: Array) -> list[Array]:
-        lane = Run(plan, Lane(number, program.spans))
+        lane = Run(plan, Lane(number, program.spans, others))
         lane.env = {v: from_outside(x) for v, x in before.items()}
         return of(lane)
 

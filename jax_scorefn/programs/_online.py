@@ -103,7 +103,9 @@ def _along(
         rates.append(wide(run.emitted[site.serial]).reshape(loop.length, -1))
     rates = jnp.concatenate([rate.astype(widest(rates)) for rate in rates], axis=1)  # (T, E)
 
-    outside = Run(program.plan, Lane(jnp.int32(-1), {}))
+    kept = [v.serial for site in sites for v, _ in site.estimator.kept(site, site.ins)]
+    others_at = {serial: stop(run.emitted[serial]) for serial in kept}
+    outside = Run(program.plan, Lane(jnp.int32(-1), {}, {}))
     outside.env = {v: from_outside(x) for v, x in before.items()}
     position = program.block.ops.index(scan)
     for op in program.block.ops[:position]:
@@ -111,21 +113,21 @@ def _along(
     consts, carry, scanned = loop.split([outside.read(x) for x in scan.ins])
     carry = [x if is_key(x) else jnp.asarray(x) for x in carry]
 
-    def beside(which: Array, state: list[Any], row: list[Any]) -> Any:
-        lane = Lane(which, spans)
+    def beside(which: Array, state: list[Any], row: list[Any], values: dict[int, Array]) -> Any:
+        lane = Lane(which, spans, values)
         out, emitted = run_block(body, [*map(from_outside, consts), *state, *map(from_outside, row)], plan, lane)
         return stop((out[: loop.carry], out[loop.carry :], [wide(emitted[v]) for v in inner]))
 
     def step(state: Any, xs: Any) -> Any:
         own, others, n, rate = state
-        row, new, u = xs
+        row, new, u, values = xs
         fresh = u[0] * (n + number) < number
         which = jnp.minimum((u[1] * number).astype(jnp.int32), number - 1)
         n, rate = n + number, jnp.where(fresh, new[which], rate)
         start = [jnp.concatenate([a[None], _select(fresh, a[None], b)]) for a, b in zip(own, others, strict=True)]
         which = jnp.concatenate([jnp.full(1, -1, jnp.int32), jnp.where(fresh, which, -1)])
-        after, stacked, leaves = jax.vmap(beside, (0, 0, None))(
-            which, start, row
+        after, stacked, leaves = jax.vmap(beside, (0, 0, None, None))(
+            which, start, row, values
         )  # the run itself beside them: the same bits
         changes = [_mean_change(rate * n, leaf) for leaf in leaves]
         same = [jnp.all((data := _numbers(x))[1:] == data[:1], axis=tuple(range(1, data.ndim))) for x in after]
@@ -137,7 +139,7 @@ def _along(
     first = (carry, [jnp.broadcast_to(x, (lanes, *x.shape)) for x in carry], none, none)
     options = {"length": loop.length, "reverse": loop.reverse}
     (own, others, n, rate), (stacked, changes, weights) = jax.lax.scan(
-        step, first, (scanned, rates, chances), **options
+        step, first, (scanned, rates, chances, others_at), **options
     )
     stacked = [jnp.moveaxis(x, 1, 0) for x in stacked]
 

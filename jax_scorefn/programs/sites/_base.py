@@ -73,6 +73,11 @@ class SiteEstimator:
         """The operands that are the draw."""
         return list(operands[self.front : self.front + size])
 
+    def kept(self, site: Any, operands: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Operands, with their values, that are wanted after the run."""
+        del site, operands
+        return []
+
     def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
         """What each leaf of the draw depends on: the choice itself, element by element, and what its log-probability depends on."""
         loops = tuple((f"T{k}", 0, 0) for k in range(depth))

@@ -5,7 +5,7 @@ In front of the draw are the rates ``(*shape, A)``, and behind it the values, ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -67,16 +67,22 @@ class Compared(SiteEstimator):
         """A, the number of values that each part is compared with."""
         return site.ins[0].shape[-1]
 
-    def others(self, operands: Sequence[Any], size: int) -> list[Array]:
+    def others(self, operands: Sequence[Any], size: int) -> list[Any]:
         """The operands that are the other values."""
         return list(operands[self.front + size : self.front + 2 * size])
 
-    def other(self, operands: Sequence[Any], size: int, which: Array) -> list[Array]:
-        """Those with one number."""
-        axis, number = operands[0].ndim - 1, operands[0].shape[-1]
+    def kept(self, site: Any, operands: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """The other values: a lane takes those of the run that it leaves."""
+        pairs = zip(self.others(site.ins, site.params["size"]), self.others(operands, site.params["size"]), strict=True)
+        return [(v, x) for v, x in pairs if hasattr(v, "serial")]
+
+    def other(self, site: Any, found: Callable[[Any], Any], which: Array) -> list[Array]:
+        """Those with one number, of the values that are ``found`` for the operands."""
+        axis, number = len(self.shape(site)), self.alternatives(site)
+        values = [found(v) if hasattr(v, "serial") else v.value for v in self.others(site.ins, site.params["size"])]
         if number == 1:
-            return [jax.lax.squeeze(x, [axis]) for x in self.others(operands, size)]
-        return [jax.lax.dynamic_index_in_dim(x, which, axis, keepdims=False) for x in self.others(operands, size)]
+            return [jax.lax.squeeze(jax.numpy.asarray(x), [axis]) for x in values]
+        return [jax.lax.dynamic_index_in_dim(x, which, axis, keepdims=False) for x in values]
 
     def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
         """On the choice, and on what it is made of."""
