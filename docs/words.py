@@ -22,6 +22,7 @@ WORDS = {
         "GenJAX",
     ),
     "lift": ("simulator", "jax.random"),
+    "simulators": ("differentiable simulator", "inventory", "StochasticAD", "finite perturbation"),
     "identity": (
         "REINFORCE",
         "log-derivative trick",

@@ -4,6 +4,7 @@ A program is a tape of numbers. Each step reads three of them: which operation, 
 of three elements are kept apart, and bits are drawn with logits that depend on what came before.
 """
 
+import itertools
 import os
 
 import hypothesis.strategies as st
@@ -12,18 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import outcomes
 import pytest
+from given_uniforms import ESTIMATORS, choice, quarter, quarters
 from hypothesis import HealthCheck, given, settings
 from outcomes import bit
+
+import jax_scorefn as sf
 
 pytestmark = pytest.mark.usefixtures("x64")
 MAX_BITS, WIDTH = 5, 3
 
 
 class Tape:
-    """A program written down as numbers."""
+    """A program written down as numbers, whose bits are made by a function of a value and a logit."""
 
-    def __init__(self, numbers):
-        self.numbers = numbers
+    def __init__(self, numbers, bit=bit):
+        self.numbers, self.bit = numbers, bit
 
     def num_bits(self):
         """Counted from the numbers alone: to trace the program for it takes long."""
@@ -40,6 +44,7 @@ class Tape:
         return cost
 
     def _run(self, p, x):
+        bit = self.bit
         scalars, vectors, used, steps = [p[0], p[1]], [jnp.linspace(0.2, 0.9, WIDTH) * p[0]], 0, iter(self.numbers)
 
         def draw(logit, count):
@@ -160,6 +165,31 @@ def check(numbers):
     return num_bits
 
 
+def mean_gradient(numbers, estimators):
+    """Over all uniforms, of bits with probabilities in quarters, each with the next of the estimators."""
+    used = iter(())
+
+    def one_bit(u, logit):
+        return choice(u, sf.Bernoulli(probs=quarter(logit)), estimators[next(used) % len(estimators)])
+
+    def gradient(u):
+        nonlocal used
+        used = itertools.count()
+        run = sf.expectation(lambda p, key: Tape(numbers, one_bit)(p, u, key), lost="ignore")
+        return jax.grad(run)(jnp.array([0.4, -0.7]), jax.random.key(0))
+
+    return np.mean(jax.jit(jax.vmap(gradient))(quarters(Tape(numbers).num_bits())), axis=0)
+
+
+def check_compared(numbers, seed):
+    """Each choice scored, compared, or half of each, at random; beside all scored."""
+    chosen = np.random.default_rng(seed).choice(ESTIMATORS, size=MAX_BITS).tolist()
+    exact = mean_gradient(numbers, ["score_function"])
+    assert np.all(np.isfinite(exact))
+    got = mean_gradient(numbers, chosen)
+    np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-9 * (1 + np.max(np.abs(exact))))
+
+
 def tapes(seed, count):
     rng = np.random.default_rng(seed)
     for _ in range(count):
@@ -187,3 +217,23 @@ def test_two_thousand_random_programs(part):
 def test_programs_that_hypothesis_writes(numbers):
     with jax.enable_x64(True):
         check([0, 0, 1, 2, 1, 0, *numbers])
+
+
+@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(20)])
+def test_random_programs_with_random_estimators(part):
+    for number, tape in enumerate(tapes(5000 + part, 10 if part else 3)):
+        check_compared(tape, number)
+
+
+def test_a_random_program_with_a_wrong_rate_is_seen(monkeypatch):
+    """The twin: a bit is compared with the rate of one side."""
+    alternative = sf.Bernoulli.alternative
+
+    def one_sided(self, u, v):
+        pair = alternative(self, u, v)
+        return pair._replace(rate=(1 - pair.draw) * pair.rate)
+
+    monkeypatch.setattr(sf.Bernoulli, "alternative", one_sided)
+    (tape,) = tapes(5000, 1)
+    exact, got = mean_gradient(tape, ["score_function"]), mean_gradient(tape, ["coupled"])
+    assert np.max(np.abs(got - exact)) > 1e-3
