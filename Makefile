@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed test test-all lint types wheel examples docs clean
+.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed bench-simulators test test-all lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ bench-discrete: $(VENV)/.stamp-bench,vae
 
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.speed
+
+bench-simulators: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks.simulators
 
 test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"

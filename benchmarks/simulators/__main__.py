@@ -37,8 +37,9 @@ def every_plan(able: dict[str, list[str]]) -> list[Plan]:
     return [Plan(tuple(zip(able, chosen, strict=True))) for chosen in itertools.product(*able.values())]
 
 
-def measure(made: Simulator, pilots: int, runs: int = NUM_SAMPLES, estimates: int = ESTIMATES) -> dict[str, Any]:
+def measure(made: Simulator, pilots: int) -> dict[str, Any]:
     """One simulator: a row for each plan, and what the pilots chose."""
+    runs, estimates = NUM_SAMPLES, ESTIMATES
     pilot = sf.plan(made.program, num_runs=256, num_samples=runs)
     chosen = [pilot(made.params, jax.random.key(1000 + i)) for i in range(max(pilots, 1))]
     (able,) = pilot.able.values()
