@@ -21,14 +21,13 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import in_explicit_mesh, partition, to_float
-from jax_scorefn.programs._compare import Coupled
 from jax_scorefn.programs._explain import Explanation
-from jax_scorefn.programs._lanes import Comparison
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
 from jax_scorefn.programs._while_loop import in_program
 from jax_scorefn.programs._wide import cast, wide
+from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan, checked
 from jax_scorefn.typing import Array, PyTree

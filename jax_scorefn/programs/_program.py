@@ -1,27 +1,25 @@
-"""A traced program with its analysis: which costs are credited to which choices, and the surrogate that does it."""
+"""The surrogate of a program: its costs, each credited to the choices that it depends on."""
 
 from __future__ import annotations
 
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jax_scorefn.programs._analyze import Analysis, Since
+from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
-from jax_scorefn.programs._finished import finish
-from jax_scorefn.programs._ir import Op, Var, build, refuse_hidden
-from jax_scorefn.programs._lanes import Comparison, compared, shared, spans
-from jax_scorefn.programs._linear import Decomposition
-from jax_scorefn.programs._online import online
-from jax_scorefn.programs._plain import plain_draws
+from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._tail import run_tail
 from jax_scorefn.programs._wide import wide
+from jax_scorefn.programs.lanes._compare import compared, shared
+from jax_scorefn.programs.lanes._online import online
+from jax_scorefn.programs.lanes._options import Comparison
 from jax_scorefn.programs.sites import Branches
 from jax_scorefn.typing import Array
 
@@ -36,32 +34,8 @@ class Ways(NamedTuple):
     comparison: Comparison
 
 
-class Program:
-    """The private copy of a program of which the first ``num_costs`` results are costs, with what was found out about it.
-
-    ``names`` are those of its inputs, without the key.
-    """
-
-    def __init__(self, closed: Any, num_costs: int, names: Sequence[str]):
-        self.block = build(closed)
-        plain_draws(self.block)
-        refuse_hidden(self.block)
-        finish(self.block)
-        self.num_costs, self.names = num_costs, names
-        top = {op for op in self.block.ops if op.kind == "choice"}
-        self.choices = self.block.choices()
-        for op in self.choices:
-            if op.estimator.nested and op not in top:
-                raise ValueError(op.estimator.nested.format(name=op.params["name"]))
-        self.of = Analysis(self.block)
-        costs = [v for v in self.block.outs[:num_costs] if isinstance(v, Var)]
-        self.plan = Decomposition(self.block, costs, self.of).plan
-        self.leaves = self.plan.all_leaves()
-        self.spans = spans(self)
-        for atom in self.block.outs[num_costs:]:
-            for site in self.of(atom):
-                if not isinstance(site, Since) and site.estimator.in_aux:
-                    raise ValueError(site.estimator.in_aux.format(name=site.params["name"]))
+class Program(Analysed):
+    """One that is run for its surrogate."""
 
     def __call__(
         self, operands: list[Any], subtract: Subtract, rows: list[Any] | None, comparison: Comparison
@@ -76,36 +50,12 @@ class Program:
     def _from(self, run: Run, start: int, weights: list[tuple[Op, Array, int]], ways: Ways, rows: list[Any]) -> Any:
         """Run on from an operation, in branches where a choice asks for them; and in lanes, for the choices up to there."""
         before = dict(run.env)
-        position, branches = self._up_to_branches(run, start, math.prod(count for _, _, count in weights))
+        position, branches = self.up_to_branches(run, start, math.prod(count for _, _, count in weights))
         if branches is None:
             costs, *others = self._at_the_end(run, before, weights, ways, rows)
         else:
             costs, *others = self._branches(run, position, branches, weights, ways, rows)
         return compared(self, run, before, start, position, costs, ways.comparison), *others
-
-    def _up_to_branches(self, run: Run, start: int, so_far: int) -> tuple[int, Branches | None]:
-        """Run on to the next choice that asks for branches, or to the end: where that is, and the branches."""
-        for position in range(start, len(self.block.ops)):
-            op = self.block.ops[position]
-            if op.kind == "choice":
-                branches = op.estimator.branches(op, [run.read(x) for x in op.ins], so_far)
-                if branches is not None:
-                    return position, branches
-            run.step(op)
-        return len(self.block.ops), None
-
-    def costs_from(self, run: Run, start: int, so_far: int = 1) -> list[Array]:
-        """The costs alone, added up over branches."""
-        position, branches = self._up_to_branches(run, start, so_far)
-        if branches is None:
-            return [wide(jnp.asarray(run.read(atom))) for atom in self.block.outs[: self.num_costs]]
-
-        def branch(values: list[Any]) -> list[Array]:
-            mine = run.copy()
-            mine.write(self.block.ops[position].outs, values)
-            return self.costs_from(mine, position + 1, so_far * branches.probs.shape[0])
-
-        return [jnp.tensordot(branches.probs.astype(c.dtype), c, axes=1) for c in jax.vmap(branch)(branches.draws)]
 
     def _at_the_end(
         self,

@@ -9,7 +9,8 @@ from covering import few
 from jax import lax
 
 import jax_scorefn as sf
-from jax_scorefn.programs import Coupled, _lanes, _online, _predict
+from jax_scorefn.programs import Coupled
+from jax_scorefn.programs.lanes import _compare, _online, _options, _predict
 
 pytestmark = pytest.mark.usefixtures("x64", "unchecked_keys")
 all_coupled = lambda _: "coupled"
@@ -18,7 +19,7 @@ STEPS = 12  # each number of lanes divides it, so that each lane is picked as of
 
 def pick_one(patch, row):
     patch.setattr(
-        _lanes.Comparison,
+        _options.Comparison,
         "picked",
         lambda self, total, salt: None if total == 1 else jnp.array([row()[0].astype(int) % total]),
     )
@@ -48,7 +49,7 @@ def test_a_prediction_that_is_half_believed_is_exact(name, monkeypatch):
         seen.append(prediction.shape)
         return 0.5 * prediction
 
-    monkeypatch.setattr(_lanes, "believed", half)
+    monkeypatch.setattr(_compare, "believed", half)
     options = Coupled(alternatives=1, predict="taylor")
     found = gradients(
         monkeypatch, name, all_coupled, (np.arange(STEPS)[:, None] + 0.0, pick_one), coupled=options, num_samples=2
@@ -64,14 +65,14 @@ def test_picks_are_even():
             counts = np.zeros(total)
             for u in offsets:
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(_lanes, "uniform", lambda *_, u=u: np.float32(u))
+                    patch.setattr(_options, "uniform", lambda *_, u=u: np.float32(u))
                     np.add.at(counts, np.asarray(comparison(number).picked(total, 0)), 1)
             np.testing.assert_allclose(counts, 60 * number / total, atol=1)
     assert comparison(3).picked(3, 0) is None
 
 
 def comparison(number):
-    return _lanes.Comparison(Coupled(alternatives=number), jax.random.key(0), lambda x: x)
+    return _options.Comparison(Coupled(alternatives=number), jax.random.key(0), lambda x: x)
 
 
 ALONG = {"added": (3, 1), "forgets": (3, 1), "added_backwards": (3, 1), "two_in_a_step": (2, 2), "nested": (2, 2), "apart": (2, 2),

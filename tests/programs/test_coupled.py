@@ -10,7 +10,7 @@ from all_uniforms import PROGRAMS, P, gradients, truth
 from jax import lax
 
 import jax_scorefn as sf
-from jax_scorefn.programs import _lane, _lanes
+from jax_scorefn.programs.lanes import _compare, _lane
 from jax_scorefn.programs.sites import _coupled
 
 pytestmark = pytest.mark.usefixtures("x64", "unchecked_keys")
@@ -65,7 +65,7 @@ def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
     made = lambda p, key: program(p, lambda i, dist: sf.sample(jax.random.fold_in(key, i), dist, estimator="coupled"))
     assert sum(site.lanes for site in sf.explain(made)(P, jax.random.key(0)).choices) == LANES[name] <= n
     together = gradients(monkeypatch, name, MIXED["all"])
-    monkeypatch.setattr(_lanes, "colours", lambda shape, seen: shape)
+    monkeypatch.setattr(_lane, "colours", lambda shape, seen: shape)
     alone = gradients(monkeypatch, name, MIXED["all"])
     np.testing.assert_allclose(together[1], alone[1], rtol=1e-12, atol=1e-12)
 
@@ -74,7 +74,8 @@ def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
 def test_a_lane_that_replaces_too_much_is_seen(name, monkeypatch):
     """A twin with one colour less."""
     _, exact = truth(name)
-    monkeypatch.setattr(_lanes, "colours", lambda shape, seen: tuple(max(1, c - 1) for c in _lane.colours(shape, seen)))
+    colours = _lane.colours
+    monkeypatch.setattr(_lane, "colours", lambda shape, seen: tuple(max(1, c - 1) for c in colours(shape, seen)))
     grads = gradients(monkeypatch, name, MIXED["all"])[1]
     assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
 
@@ -139,7 +140,7 @@ def one_run(p, key):
 def test_lanes_in_pieces_are_the_same_lanes(monkeypatch):
     p, key = jnp.float64(16.0), jax.random.key(3)
     whole = jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key)
-    monkeypatch.setattr(_lanes, "SIDE_BY_SIDE", 3)
+    monkeypatch.setattr(_compare, "SIDE_BY_SIDE", 3)
     np.testing.assert_allclose(jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key), whole, rtol=1e-12)
 
 

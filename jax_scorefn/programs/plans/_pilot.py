@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks, engine
-from jax_scorefn.programs._compare import Coupled
 from jax_scorefn.programs._expectation import NO_RUN, _of_others, _resolve, _signature, expectation, trace
-from jax_scorefn.programs._lanes import Comparison
+from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
 from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan, Priced

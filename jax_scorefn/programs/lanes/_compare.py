@@ -9,70 +9,32 @@ Leaves are the costs that a cost is linear in, as in the credit of scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn import engine
 from jax_scorefn._surrogate import moved
-from jax_scorefn._trees import in_explicit_mesh, stop, widest
-from jax_scorefn.noise import uniform
-from jax_scorefn.programs._compare import Coupled
+from jax_scorefn._trees import stop, widest
+from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._credit import in_front
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside
-from jax_scorefn.programs._ir import Loop, Op, Var
-from jax_scorefn.programs._lane import Lane, Span, colours, replaced_rates
+from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._linear import Plan
-from jax_scorefn.programs._predict import believed, predicted
 from jax_scorefn.programs._wide import wide
-from jax_scorefn.typing import Array, Key
-
-if TYPE_CHECKING:
-    from jax_scorefn.programs._program import Program
+from jax_scorefn.programs.lanes._lane import Lane, Span, replaced_rates
+from jax_scorefn.programs.lanes._options import Comparison
+from jax_scorefn.programs.lanes._predict import believed, predicted
+from jax_scorefn.typing import Array
 
 SIDE_BY_SIDE = 2**12
 """Lanes that are run side by side."""
 Values: TypeAlias = dict[Var, Any]
 
 
-def spans(program: Program) -> dict[Op, Span]:
-    """The lanes of the choices that are replaced and that a cost depends on. In branches each has its own."""
-    shared = not any(site.estimator.nested for site in program.choices) and not in_explicit_mesh()
-    found, first = {}, 0
-    for site in program.choices:
-        seen = [program.of(v)[site] for v, _ in program.leaves if site in program.of(v)]
-        if site.estimator.replaced and seen:
-            shape = (*(Loop.of(loop).length for loop in program.of.loops[site]), *site.estimator.shape(site))
-            values = site.estimator.alternatives(site)
-            found[site] = Span(first, (*shape, values), (*(colours(shape, seen) if shared else shape), values))
-            first += found[site].size
-    return found
-
-
-class Comparison(NamedTuple):
-    """How a run is compared with other values: the options, a key of its own, and the arrays of the runs beside it (``believed``)."""
-
-    options: Coupled
-    key: Key
-    of_others: Callable[[Array], Array]
-
-    def picked(self, total: int, salt: int) -> Array | None:
-        """Numbers of those of all alternatives that are looked at, spread evenly; None for all."""
-        if self.options.number is None or self.options.number >= total:
-            return None
-        u = uniform(jax.random.fold_in(self.key, salt), jax.ShapeDtypeStruct((), jnp.float32))
-        steps = (u + jnp.arange(self.options.number, dtype=jnp.float32)) * (total / self.options.number)
-        return jnp.minimum(steps.astype(jnp.int32), total - 1)
-
-    def is_online(self, program: Program, site: Op) -> bool:
-        """Whether it is compared along the scan that it is in."""
-        loops = program.of.loops[site]
-        return self.options.lanes is not None and bool(loops) and loops[0] in program.block.ops
-
-
 def compared(
-    program: Program, run: Run, before: Values, start: int, end: int, costs: list[Any], comparison: Comparison
+    program: Analysed, run: Run, before: Values, start: int, end: int, costs: list[Any], comparison: Comparison
 ) -> list[Any]:
     """The costs, and what the choices between two operations add that have lanes of their own. ``before``: the values at the first."""
     inside = [site for op in program.block.ops[start:end] for site in _choices(op) if site in program.spans]
@@ -98,7 +60,7 @@ def compared(
     return [cost + change for cost, change in zip(costs, changes, strict=True)]
 
 
-def shared(program: Program, run: Run, before: Values, comparison: Comparison) -> Emitted:
+def shared(program: Analysed, run: Run, before: Values, comparison: Comparison) -> Emitted:
     """What the choices that share lanes add to each leaf."""
     found: Emitted = {}
     for site, span in program.spans.items():
@@ -136,7 +98,7 @@ def _numbers(span: Span) -> Array:
 
 
 def _lanes(
-    program: Program,
+    program: Analysed,
     comparison: Comparison,
     numbers: Array,
     run: Run,

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import departure
-from jax_scorefn._trees import is_float
+from jax_scorefn._trees import in_explicit_mesh, is_float
 from jax_scorefn.distributions import swapped
+from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import Entry
-from jax_scorefn.programs._ir import Op, Var
+from jax_scorefn.programs._ir import Loop, Op, Var
 from jax_scorefn.typing import Array
 
 
@@ -42,6 +43,20 @@ class Span(NamedTuple):
     def is_shared(self) -> bool:
         """Whether a lane replaces more than one choice."""
         return self.colours != self.shape
+
+
+def spans(choices: Sequence[Op], leaves: Sequence[tuple[Var, int]], of: Analysis) -> dict[Op, Span]:
+    """The lanes of the choices that are compared and that a cost depends on. In branches each has its own."""
+    shared = not any(site.estimator.nested for site in choices) and not in_explicit_mesh()
+    found, first = {}, 0
+    for site in choices:
+        seen = [of(v)[site] for v, _ in leaves if site in of(v)]
+        if site.estimator.replaced and seen:
+            shape = (*(Loop.of(loop).length for loop in of.loops[site]), *site.estimator.shape(site))
+            values = site.estimator.alternatives(site)
+            found[site] = Span(first, (*shape, values), (*(colours(shape, seen) if shared else shape), values))
+            first += found[site].size
+    return found
 
 
 def colours(shape: tuple[int, ...], seen: Sequence[tuple[Entry, ...]]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ independent, and their mean is taken.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,14 @@ import jax.numpy as jnp
 from jax_scorefn._surrogate import moved
 from jax_scorefn._trees import is_key, stop, widest
 from jax_scorefn.noise import uniform
+from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._dependence import Dependence, join, move
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside, run_block
 from jax_scorefn.programs._ir import Loop, Op, Var
-from jax_scorefn.programs._lane import Lane, Span
 from jax_scorefn.programs._wide import wide
+from jax_scorefn.programs.lanes._lane import Lane, Span
+from jax_scorefn.programs.lanes._options import Comparison
 from jax_scorefn.typing import Array, Key
-
-if TYPE_CHECKING:
-    from jax_scorefn.programs._lanes import Comparison
-    from jax_scorefn.programs._program import Program
 
 SUMMED = (
     "Coupled(lanes=) carries other values along a scan, and the choice {name} is summed over its values, each of which goes on with a "
@@ -41,7 +39,7 @@ NOT_ADDED_UP = (
 )
 
 
-def online(program: Program, run: Run, before: dict[Any, Any], comparison: Comparison) -> Emitted:
+def online(program: Analysed, run: Run, before: dict[Any, Any], comparison: Comparison) -> Emitted:
     """What choices in scans add to each leaf."""
     found: Emitted = {}
     if comparison.options.lanes is None:
@@ -62,7 +60,7 @@ def online(program: Program, run: Run, before: dict[Any, Any], comparison: Compa
     return found
 
 
-def _aligned(program: Program, scan: Op, sites: list[Op]) -> dict[Var, int]:
+def _aligned(program: Analysed, scan: Op, sites: list[Op]) -> dict[Var, int]:
     """Leaves that are made of what the scan stacks, each element of one iteration: which axis counts the iterations."""
     carry, seen = Loop.of(scan).carry, program.of.fallbacks.copy()
     part: dict[Var, Dependence] = {}
@@ -87,7 +85,7 @@ def _aligned(program: Program, scan: Op, sites: list[Op]) -> dict[Var, int]:
 
 
 def _along(
-    program: Program, run: Run, before: dict[Any, Any], comparison: Comparison, scan: Op, sites: list[Op]
+    program: Analysed, run: Run, before: dict[Any, Any], comparison: Comparison, scan: Op, sites: list[Op]
 ) -> Emitted:
     body, loop, plan = scan.bodies[0], Loop.of(scan), program.plan.scans.get(scan)
     aligned = _aligned(program, scan, sites)

@@ -9,26 +9,24 @@ be anything: what it lacks is corrected. Of an int that is made a float the floa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import stop
+from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._evaluate import Run, from_outside
 from jax_scorefn.programs._ir import Op
-from jax_scorefn.programs._lane import Straight
 from jax_scorefn.programs._wide import wide
+from jax_scorefn.programs.lanes._lane import Straight
 from jax_scorefn.typing import Array
-
-if TYPE_CHECKING:
-    from jax_scorefn.programs._program import Program
 
 FAR = 3.0
 """How many times the largest difference that other runs have seen a prediction may say."""
 
 
-def predicted(program: Program, sites: list[Op], before: dict[Any, Any], start: int, dtype: Any) -> list[Array]:
+def predicted(program: Analysed, sites: list[Op], before: dict[Any, Any], start: int, dtype: Any) -> list[Array]:
     """For each cost ``(n, *shape)``: what the other values of the sites would change, in the order of their lanes."""
     shapes = {site: program.spans[site].shape for site in sites}
     still = {site: jnp.zeros(shape, dtype) for site, shape in shapes.items()}

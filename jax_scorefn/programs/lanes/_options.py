@@ -10,8 +10,17 @@ Each is unbiased, whatever the prediction b_j, as long as it does not depend on 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from jax_scorefn import _checks
+from jax_scorefn.noise import uniform
+from jax_scorefn.programs._analysed import Analysed
+from jax_scorefn.programs._ir import Op
+from jax_scorefn.typing import Array, Key
 
 NO_SUCH_NUMBER = (
     "Coupled(alternatives=) is 'all' or the number that is picked of them, a Python int of at least 1; it got {given}."
@@ -87,3 +96,24 @@ class Coupled:
     def number(self) -> int | None:
         """How many are picked; None where it is all."""
         return None if self.alternatives == "all" else int(self.alternatives)
+
+
+class Comparison(NamedTuple):
+    """How a run is compared with other values: the options, a key of its own, and the arrays of the runs beside it (``believed``)."""
+
+    options: Coupled
+    key: Key
+    of_others: Callable[[Array], Array]
+
+    def picked(self, total: int, salt: int) -> Array | None:
+        """Numbers of those of all alternatives that are looked at, spread evenly; None for all."""
+        if self.options.number is None or self.options.number >= total:
+            return None
+        u = uniform(jax.random.fold_in(self.key, salt), jax.ShapeDtypeStruct((), jnp.float32))
+        steps = (u + jnp.arange(self.options.number, dtype=jnp.float32)) * (total / self.options.number)
+        return jnp.minimum(steps.astype(jnp.int32), total - 1)
+
+    def is_online(self, program: Analysed, site: Op) -> bool:
+        """Whether it is compared along the scan that it is in."""
+        loops = program.of.loops[site]
+        return self.options.lanes is not None and bool(loops) and loops[0] in program.block.ops
