@@ -121,14 +121,17 @@ PLANS = [
 ]
 
 
+def call(*args):
+    return _pilot.Call.of(args, {}, (0,))
+
+
 @functools.cache
 def pilots():
     """What a pilot of two thousand runs says, by which choices are summed."""
     pilot = sf.plan(mixed, num_runs=2000, baseline=None)
     choices = able(mixed, AT, KEY)
     return {
-        summed: pilot._terms("", choices, summed, frozenset(), ((AT, KEY), {}))
-        for summed, _ in _search.structures(choices)
+        summed: pilot._terms(choices, summed, frozenset(), *call(AT, KEY)) for summed, _ in _search.structures(choices)
     }
 
 
@@ -154,7 +157,7 @@ def test_paths_are_priced_with_what_they_change():
 
     pilot, choices = sf.plan(program, num_runs=1000, baseline=None), able(program, 0.3, KEY)
     for along in (frozenset("x"), frozenset("xz")):
-        terms = pilot._terms("", choices, frozenset(), along, ((0.3, KEY), {}))
+        terms = pilot._terms(choices, frozenset(), along, *call(0.3, KEY))
         chosen = {name: "pathwise" if name in along else "score_function" for name in "xz"}
         told, error = terms.variance(chosen)
         run = jax.grad(sf.expectation(program, plan=Plan(tuple(chosen.items()))))
@@ -167,7 +170,7 @@ def test_a_baseline_is_that_of_the_runs_of_an_estimate():
     """With two runs the mean of the others is one run, whose own variance comes on top."""
     program = lambda p, key: sf.sample(key, sf.Normal(loc=p, scale=1.0), name="x") + 10.0
     variance = lambda **options: sf.plan(program, num_runs=2000, **options)._terms(
-        "", {"x": ["score_function"]}, frozenset(), frozenset(), ((0.0, KEY), {})).variance({"x": "score_function"})[0]  # fmt: skip
+        {"x": ["score_function"]}, frozenset(), frozenset(), *call(0.0, KEY)).variance({"x": "score_function"})[0]  # fmt: skip
     np.testing.assert_allclose(variance(), 2, rtol=0.2)  # x^2 of a normal
     np.testing.assert_allclose(variance(num_samples=2), 3, rtol=0.2)
     np.testing.assert_allclose(variance(baseline=None), 102, rtol=0.1)
@@ -274,6 +277,7 @@ MISTAKES = [
     (lambda: sf.plan(lambda p, key: p)(0.3, KEY), ValueError, "sf.plan chooses an estimator for each choice that has a name"),
     (lambda: sf.plan(walk, num_runs=10, num_samples=4), ValueError, "a multiple of num_samples=4"),
     (lambda: sf.plan(walk, num_runs=1), ValueError, "at least two"),
+    (lambda: sf.plan(walk, argnums=1)(24.0, KEY), ValueError, r"argnums=\(1,\).*hold no floats"),
     (lambda: sf.expectation(mixed, plan=Plan((("kind", "coupled"), ("size", "coupled"), ("late", "coupled"), ("count", "coupled"))))(
         AT, KEY), TypeError, "Normal has"),
 ]  # fmt: skip
@@ -295,3 +299,28 @@ def test_of_many_choices_those_are_tried_that_are_better_one_by_one():
     terms = _pilot.Terms(frozenset(), frozenset(), rows, grams)
     best = min(terms.plans(able), key=lambda choices: terms.variance(dict(choices))[0])
     assert dict(best) == {name: "score_function" if int(name[1:]) % 2 == 0 else "coupled" for name in names}
+
+
+def test_arguments_are_those_of_the_program():
+    """Several that move, numbers that decide a shape, a keyword, what is no array, auxiliary data, complex parameters."""
+
+    def program(p, steps, q, key, *, scale, name):
+        def step(x, k):
+            up = sf.sample(k, sf.Bernoulli(logits=p["a"] - x + q.real), name=name)
+            return x + 2 * up - 1, up
+
+        last, ups = lax.scan(step, jnp.zeros_like(p["a"]), jax.random.split(key, steps))
+        return {"far": last**2 * scale, "up": jnp.sum(ups) * jnp.abs(q) ** 2}, {"ups": ups}
+
+    pilot = sf.plan(
+        program,
+        num_runs=32,
+        argnums=(0, 2),
+        has_aux=True,
+        coupled=sf.programs.Coupled(alternatives=3, predict="taylor"),
+    )
+    p = {"a": jnp.float32(0.3), "f": jnp.tanh}
+    plan = pilot(p, 6, jnp.complex64(0.2 + 0.1j), KEY, scale=2.0, name="up")
+    assert plan["up"] in ("coupled", "score_function")
+    assert len(plan.measured) == 2
+    assert all(row.variance > 0 for row in plan.measured)

@@ -19,8 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn import _checks, engine
-from jax_scorefn.programs._expectation import NO_RUN, _of_others, _resolve, _signature, expectation, trace
+from jax_scorefn import _checks
+from jax_scorefn._trees import is_inexact
+from jax_scorefn.programs._expectation import (
+    AXIS,
+    NO_RUN,
+    _is_traced,
+    _of_others,
+    _resolve,
+    _signature,
+    expectation,
+    trace,
+)
+from jax_scorefn.programs._program import Program
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
 from jax_scorefn.programs.plans._context import planned
@@ -40,6 +51,9 @@ from jax_scorefn.typing import Array
 NOTHING_TO_PLAN = (
     "sf.plan chooses an estimator for each choice that has a name and leaves its estimator open, as in "
     "sf.sample(key, dist, name='demand'); {name} has none."
+)
+NOTHING_MOVES = (
+    "sf.plan looks at the gradient in the arguments argnums={argnums}, as jax.grad does, and these hold no floats."
 )
 TOO_FEW_RUNS = "plan wants num_runs={runs} to be a multiple of num_samples={samples}, and at least two of them."
 SIDE_BY_SIDE = 16
@@ -152,98 +166,94 @@ class Pilot:
         self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         self.baseline, self.subtracted = baseline, _resolve(baseline, num_samples)
         self.compiled: dict[Any, Callable[..., Any]] = {}
-        self.able: dict[str, Able] = {}
+        self.able: dict[Call, Able] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Plan:
         _checks.key("plan", self.signature.bind(*args, **kwargs).arguments["key"])
-        shapes = str(
-            jax.tree.map(
-                lambda x: jnp.asarray(x).aval if hasattr(x, "dtype") or isinstance(x, float) else x, (args, kwargs)
-            )
-        )
-        if shapes not in self.able:
-            self.able[shapes] = candidates(lambda: trace(self.program, self.signature, self.has_aux, args, kwargs)[0])
-        able, call = self.able[shapes], (args, kwargs)
+        call, arrays = Call.of(args, kwargs, self.argnums)
+        if not call.moving:
+            raise ValueError(NOTHING_MOVES.format(argnums=self.argnums))
+        if call not in self.able:
+            self.able[call] = candidates(lambda: self._trace(*call.whole(arrays)))
+        able = self.able[call]
         if not able:
             raise ValueError(NOTHING_TO_PLAN.format(name=getattr(self.program, "__name__", "the program")))
-        pilots = [self._terms(shapes, able, *structure, call) for structure in structures(able)]
-        variances = {choices: pilot.variance(dict(choices)) for pilot in pilots for choices in pilot.plans(able)}
+        pilots = [self._terms(able, *structure, call, arrays) for structure in structures(able)]
+        variances = {chosen: pilot.variance(dict(chosen)) for pilot in pilots for chosen in pilot.plans(able)}
         uniform = [throughout(able, estimator) for estimator in estimators(able)]
-        speeds = self._times(shapes, uniform, call)
-        expected = {choices: v * expected_time(speeds, choices) for choices, (v, _) in variances.items()}
-        best = [choices for choices in sorted(expected, key=lambda c: expected[c]) if choices not in speeds][:TIMED]
-        speeds = self._times(shapes, [*uniform, *best], call)
-        rows = [
-            Priced(choices, *variances[choices], seconds) for choices, seconds in speeds.items() if choices in variances
-        ]
+        speeds = self._times(uniform, call, arrays)
+        expected = {chosen: v * expected_time(speeds, chosen) for chosen, (v, _) in variances.items()}
+        best = [chosen for chosen in sorted(expected, key=lambda c: expected[c]) if chosen not in speeds][:TIMED]
+        speeds = self._times([*uniform, *best], call, arrays)
+        rows = [Priced(c, *variances[c], seconds) for c, seconds in speeds.items() if c in variances]
         rows.sort(key=lambda row: row.price)
         return Plan(rows[0].choices, tuple(rows))
 
-    def _moving(self, call: Any) -> list[Any]:
-        return [call[0][k] for k in self.argnums]
+    def _trace(self, args: Any, kwargs: Any) -> Program:
+        return trace(self.program, self.signature, self.has_aux, args, kwargs)[0]
 
-    def _with(self, moving: Sequence[Any], call: Any) -> Any:
-        args = list(call[0])
-        for k, x in zip(self.argnums, moving, strict=True):
-            args[k] = x
-        return tuple(args), call[1]
-
-    def _terms(self, shapes: str, able: Able, summed: frozenset[str], along: frozenset[str], call: Any) -> Terms:
+    def _terms(
+        self, able: Able, summed: frozenset[str], along: frozenset[str], call: Call, arrays: list[Array]
+    ) -> Terms:
         """Run the pilot of a structure."""
-        rows = [
-            (name, estimator)
-            for name, known in able.items()
-            for estimator in known
-            if name not in summed | along and estimator in SWITCHED
-        ]
-        at = (shapes, summed, along)
+        apart = {name: known for name, known in able.items() if name not in summed | along}
+        rows = [(name, estimator) for name, known in apart.items() for estimator in known if estimator in SWITCHED]
+        at = (call, summed, along)
         if at not in self.compiled:
-            self.compiled[at] = jax.jit(functools.partial(self._grams, able, summed, along, rows))
-        return Terms(summed, along, rows, np.asarray(self.compiled[at](call), float))
+            self.compiled[at] = jax.jit(functools.partial(self._grams, able, summed, along, rows, call))
+        return Terms(summed, along, rows, np.asarray(self.compiled[at](arrays), float))
 
     def _grams(
-        self, able: Able, summed: frozenset[str], along: frozenset[str], rows: list[tuple[str, str]], call: Any
+        self,
+        able: Able,
+        summed: frozenset[str],
+        along: frozenset[str],
+        rows: list[tuple[str, str]],
+        call: Call,
+        arrays: list[Array],
     ) -> Array:
-        moving, base = self._moving(call), {(name, "pathwise"): 1.0 for name in along}
+        """For each run, products of what its terms are above their means."""
         table = jnp.array([[0.0] * len(rows), *np.eye(len(rows))])  # the common part, and each term with it
 
-        def cost(moving: list[Any], weights: Array, index: Array, row: Any) -> Any:
-            given = {**base, **{pair: weights[k] for k, pair in enumerate(rows)}}
-            known = {
-                name: {e: jnp.asarray(given.get((name, e), 0.0)) for e in estimators if e in (*SWITCHED, "pathwise")}
-                for name, estimators in able.items()
-            }
-            with planned(All(known, summed)):
-                args, kwargs = self._with(moving, call)
+        def cost(moving: list[Array], weights: Array, index: Array, row: Any) -> Any:
+            one = dict.fromkeys(((name, "pathwise") for name in along), jnp.ones(()))
+            one |= {pair: weights[k] for k, pair in enumerate(rows)}
+            of = lambda name: {e: one.get((name, e), jnp.zeros(())) for e in able[name] if e != "exact"}
+            with planned(All({name: of(name) for name in able}, summed)):
+                args, kwargs = call.whole(arrays, moving)
                 program, leaves, key, _ = trace(self.program, self.signature, self.has_aux, args, kwargs)
-            comparison = Comparison(
-                self.coupled, jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index), _of_others
-            )
+            picks = jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index)
             subtract = lambda value, row: 0.0 if row is None else row
-            costs, _, values = program([*leaves, jax.random.fold_in(key, index)], subtract, row, comparison)
+            operands = [*leaves, jax.random.fold_in(key, index)]
+            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, _of_others))
             return _total(costs), jax.lax.stop_gradient(values)
 
-        def gradients(index: Array, row: Any) -> Array:
+        def terms(index: Array, row: Any) -> Array:
             """Of one run, (K, P)."""
-            of = lambda weights: jax.grad(lambda m: cost(m, weights, index, row)[0])(moving)
-            terms = jnp.concatenate(
-                [jnp.reshape(g, (len(table), -1)) for g in jax.tree.leaves(jax.vmap(of)(table))], axis=1
-            )
-            return jnp.concatenate([terms[:1], terms[1:] - terms[:1]])
+            gradient = lambda w: jax.grad(lambda m: cost(m, w, index, row)[0])(call.moved(arrays))
+            found = [jnp.reshape(g, (len(table), -1)) for g in jax.tree.leaves(jax.vmap(gradient)(table))]
+            found = jnp.concatenate([_real(g) for g in found], axis=1)
+            return jnp.concatenate([found[:1], found[1:] - found[:1]])
 
-        many = lambda f: engine.map_index(f, self.num_runs, SIDE_BY_SIDE, None)
-        baselines = None
+        size = next(n for n in range(SIDE_BY_SIDE, 0, -1) if self.num_runs % n == 0)
+        groups = jnp.arange(self.num_runs, dtype=jnp.uint32).reshape(-1, size)
+        beside = lambda f, *rows: jax.vmap(f, axis_name=AXIS)(*rows)
+        baselines: Any = None
         if self.subtracted is not None:
-            values = many(jax.vmap(lambda index: cost(moving, table[0], index, None)[1]))
-            baselines = [self._subtract(value) for value in values]
-        at = lambda index: None if baselines is None else [row[index] for row in baselines]
-        total = jnp.mean(many(jax.vmap(lambda index: gradients(index, at(index)))), axis=0)
+            value = lambda index: cost(call.moved(arrays), table[0], index, None)[1]
+            values = jax.lax.map(lambda group: beside(value, group), groups)
+            baselines = [self._subtract(v.reshape(self.num_runs, *v.shape[2:])) for v in values]
+        of_runs = lambda group: None if baselines is None else [row[group] for row in baselines]
+        of_group = lambda group: beside(terms, group, of_runs(group))
+        like = jax.eval_shape(of_group, groups[0])
+        first = jnp.zeros(like.shape[1:], like.dtype)
+        total, _ = jax.lax.scan(lambda total, group: (total + jnp.sum(of_group(group), axis=0), None), first, groups)
 
-        def gram(index: Array) -> Array:
-            above = gradients(index, at(index)) - total
-            return above @ above.T
+        def grams(group: Array) -> Array:
+            above = of_group(group) - total[None] / self.num_runs
+            return above @ jnp.swapaxes(above, 1, 2)
 
-        return many(jax.vmap(gram))
+        return jax.lax.map(grams, groups).reshape(self.num_runs, len(table), len(table))
 
     def _subtract(self, value: Array) -> Array:
         """Of the other runs of each estimate."""
@@ -253,26 +263,73 @@ class Pilot:
         estimates = jax.vmap(of_one)(value.reshape(-1, self.num_samples, *value.shape[1:]))
         return estimates.reshape(value.shape)
 
-    def _times(self, shapes: str, plans: list[Chosen], call: Any) -> dict[Chosen, float]:
+    def _times(self, plans: list[Chosen], call: Call, arrays: list[Array]) -> dict[Chosen, float]:
         """Seconds of a run under each plan, timed in turns."""
         runs = {}
-        for choices in plans:
-            if (at := (shapes, choices)) not in self.compiled:
-                self.compiled[at] = jax.jit(functools.partial(self._gradient, choices))
-            runs[choices] = self.compiled[at]
-        found = in_turns(list(runs.values()), call)
-        return {choices: seconds / self.num_runs for choices, seconds in zip(runs, found, strict=True)}
+        for chosen in plans:
+            if (at := (call, chosen)) not in self.compiled:
+                self.compiled[at] = jax.jit(functools.partial(self._gradient, chosen, call))
+            runs[chosen] = self.compiled[at]
+        found = in_turns(list(runs.values()), arrays)
+        return {chosen: seconds / self.num_runs for chosen, seconds in zip(runs, found, strict=True)}
 
-    def _gradient(self, choices: Chosen, call: Any) -> Any:
+    def _gradient(self, chosen: Chosen, call: Call, arrays: list[Array]) -> Any:
         options: Any = {"baseline": self.baseline, "coupled": self.coupled, "has_aux": self.has_aux, "lost": "ignore"}
-        run = expectation(self.program, num_samples=self.num_runs, plan=Plan(choices), **options)
+        run = expectation(self.program, num_samples=self.num_runs, plan=Plan(chosen), **options)
 
-        def cost(moving: list[Any]) -> Array:
-            args, kwargs = self._with(moving, call)
+        def cost(moving: list[Array]) -> Array:
+            args, kwargs = call.whole(arrays, moving)
             costs = run(*args, **kwargs)
             return _total(costs[0] if self.has_aux else costs)
 
-        return jax.grad(cost)(self._moving(call))
+        return jax.grad(cost)(call.moved(arrays))
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """The arguments of a program but for its arrays: which of them are arrays, which of these move, and what the others are.
+
+    ``static`` is told apart by what is printed of it.
+    """
+
+    treedef: Any
+    static: tuple[tuple[int, str], ...]
+    traced: tuple[int, ...]
+    moving: tuple[int, ...]
+    avals: tuple[str, ...]
+    leaves: list[Any] = dataclasses.field(compare=False)
+
+    @classmethod
+    def of(cls, args: Any, kwargs: Any, argnums: tuple[int, ...]) -> tuple[Call, list[Array]]:
+        """Of a call, and its arrays."""
+        paths, treedef = jax.tree.flatten_with_path((args, kwargs))
+        leaves = [leaf for _, leaf in paths]
+        traced = tuple(i for i, leaf in enumerate(leaves) if _is_traced(leaf))
+        differentiated = [i for i in traced if paths[i][0][0].idx == 0 and paths[i][0][1].idx in argnums]
+        moving = tuple(k for k, i in enumerate(traced) if i in differentiated and is_inexact(jnp.asarray(leaves[i])))
+        arrays = [jnp.asarray(leaves[i]) for i in traced]
+        static = tuple((i, repr(leaf)) for i, leaf in enumerate(leaves) if i not in traced)
+        kept = [None if i in traced else leaf for i, leaf in enumerate(leaves)]
+        return cls(treedef, static, traced, moving, tuple(str(jax.typeof(x)) for x in arrays), kept), arrays
+
+    def moved(self, arrays: Sequence[Array]) -> list[Array]:
+        """Those arrays that are differentiated."""
+        return [arrays[k] for k in self.moving]
+
+    def whole(self, arrays: Sequence[Array], moving: Sequence[Array] | None = None) -> Any:
+        """The arguments again, with others in the place of those that move."""
+        arrays = list(arrays)
+        for k, x in zip(self.moving, self.moved(arrays) if moving is None else moving, strict=True):
+            arrays[k] = x
+        leaves = list(self.leaves)
+        for i, x in zip(self.traced, arrays, strict=True):
+            leaves[i] = x
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def _real(g: Array) -> Array:
+    """Complex numbers as two real ones."""
+    return jnp.concatenate([g.real, g.imag], axis=1) if jnp.iscomplexobj(g) else g
 
 
 def _total(costs: Any) -> Array:
