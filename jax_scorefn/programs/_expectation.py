@@ -122,9 +122,9 @@ def expectation(
 
     References: schulman2015, foerster2018, kool2019.
     """
-    signature = _signature(program)
+    signature = signature_of(program)
     num_samples = _checks.positive_int("num_samples", num_samples)
-    subtracted = _resolve(baseline, num_samples)
+    subtracted = resolved_baseline(baseline, num_samples)
     if not isinstance(options := coupled or Coupled(), Coupled):
         raise TypeError(NOT_COUPLED.format(given=_checks.describe(coupled)))
     checked(plan)
@@ -150,7 +150,7 @@ def expectation(
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
                 operands = [cast(x, dtype) for x, dtype in zip(widened, dtypes, strict=True)]
-                comparison = Comparison(options, jax.random.fold_in(picks, i), _of_others)
+                comparison = Comparison(options, jax.random.fold_in(picks, i), of_others)
                 costs, rest, values = traced(
                     [*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row, comparison
                 )
@@ -201,7 +201,7 @@ def explain(program: Callable[P, Any], *, plan: Plan | None = None, has_aux: boo
       >>> found.costs[0].charged
       {'z': 'axis 0 equal'}
     """
-    signature = _signature(program)
+    signature = signature_of(program)
     checked(plan)
 
     @functools.wraps(program)
@@ -229,7 +229,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
     key = bound.arguments["key"]
     _checks.key("expectation", key)
     arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
-    given, whole = partition(arguments, _is_traced)
+    given, whole = partition(arguments, is_traced)
     shape: list[Any] = []
 
     def flat(arrays: PyTree, k: Any) -> list[Any]:
@@ -256,7 +256,7 @@ def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, 
     return Program(closed, num_costs, names), jax.tree.leaves(arrays), key, finish
 
 
-def _signature(program: Any) -> inspect.Signature:
+def signature_of(program: Any) -> inspect.Signature:
     if not callable(program):
         raise TypeError(NOT_A_PROGRAM.format(given=_checks.describe(program)))
     signature = inspect.signature(program)
@@ -266,7 +266,7 @@ def _signature(program: Any) -> inspect.Signature:
     return signature
 
 
-def _resolve(baseline: Any, num_samples: int) -> baselines.Baseline | None:
+def resolved_baseline(baseline: Any, num_samples: int) -> baselines.Baseline | None:
     if isinstance(baseline, str) and baseline != "auto":
         raise TypeError(NO_SUCH_BASELINE.format(given=_checks.describe(baseline)))
     resolved = baselines.resolve(baseline, num_samples)
@@ -287,7 +287,7 @@ def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Arr
     return jnp.broadcast_to(rows, (num_samples, *value.shape))[index]
 
 
-def _of_others(x: Array) -> Array:
+def of_others(x: Array) -> Array:
     """The arrays of all runs, with 0 for this one."""
     rows = jax.lax.all_gather(x, AXIS)
     mine = jnp.arange(rows.shape[0], dtype=jnp.int32) == jax.lax.axis_index(AXIS)
@@ -299,7 +299,7 @@ def _use(key: Any) -> None:
         jax.random.bits(key, (1,))  # fold_in is not a use of the key to JAX's checker; this is
 
 
-def _is_traced(leaf: Any) -> bool:
+def is_traced(leaf: Any) -> bool:
     """Arrays, and Python floats, which may be differentiated; a Python int or bool stays what it is, for it may decide a shape."""
     return not isinstance(leaf, int) and (isinstance(leaf, float | complex) or hasattr(leaf, "dtype"))
 

@@ -160,7 +160,7 @@ def test_what_is_believed_depends_on_other_runs_alone():
     picked = jnp.arange(6)
 
     def run(differences):
-        each = lambda b, d: _predict.believed(b, d, picked, sf.programs._expectation._of_others)
+        each = lambda b, d: _predict.believed(b, d, picked, sf.programs._expectation.of_others)
         return jax.vmap(each, axis_name=sf.programs._expectation.AXIS)(predictions, differences)
 
     slopes = jax.jacobian(run)(differences)  # runs, alternatives, costs, and by which run

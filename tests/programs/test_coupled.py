@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from all_uniforms import PROGRAMS, P, gradients, truth
+from covering import few
 from jax import lax
 
 import jax_scorefn as sf
 from jax_scorefn.programs.lanes import _compare, _lane
-from jax_scorefn.programs.sites import _coupled
+from jax_scorefn.programs.sites import Compared, _coupled
 
 pytestmark = pytest.mark.usefixtures("x64", "unchecked_keys")
 
@@ -98,6 +99,18 @@ def test_what_is_wrong_is_seen(broken, monkeypatch):
     else:
         monkeypatch.setattr(sf.Bernoulli, "alternative", one_sided)
     grads = gradients(monkeypatch, "scanned", MIXED["all"])[1]
+    assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
+
+
+@pytest.mark.parametrize("name", few(PROGRAMS, "added", "joined"))
+def test_the_gate_of_each_program_is_able_to_fail(name, monkeypatch):
+    """A twin whose rates are too small by a tenth."""
+    _, exact = truth(name)
+    beside = Compared.beside
+    monkeypatch.setattr(
+        Compared, "beside", lambda self, x, others, rates, u, **about: beside(self, x, others, 0.9 * rates, u, **about)
+    )
+    grads = gradients(monkeypatch, name, MIXED["all"])[1]
     assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
 
 

@@ -13,7 +13,7 @@ from jax import lax
 
 import jax_scorefn as sf
 from jax_scorefn.programs import Plan
-from jax_scorefn.programs.plans import _candidates, _pilot, _search
+from jax_scorefn.programs.plans import _call, _candidates, _pilot, _search
 from jax_scorefn.programs.plans._context import planned
 
 pytestmark = pytest.mark.usefixtures("unchecked_keys")
@@ -66,7 +66,7 @@ def test_weights_that_do_not_sum_to_one_are_seen(monkeypatch):
 def able(program, *args):
     """The estimators that each choice may have."""
     return _candidates.candidates(lambda: sf.programs._expectation.trace(
-        program, sf.programs._expectation._signature(program), False, args, {})[0])  # fmt: skip
+        program, sf.programs._expectation.signature_of(program), False, args, {})[0])  # fmt: skip
 
 
 def test_the_rules():
@@ -122,7 +122,7 @@ PLANS = [
 
 
 def call(*args):
-    return _pilot.Call.of(args, {}, (0,))
+    return _call.Call.of(args, {}, (0,))
 
 
 @functools.cache

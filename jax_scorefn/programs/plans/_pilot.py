@@ -20,19 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
-from jax_scorefn._trees import is_inexact
 from jax_scorefn.programs._expectation import (
     AXIS,
     NO_RUN,
-    _is_traced,
-    _of_others,
-    _resolve,
-    _signature,
     expectation,
+    of_others,
+    resolved_baseline,
+    signature_of,
     trace,
 )
 from jax_scorefn.programs._program import Program
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
+from jax_scorefn.programs.plans._call import Call
 from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
 from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan, Priced
@@ -139,7 +138,7 @@ def plan(
 
     References: arya2022, parmas2018.
     """
-    signature, num_runs = _signature(program), _checks.positive_int("num_runs", num_runs, 1)
+    signature, num_runs = signature_of(program), _checks.positive_int("num_runs", num_runs, 1)
     num_samples = num_runs if num_samples is None else _checks.positive_int("num_samples", num_samples)
     if num_runs % num_samples or num_runs < 2:
         raise ValueError(TOO_FEW_RUNS.format(runs=num_runs, samples=num_samples))
@@ -164,7 +163,7 @@ class Pilot:
         self.program, self.signature, self.has_aux = program, signature, has_aux
         self.num_runs, self.num_samples, self.coupled = num_runs, num_samples, coupled
         self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        self.baseline, self.subtracted = baseline, _resolve(baseline, num_samples)
+        self.baseline, self.subtracted = baseline, resolved_baseline(baseline, num_samples)
         self.compiled: dict[Any, Callable[..., Any]] = {}
         self.able: dict[Call, Able] = {}
 
@@ -225,7 +224,7 @@ class Pilot:
             picks = jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index)
             subtract = lambda value, row: 0.0 if row is None else row
             operands = [*leaves, jax.random.fold_in(key, index)]
-            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, _of_others))
+            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, of_others))
             return _total(costs), jax.lax.stop_gradient(values)
 
         def terms(index: Array, row: Any) -> Array:
@@ -283,48 +282,6 @@ class Pilot:
             return _total(costs[0] if self.has_aux else costs)
 
         return jax.grad(cost)(call.moved(arrays))
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """The arguments of a program but for its arrays: which of them are arrays, which of these move, and what the others are.
-
-    ``static`` is told apart by what is printed of it.
-    """
-
-    treedef: Any
-    static: tuple[tuple[int, str], ...]
-    traced: tuple[int, ...]
-    moving: tuple[int, ...]
-    avals: tuple[str, ...]
-    leaves: list[Any] = dataclasses.field(compare=False)
-
-    @classmethod
-    def of(cls, args: Any, kwargs: Any, argnums: tuple[int, ...]) -> tuple[Call, list[Array]]:
-        """Of a call, and its arrays."""
-        paths, treedef = jax.tree.flatten_with_path((args, kwargs))
-        leaves = [leaf for _, leaf in paths]
-        traced = tuple(i for i, leaf in enumerate(leaves) if _is_traced(leaf))
-        differentiated = [i for i in traced if paths[i][0][0].idx == 0 and paths[i][0][1].idx in argnums]
-        moving = tuple(k for k, i in enumerate(traced) if i in differentiated and is_inexact(jnp.asarray(leaves[i])))
-        arrays = [jnp.asarray(leaves[i]) for i in traced]
-        static = tuple((i, repr(leaf)) for i, leaf in enumerate(leaves) if i not in traced)
-        kept = [None if i in traced else leaf for i, leaf in enumerate(leaves)]
-        return cls(treedef, static, traced, moving, tuple(str(jax.typeof(x)) for x in arrays), kept), arrays
-
-    def moved(self, arrays: Sequence[Array]) -> list[Array]:
-        """Those arrays that are differentiated."""
-        return [arrays[k] for k in self.moving]
-
-    def whole(self, arrays: Sequence[Array], moving: Sequence[Array] | None = None) -> Any:
-        """The arguments again, with others in the place of those that move."""
-        arrays = list(arrays)
-        for k, x in zip(self.moving, self.moved(arrays) if moving is None else moving, strict=True):
-            arrays[k] = x
-        leaves = list(self.leaves)
-        for i, x in zip(self.traced, arrays, strict=True):
-            leaves[i] = x
-        return jax.tree.unflatten(self.treedef, leaves)
 
 
 def _real(g: Array) -> Array:
