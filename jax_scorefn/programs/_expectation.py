@@ -11,7 +11,6 @@ the same element over the other draws.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -19,25 +18,15 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._plain_python import noted
-from jax_scorefn._trees import in_explicit_mesh, partition, to_float
+from jax_scorefn._trees import in_explicit_mesh
 from jax_scorefn.programs._explain import Explanation
-from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, argument_name, watched
-from jax_scorefn.programs._mesh import onto_mesh
-from jax_scorefn.programs._program import Program
-from jax_scorefn.programs._while_loop import in_program
+from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, watched
+from jax_scorefn.programs._trace import signature_of, trace_planned
 from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
-from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan, checked
-from jax_scorefn.typing import Array, PyTree
+from jax_scorefn.typing import Array
 
-NO_KEY_ARGUMENT = (
-    "expectation and explain need a program with an argument named key, which is split over the runs; {name} has {given}. Rename the "
-    "argument, or say which it is: sf.expectation(sf.lift(program, key='rng')); or wrap it: lambda params, key: program(params, key)."
-)
-NOT_A_PROGRAM = "expectation needs a function that draws with sf.sample and returns a cost; it got {given}."
-NOT_COST_AND_AUX = "With has_aux=True the program returns a pair (cost, auxiliary); {name} returned {given}."
 NO_SUCH_BASELINE = (
     "expectation subtracts, for each element of a cost, a number that the other draws give: baseline='auto', "
     "sf.baselines.leave_one_out, batch_mean, a function of the values, or None; not {given}."
@@ -134,7 +123,7 @@ def expectation(
 
     @functools.wraps(program)
     def estimate(*args: P.args, **kwargs: P.kwargs) -> Any:
-        traced, leaves, key, finish = _planned(plan, program, signature, has_aux, args, kwargs)
+        traced, leaves, key, finish = trace_planned(plan, program, signature, has_aux, args, kwargs)
         if lost != "ignore":
             leaves = watched(traced.block, leaves, traced.names, traced.num_costs, lost)
         widened, dtypes = wide(leaves), [x.dtype for x in leaves]  # derivatives are added up over the runs
@@ -206,64 +195,11 @@ def explain(program: Callable[P, Any], *, plan: Plan | None = None, has_aux: boo
 
     @functools.wraps(program)
     def shown(*args: P.args, **kwargs: P.kwargs) -> Explanation:
-        explanation = Explanation.of(_planned(plan, program, signature, has_aux, args, kwargs)[0])
+        explanation = Explanation.of(trace_planned(plan, program, signature, has_aux, args, kwargs)[0])
         explanation.show()
         return explanation
 
     return shown
-
-
-def _planned(plan: Plan | None, *call: Any) -> Any:
-    """What :func:`trace` returns, of a program whose choices have the estimators of a plan."""
-    if plan is None:
-        return trace(*call)
-    with planned(plan):
-        traced = trace(*call)
-    plan.refuse_others({site.params["name"] for site in traced[0].choices})
-    return traced
-
-
-def trace(program: Any, signature: inspect.Signature, has_aux: bool, args: Any, kwargs: Any) -> Any:
-    """The analysed program, its array arguments, its key, and how to put its results together again."""
-    bound = signature.bind(*args, **kwargs)
-    key = bound.arguments["key"]
-    _checks.key("expectation", key)
-    arguments = {name: value for name, value in bound.arguments.items() if name != "key"}
-    given, whole = partition(arguments, is_traced)
-    shape: list[Any] = []
-
-    def flat(arrays: PyTree, k: Any) -> list[Any]:
-        call = inspect.BoundArguments(signature, {**whole(arrays), "key": k})  # pyright: ignore
-        call.arguments = {name: call.arguments[name] for name in bound.arguments}  # pyright: ignore
-        out = noted(program)(*call.args, **call.kwargs)
-        if has_aux and not (isinstance(out, tuple) and len(out) == 2):
-            raise TypeError(NOT_COST_AND_AUX.format(name=_name(program), given=_checks.describe(out)))
-        costs, rest = out if has_aux else (out, ())
-        (costs, cost_tree), (rest, rest_tree) = jax.tree.flatten(costs), jax.tree.flatten(rest)
-        shape.append((cost_tree, rest_tree, len(costs)))
-        return [to_float(cost) for cost in costs] + [jnp.asarray(x) for x in rest]
-
-    arrays, key = onto_mesh((jax.tree.map(jnp.asarray, given), key))
-    with in_program(True):
-        closed = jax.make_jaxpr(flat)(arrays, key)
-    cost_tree, rest_tree, num_costs = shape[-1]
-
-    def finish(costs: list[Any], rest: list[Any]) -> PyTree:
-        value = cost_tree.unflatten([cast(cost, v.dtype) for cost, v in zip(costs, closed.out_avals, strict=False)])
-        return (value, rest_tree.unflatten(rest)) if has_aux else value
-
-    names = [argument_name(path) for path, _ in jax.tree.leaves_with_path(given)]
-    return Program(closed, num_costs, names), jax.tree.leaves(arrays), key, finish
-
-
-def signature_of(program: Any) -> inspect.Signature:
-    if not callable(program):
-        raise TypeError(NOT_A_PROGRAM.format(given=_checks.describe(program)))
-    signature = inspect.signature(program)
-    if "key" not in signature.parameters:
-        given = ", ".join(signature.parameters) or "no arguments"
-        raise TypeError(NO_KEY_ARGUMENT.format(name=_name(program), given=given))
-    return signature
 
 
 def resolved_baseline(baseline: Any, num_samples: int) -> baselines.Baseline | None:
@@ -297,12 +233,3 @@ def of_others(x: Array) -> Array:
 def _use(key: Any) -> None:
     if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
         jax.random.bits(key, (1,))  # fold_in is not a use of the key to JAX's checker; this is
-
-
-def is_traced(leaf: Any) -> bool:
-    """Arrays, and Python floats, which may be differentiated; a Python int or bool stays what it is, for it may decide a shape."""
-    return not isinstance(leaf, int) and (isinstance(leaf, float | complex) or hasattr(leaf, "dtype"))
-
-
-def _name(program: Any) -> str:
-    return getattr(program, "__name__", type(program).__name__)

@@ -1,13 +1,14 @@
 """Choices by their alternatives: exact over all uniforms (``all_uniforms``), beside the score at the same uniforms."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from all_uniforms import PROGRAMS, P, gradients, truth
-from covering import few
+from covering import covering, few
 from jax import lax
 
 import jax_scorefn as sf
@@ -24,8 +25,7 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("mixed", MIXED)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("name", "mixed"), covering(itertools.product(PROGRAMS, MIXED)))
 def test_it_is_exact_over_all_uniforms(name, mixed, monkeypatch):
     value, exact = truth(name)
     values, grads = gradients(monkeypatch, name, MIXED[mixed])
@@ -43,7 +43,9 @@ SUMMED = {
 }
 
 
-@pytest.mark.parametrize(("which", "name"), [(which, name) for which, (_, names) in SUMMED.items() for name in names])
+@pytest.mark.parametrize(
+    ("which", "name"), covering([(which, name) for which, (_, names) in SUMMED.items() for name in names])
+)
 def test_it_is_exact_beside_choices_that_are_summed(which, name, monkeypatch):
     """In the branches of a choice, and across them."""
     value, exact = truth(name)

@@ -65,8 +65,8 @@ def test_weights_that_do_not_sum_to_one_are_seen(monkeypatch):
 
 def able(program, *args):
     """The estimators that each choice may have."""
-    return _candidates.candidates(lambda: sf.programs._expectation.trace(
-        program, sf.programs._expectation.signature_of(program), False, args, {})[0])  # fmt: skip
+    return _candidates.candidates(lambda: sf.programs._trace.trace(
+        program, sf.programs._trace.signature_of(program), False, args, {})[0])  # fmt: skip
 
 
 def test_the_rules():

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import is_inexact
-from jax_scorefn.programs._expectation import is_traced
+from jax_scorefn.programs._trace import is_traced
 from jax_scorefn.typing import Array
 
 

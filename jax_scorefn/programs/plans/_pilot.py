@@ -26,10 +26,9 @@ from jax_scorefn.programs._expectation import (
     expectation,
     of_others,
     resolved_baseline,
-    signature_of,
-    trace,
 )
 from jax_scorefn.programs._program import Program
+from jax_scorefn.programs._trace import signature_of, trace
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._call import Call
 from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
