@@ -23,6 +23,8 @@ from jax_scorefn.typing import EVERY_ORDER, PyTree
 
 _guard_p = Primitive("scorefn_guard")
 _witness_p = Primitive("scorefn_witness")
+_together_p = Primitive("scorefn_guard_together")
+_together_p.multiple_results = True
 
 
 def guard(tree: PyTree, *, order: float, message: str) -> PyTree:
@@ -34,6 +36,24 @@ def guard(tree: PyTree, *, order: float, message: str) -> PyTree:
         return _guard_p.bind(jax.numpy.asarray(leaf), order=int(order), message=message) if is_inexact(leaf) else leaf
 
     return jax.tree.map(one, tree)
+
+
+def guard_together(leaves: list[Any], *, message: str) -> list[Any]:
+    """The same leaves, which may be differentiated once, and not once more in whichever of them."""
+    moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+    same = dict(
+        zip(moving, _together_p.bind(*(jax.numpy.asarray(leaves[i]) for i in moving), message=message), strict=True)
+    )
+    return [same.get(i, leaf) for i, leaf in enumerate(leaves)]
+
+
+def _together_jvp(primals, tangents, *, message):
+    out = _together_p.bind(*primals, message=message)
+    if all(type(t) is ad.Zero for t in tangents):
+        return out, tangents
+    parts = (jax.numpy.sum(jax.numpy.real(x)).astype(jax.numpy.float32) for x in primals)
+    witness = _guard_p.bind(sum(parts, jax.numpy.float32(0)), order=0, message=message)  # of all of them
+    return out, [t if type(t) is ad.Zero else _witness_p.bind(t, witness) for t in tangents]
 
 
 def _guard_jvp(primals, tangents, *, order, message):
@@ -78,3 +98,9 @@ ad.primitive_jvps[_witness_p] = _witness_jvp
 ad.primitive_transposes[_witness_p] = _witness_transpose
 batching.primitive_batchers[_guard_p] = lambda args, dims, **params: (_guard_p.bind(*args, **params), dims[0])
 batching.primitive_batchers[_witness_p] = _witness_batch
+
+_together_p.def_impl(lambda *xs, **_: list(xs))
+_together_p.def_abstract_eval(lambda *xs, **_: list(xs))
+mlir.register_lowering(_together_p, mlir.lower_fun(lambda *xs, **_: list(xs), multiple_results=True))
+ad.primitive_jvps[_together_p] = _together_jvp
+batching.primitive_batchers[_together_p] = lambda args, dims, **params: (_together_p.bind(*args, **params), dims)

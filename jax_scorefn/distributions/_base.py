@@ -128,6 +128,8 @@ class Distribution:
     """Fields that are metadata of the pytree, where they hold no array."""
     by_name: ClassVar[bool] = False
     """Whether libraries differ in the order of its parameters, so that they may be given by name alone."""
+    rates_tell_all: ClassVar[bool] = False
+    """Whether the rates of alternatives depend on all that a draw depends on, but for its uniforms."""
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -290,6 +292,8 @@ class Limited:
 
 class Independent(Distribution):
     """A distribution of independent parts of one kind: coordinates, choices, rows."""
+
+    rates_tell_all = True
 
     def _log_prob(self, x: Array) -> Array:
         """Log-probability of each part."""

@@ -22,6 +22,10 @@ FORGET_PLACE = (
     "sf.programs.forget belongs in the body of a jax.lax.scan that runs forwards, with one flag for each iteration: not under a "
     "cond, not under a vmap inside of the program. For many runs use num_samples=, or map sf.expectation(program)."
 )
+FORGET_COMPARED = (
+    "sf.programs.forget ends what choices by score are charged with, and the choice {name} is compared (estimator='{estimator}'), "
+    "with all that comes of it. Use estimator='score_function' for it, or leave the mark out."
+)
 FORGET_TWICE = (
     "The choice {name} reaches sf.programs.forget in two places; put one mark on all of the state that starts again."
 )
@@ -105,7 +109,10 @@ class Analysis:
 
         def mark(site: Any) -> Any:
             choice = site.choice if isinstance(site, Since) else site
-            inside = choice.estimator.scored and self.loops[choice][: len(loops)] == loops
+            inside = self.loops[choice][: len(loops)] == loops
+            if inside and choice.estimator.replaced:
+                raise TypeError(FORGET_COMPARED.format(name=choice.params["name"], estimator=choice.estimator))
+            inside = inside and choice.estimator.scored
             if isinstance(site, Since):
                 if inside and site.mark is not op:
                     raise TypeError(FORGET_TWICE.format(name=choice.params["name"]))

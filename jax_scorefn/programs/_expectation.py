@@ -114,7 +114,8 @@ def expectation(
     signature = signature_of(program)
     num_samples = _checks.positive_int("num_samples", num_samples)
     subtracted = resolved_baseline(baseline, num_samples)
-    if not isinstance(options := coupled or Coupled(), Coupled):
+    options = Coupled() if coupled is None else coupled
+    if not isinstance(options, Coupled):
         raise TypeError(NOT_COUPLED.format(given=_checks.describe(coupled)))
     checked(plan)
     if lost not in ANSWERS:

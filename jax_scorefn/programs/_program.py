@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._guards import guard_together
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
@@ -20,7 +21,7 @@ from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._compare import compared, shared
 from jax_scorefn.programs.lanes._online import online
 from jax_scorefn.programs.lanes._options import Comparison
-from jax_scorefn.programs.sites import Branches
+from jax_scorefn.programs.sites import SECOND_DERIVATIVE, Branches
 from jax_scorefn.typing import Array
 
 Subtract = Callable[[Array, Any], Array | float]
@@ -42,10 +43,20 @@ class Program(Analysed):
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """Surrogates of the costs, the other results, and the values of the leaves."""
         run = Run(self.plan)
-        run.write(self.block.ins, operands)
+        run.write(self.block.ins, self.to_first_order(operands) if self.spans else operands)
         rows = [None] * len(self.leaves) if rows is None else rows
         costs, tails, rest, leaves = self._from(run, 0, [], Ways(subtract, comparison), rows)
         return [c if t is None else c + t for c, t in zip(costs, tails, strict=True)], rest, leaves
+
+    def to_first_order(self, operands: list[Any]) -> list[Any]:
+        """The inputs of a program with choices that are compared, and what it closes over: a second derivative of any kind raises."""
+        site = next(iter(self.spans))
+        message = SECOND_DERIVATIVE.format(name=site.params["name"], estimator=site.estimator)
+        constants = self.block.closed_over()
+        guarded = guard_together([*operands, *(const.value for const in constants)], message=message)
+        for const, value in zip(constants, guarded[len(operands) :], strict=True):
+            const.value = value
+        return guarded[: len(operands)]
 
     def _from(self, run: Run, start: int, weights: list[tuple[Op, Array, int]], ways: Ways, rows: list[Any]) -> Any:
         """Run on from an operation, in branches where a choice asks for them; and in lanes, for the choices up to there."""

@@ -305,12 +305,24 @@ def last_one(p, draw):
     return x[-1] * jnp.max(x) + x[1]
 
 
+def values_of_another(p, draw):
+    """A given support whose values another choice decides; the rates and uniforms do not know of it."""
+    a = draw(0, flip(p[0]))
+    logits = jnp.log(jnp.stack([p[0], 1 - p[0] - p[1], p[1]]))
+    values = jnp.array([0.0, 1.0, 3.0])
+    family = sf.family(
+        log_prob=lambda l, x: l @ (x["i"] == values).astype(float), support={"i": values, "v": values * (1 + a)}
+    )
+    return (draw(1, family.at(logits))["v"] + 1) ** 2 * p[2]
+
+
 PROGRAMS = {f.__name__: (f, n, others) for f, n, others in (
     (chain, 3, ()), (scanned, 4, ()), (backwards, 3, ()), (scan_in_scan, 4, ()), (branches, 3, ()), (plate, 4, ()), (vector, 4, ()),
     (table, 2, (0, 1)), (one_hot, 2, (0,)), (trials, 2, (0, 1)), (sorting, 4, ()), (between, 2, ()), (stops, 4, ()),
     (recomputed, 3, ()), (through, 2, ()), (windows, 4, ()), (apart, 4, ()), (layers, 4, ()), (support, 2, (0,)),
     (added, 3, ()), (forgets, 3, ()), (added_backwards, 3, ()), (two_in_a_step, 4, ()), (nested, 4, ()), (before_and_after, 4, ()),
     (gathers, 3, ()), (ranks, 4, ()), (stops_in_a_map, 4, ()), (joined, 3, ()), (long_way, 3, ()), (last_one, 3, ()),
+    (values_of_another, 2, (1,)),
 )}  # fmt: skip
 """Each with the number of its uniforms, and those whose choices draw the other value too."""
 

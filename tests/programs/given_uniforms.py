@@ -16,7 +16,9 @@ def choice(u, dist, estimator="coupled", v=MIDDLE, name="z"):
     if estimator != "score_function":
         weight = 0.5 if estimator == "both" else 1.0
         others = jax.tree.map(lambda y: jnp.expand_dims(y, rate.ndim), other)
-        x = SITES["coupled"].beside(x, others, weight * rate[..., None], u, name=name, dist=dist.name)
+        x = SITES["coupled"].beside(
+            x, others, weight * rate[..., None], u, name=name, dist=dist.name, made_of_rates=True
+        )
     if estimator != "coupled":
         weight = 0.5 if estimator == "both" else 1.0
         x = SITES["score_function"].choose(x, [weight * dist._log_probs(x)], name=name, dist=dist.name)

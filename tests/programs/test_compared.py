@@ -232,6 +232,7 @@ MISTAKES = [
     (lambda: Coupled(lanes=0), ValueError, "lanes"),
     (lambda: Coupled(chunk_size=0), ValueError, "chunk_size"),
     (lambda: sf.expectation(walk, coupled="all"), TypeError, "programs.Coupled"),
+    (lambda: sf.expectation(walk, coupled={}), TypeError, "programs.Coupled"),
     (lambda: run(Coupled(alternatives=2, predict="taylor")), ValueError, "num_samples=2 or more"),
 ]  # fmt: skip
 
@@ -264,3 +265,47 @@ def test_a_choice_that_is_summed_is_refused_beside_a_scan():
 
     with pytest.raises(ValueError, match="first is summed over its values"):
         sf.expectation(program, coupled=Coupled(lanes=1))(0.5, jax.random.key(0))
+
+
+def two_scans(kind):
+    """A second scan makes the cost of what the first has stacked."""
+
+    def program(p, key):
+        def step(c, k):
+            b = sf.sample(k, sf.Bernoulli(probs=p), estimator="coupled", name="bit")
+            return 0.5 * c + b, b
+
+        first, second = jax.random.split(key)
+        last, bits = lax.scan(step, 0.0, jax.random.split(first, 4))
+        if kind == "rows":
+            return lax.scan(lambda t, b: (t + b**2, None), 0.0, bits)[0]
+        if kind == "closed over":
+            return lax.scan(lambda t, i: (t + bits[i] ** 2, None), 0.0, jnp.arange(4))[0]
+        if kind == "drawn":
+            keys = jax.random.split(second, 4)
+            draw = lambda k, b: sf.sample(k, sf.Bernoulli(probs=0.9 * b), estimator="coupled")
+            return lax.scan(lambda t, row: (t + draw(*row), None), 0.0, (keys, bits))[0]
+        return lax.scan(lambda t, _: (t + last, None), 0.0, None, length=3)[0]  # of the last state
+
+    return program
+
+
+@pytest.mark.parametrize("kind", ["rows", "closed over", "drawn"])
+def test_a_second_scan_over_what_the_first_has_stacked_is_refused(kind):
+    with pytest.raises(ValueError, match="another value of bit along a scan"):
+        jax.grad(sf.expectation(two_scans(kind), coupled=Coupled(lanes=2)))(0.4, jax.random.key(0))
+
+
+def test_a_second_scan_over_the_last_state_is_right():
+    keys = jax.random.split(jax.random.key(0), 2000)
+    grads = jax.vmap(jax.grad(sf.expectation(two_scans("state"), coupled=Coupled(lanes=2))), (None, 0))(0.4, keys)
+    assert abs(np.mean(grads) - 3 * (1 + 0.5 + 0.25 + 0.125)) < 4 * np.std(grads) / 2000**0.5
+
+
+def test_a_scan_without_a_state():
+    program = lambda p, key: jnp.sum(lax.scan(
+        lambda c, k: (c, sf.sample(k, sf.Bernoulli(probs=p), estimator="coupled")), (), jax.random.split(key, 5))[1])  # fmt: skip
+    grads = jax.vmap(jax.grad(sf.expectation(program, coupled=Coupled(lanes=1))), (None, 0))(
+        0.4, jax.random.split(jax.random.key(0), 9)
+    )
+    np.testing.assert_allclose(grads, 5.0)

@@ -194,6 +194,52 @@ def test_a_second_derivative_raises_and_names_the_choice():
         sf.sample(jax.random.key(0), sf.Normal(loc=0.0, scale=1.0), estimator="coupled")
 
 
+def scaled(p, a, key, estimator="coupled"):
+    return a * sf.sample(key, sf.Bernoulli(probs=p), estimator=estimator)
+
+
+def beside_a_score(p, a, key):
+    first, second = jax.random.split(key)
+    return scaled(p, 1.0, first) * sf.sample(second, sf.Bernoulli(probs=a))
+
+
+@pytest.mark.parametrize("program", [scaled, functools.partial(scaled, estimator="measure_valued"), beside_a_score])
+def test_a_mixed_second_derivative_raises(program):
+    """Differences are not differentiated, so it would be 0: of a cost that is scaled, and of another choice by score."""
+    loss = lambda p, a: sf.expectation(lambda p, a, key: program(p, a, key))(p, a, jax.random.key(0))
+    for first, second in ((0, 1), (1, 0)):
+        with pytest.raises(TypeError, match="was differentiated twice"):
+            jax.grad(jax.grad(loss, first), second)(0.3, 0.6)
+        closed = lambda x, first=first: jax.grad(lambda y: loss(*((y, x) if first == 0 else (x, y))))(0.4)
+        with pytest.raises(TypeError, match="was differentiated twice"):
+            jax.grad(closed)(0.6)
+
+
+def test_a_comparison_before_and_after_a_choice_that_is_summed():
+    """A lane of the first goes on through the values of the second to the third."""
+
+    def program(p, key):
+        k = jax.random.split(key, 3)
+        a = sf.sample(k[0], sf.Bernoulli(probs=p), estimator="coupled")
+        x = sf.sample(k[1], sf.Bernoulli(probs=p), estimator="exact")
+        return a + (x + a) * sf.sample(k[2], sf.Bernoulli(probs=p), estimator="coupled")
+
+    grads = jax.vmap(jax.grad(sf.expectation(program)), (None, 0))(0.3, jax.random.split(jax.random.key(0), 4000))
+    assert abs(grads.mean() - (1 + 4 * 0.3)) < 4 * grads.std() / 4000**0.5
+
+
+def test_a_mark_to_forget_refuses_a_choice_that_is_compared():
+    def program(p, key):
+        def step(c, k):
+            c = c + sf.sample(k, sf.Bernoulli(logits=p - c), estimator="coupled", name="bit")
+            return sf.programs.forget(jnp.where(c > 1.5, 0.0, c), when=c > 1.5), c**2
+
+        return jnp.sum(lax.scan(step, 0.0, jax.random.split(key, 6))[1])
+
+    with pytest.raises(TypeError, match="the choice bit is compared"):
+        sf.expectation(program)(0.4, jax.random.key(0))
+
+
 def test_samplers_of_jax_say_that_their_draws_are_others():
     with pytest.raises(TypeError, match=r"sf\.random\.bernoulli makes the draws of jax\.random, .* use sf\.sample"):
         sf.random.bernoulli(jax.random.key(0), 0.3, estimator="coupled")

@@ -321,6 +321,7 @@ def test_arguments_are_those_of_the_program():
     )
     p = {"a": jnp.float32(0.3), "f": jnp.tanh}
     plan = pilot(p, 6, jnp.complex64(0.2 + 0.1j), KEY, scale=2.0, name="up")
+    assert _call.Call.of((1.0, 2.0, KEY), {}, (-2,))[0].moving == (1,)
     assert plan["up"] in ("coupled", "score_function")
     assert len(plan.measured) == 2
     assert all(row.variance > 0 for row in plan.measured)

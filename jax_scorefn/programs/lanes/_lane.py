@@ -122,7 +122,8 @@ class Lane(NamedTuple):
         """The draw of a choice, with other values where they are taken."""
         size, shape = op.params["size"], op.estimator.shape(op)
         drawn = op.estimator.draw(values, size)
-        if op not in self.spans:
+        kept = [v.serial for v, _ in op.estimator.kept(op, op.ins)] if op in self.spans else []
+        if op not in self.spans or any(serial not in self.others for serial in kept):  # the run has not come there
             return drawn
         span = self.spans[op]
         own = [jax.lax.broadcasted_iota(jnp.int32, shape, k) for k in range(len(shape))]

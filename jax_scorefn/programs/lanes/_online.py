@@ -73,14 +73,23 @@ def _aligned(program: Analysed, scan: Op, sites: list[Op]) -> dict[Var, int]:
             out = [join(*(move(p, {}) for p in parts))] * len(op.outs) if op.bodies else program.of.transfer(op, parts)
             part |= dict(zip(op.outs, out, strict=True))
     program.of.fallbacks = seen
+
+    def refuse(op: Op | None) -> None:
+        title = op.title if op else "the result"
+        raise ValueError(NOT_ADDED_UP.format(name=sites[0].params["name"], operation=title))
+
+    for op, plan in program.plan.scans.items():
+        leaves = [v for v, _ in plan.all_leaves() if any(site in program.of(v) for site in sites)]
+        if leaves and any("rows" in part.get(x, {}) for x in op.ins if isinstance(x, Var)):
+            refuse(op)
     found = {}
     for v in program.plan.leaves:
         if "rows" in part.get(v, {}):
             (entry,) = part[v]["rows"]
             if "last state" in part[v] or entry is None or entry[1:] != (0, 0) or not isinstance(entry[0], int):
-                title = v.op.title if v.op else "the result"
-                raise ValueError(NOT_ADDED_UP.format(name=sites[0].params["name"], operation=title))
-            found[v] = entry[0]
+                refuse(v.op)
+            else:
+                found[v] = entry[0]
     return found
 
 
@@ -150,7 +159,7 @@ def _along(
         return stop([wide(lane.emitted[v.serial]) for v in wanted])
 
     found = dict(zip(inner, changes, strict=True))
-    if later:
+    if later and carry:
         states = [jnp.concatenate([a[None], b]) for a, b in zip(own, others, strict=True)]
         row = [x[0] for x in stacked]
         ends = jax.vmap(lambda state: to_the_end(later, state, list(map(from_outside, row))))(states)

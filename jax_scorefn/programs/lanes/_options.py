@@ -80,7 +80,7 @@ class Coupled:
         if self.alternatives != "all":
             if isinstance(self.alternatives, str):
                 raise ValueError(NO_SUCH_NUMBER.format(given=repr(self.alternatives)))
-            _checks.positive_int("alternatives", self.alternatives)
+            object.__setattr__(self, "alternatives", _checks.positive_int("alternatives", self.alternatives))
         if self.predict not in (None, "taylor"):
             raise ValueError(NO_SUCH_PREDICTION.format(given=self.predict))
         if self.predict is not None and self.alternatives == "all":

@@ -31,6 +31,7 @@ class Call:
         paths, treedef = jax.tree.flatten_with_path((args, kwargs))
         leaves = [leaf for _, leaf in paths]
         traced = tuple(i for i, leaf in enumerate(leaves) if is_traced(leaf))
+        argnums = tuple(k % len(args) if args else k for k in argnums)
         differentiated = [i for i in traced if paths[i][0][0].idx == 0 and paths[i][0][1].idx in argnums]
         moving = tuple(k for k, i in enumerate(traced) if i in differentiated and is_inexact(jnp.asarray(leaves[i])))
         arrays = [jnp.asarray(leaves[i]) for i in traced]

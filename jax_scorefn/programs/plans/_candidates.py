@@ -144,7 +144,8 @@ class Weighed(SiteEstimator):
             site = SITES[estimator]
             if estimator in weights and isinstance(site, Compared):
                 draw, others, rates, made_of = site.compare(key_draw, key_others, dist)
-                x = site.beside(draw, others, weights[estimator].astype(rates.dtype) * rates, made_of, **about)
+                weighed, whole = weights[estimator].astype(rates.dtype) * rates, dist.rates_tell_all
+                x = site.beside(draw, others, weighed, made_of, made_of_rates=whole, **about)
         if x is None:
             x, log_probs = dist.sample_and_log_probs(key_draw)
         else:

@@ -51,7 +51,8 @@ NOTHING_TO_PLAN = (
     "sf.sample(key, dist, name='demand'); {name} has none."
 )
 NOTHING_MOVES = (
-    "sf.plan looks at the gradient in the arguments argnums={argnums}, as jax.grad does, and these hold no floats."
+    "sf.plan looks at the gradient in the positional arguments argnums={argnums}, as jax.grad does, and these hold no floats. "
+    "Pass the parameters by position, and say which they are."
 )
 TOO_FEW_RUNS = "plan wants num_runs={runs} to be a multiple of num_samples={samples}, and at least two of them."
 SIDE_BY_SIDE = 16

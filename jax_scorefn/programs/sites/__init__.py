@@ -9,6 +9,7 @@ from jax_scorefn.programs.sites import _measure_valued as _measure_valued
 from jax_scorefn.programs.sites._base import SITES as SITES
 from jax_scorefn.programs.sites._base import SiteEstimator as SiteEstimator
 from jax_scorefn.programs.sites._base import parts_of as parts_of
+from jax_scorefn.programs.sites._compared import SECOND_DERIVATIVE as SECOND_DERIVATIVE
 from jax_scorefn.programs.sites._compared import Compared as Compared
 from jax_scorefn.programs.sites._base import Branches as Branches
 from jax_scorefn.programs.sites._base import batched as batched

@@ -51,7 +51,9 @@ class Compared(SiteEstimator):
         if self.needs not in dist.capabilities:
             raise TypeError(self.lacking.format(dist=dist.name, given=_checks.name_of(dist.capabilities)))
         key_draw, key_others = jax.random.split(key)
-        return self.beside(*self.compare(key_draw, key_others, dist), name=name, dist=dist.name)
+        made_of_rates = dist.rates_tell_all
+        about: dict[str, Any] = {"name": name, "dist": dist.name, "made_of_rates": made_of_rates}
+        return self.beside(*self.compare(key_draw, key_others, dist), **about)
 
     def beside(self, draw: PyTree, others: PyTree, rates: Array, made_of: Array, **params: Any) -> PyTree:
         """The draw, as a choice in the program around."""
@@ -85,6 +87,7 @@ class Compared(SiteEstimator):
         return [jax.lax.dynamic_index_in_dim(x, which, axis, keepdims=False) for x in values]
 
     def dependence(self, site: Any, parts: list[Dependence], depth: int) -> list[Dependence]:
-        """On the choice, and on what it is made of."""
+        """On the choice, and on what it is made of: rates and uniforms where these are all, or else what each value depends on too."""
         size = site.params["size"]
-        return super().dependence(site, [join(parts[0], parts[-1]), *[{}] * size], depth)
+        of_values = [{}] * size if site.params["made_of_rates"] else [join(*parts[1:])] * size
+        return super().dependence(site, [join(parts[0], parts[-1]), *of_values], depth)
