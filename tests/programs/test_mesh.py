@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from versions import explicit_meshes
 
 import jax_scorefn as sf
-from jax_scorefn.programs import _expectation
+from jax_scorefn.programs import _trace
 
 pytestmark = [pytest.mark.sharded, pytest.mark.usefixtures("unchecked_keys")]
 
@@ -124,7 +124,7 @@ def test_a_program_in_an_explicit_mesh_is_the_same_program(program, jitted):
 
 
 def test_a_program_that_is_traced_outside_of_the_mesh_is_seen(monkeypatch):
-    monkeypatch.setattr(_expectation, "onto_mesh", lambda tree: tree)
+    monkeypatch.setattr(_trace, "onto_mesh", lambda tree: tree)
     with pytest.raises(ValueError, match="not found in mesh"):
         test_a_program_in_an_explicit_mesh_is_the_same_program(in_a_jit, True)
 

@@ -9,7 +9,7 @@ from outcomes import all_bits, bit, derivative
 import jax_scorefn as sf
 from jax_scorefn.programs import _evaluate, _finished, _while_loop
 from jax_scorefn.programs._ir import build
-from jax_scorefn.programs._while_loop import tracing_program
+from jax_scorefn.programs._while_loop import in_program
 
 pytestmark = pytest.mark.usefixtures("x64")
 P = np.array([0.3, -0.5, 0.8])
@@ -139,7 +139,7 @@ PROGRAMS = {f.__name__: (f, n) for f, n in (
 
 def outcome(program, params, bits):
     """Cost and probability, by plain evaluation: of the bits that were drawn, and 1/2 for each of the others."""
-    with tracing_program():
+    with in_program(True):
         block = build(jax.make_jaxpr(program)(params, bits, jax.random.key(0)))
     _finished.finish(block)
     sites = {op.serial for op in block.choices()}
