@@ -40,7 +40,7 @@ def package_with_examples(name):
 def test_docstring_examples_run(name):
     foreign = "contrib." in name  # see the fixture foreign
     optax = "training" in name or name.endswith(("_learned", "_tuning"))  # it mixes dtypes
-    scanned = name.endswith(("_rollout", "programs._expectation", "plans._pilot"))  # see the fixture unchecked_keys
+    scanned = name.endswith(("_rollout", "programs._expectation", "plans._make"))  # see the fixture unchecked_keys
     with (
         jax.debug_key_reuse(not (scanned or foreign)),
         jax.numpy_dtype_promotion("standard" if optax or foreign else "strict"),

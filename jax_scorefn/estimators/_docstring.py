@@ -11,6 +11,7 @@ say of it; ``Returns`` says what the value is; ``Raises`` goes on with what else
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import textwrap
@@ -105,13 +106,16 @@ def _asked(record: Record) -> str:
     )
 
 
+_can_do = functools.cache(declared)  # asked for each estimator, while the library is imported
+
+
 def _family(record: Record) -> str:
     """What a family has to have, and the distributions that have it."""
     wanted = [need for need in record.needs if need not in TAKEN_FOR_GRANTED]
     if not wanted:
         return "a :func:`family`."
     words = " and ".join(_words(need) for need in wanted)
-    able = sorted(name for name, cls in ONE_DRAW.items() if all(need & declared(cls) for need in record.needs))
+    able = sorted(name for name, cls in ONE_DRAW.items() if all(need & _can_do(cls) for need in record.needs))
     return f"a :func:`family` whose distributions have {words}: {', '.join(able)}, or a Joint of such."
 
 
@@ -128,6 +132,7 @@ def _bias(record: Record) -> str:
     return f"{known}; {MORE[record.orders]}" if record.orders in MORE else known
 
 
+@functools.cache  # most paragraphs are those of several estimators
 def _wrapped(text: str, indent: str = "") -> str:
     """One paragraph, hanging; a literal stays on one line."""
     whole = re.sub("``.*?``", lambda found: found[0].replace(" ", "\0"), " ".join(text.split()))

@@ -15,7 +15,7 @@ from jax_scorefn.programs._own_rules import register_rule as register_rule, with
 from jax_scorefn.programs._source import short as short
 from jax_scorefn.programs._while_loop import while_loop as while_loop
 from jax_scorefn.programs.lanes._options import Coupled as Coupled
-from jax_scorefn.programs.plans._pilot import plan as plan
+from jax_scorefn.programs.plans._make import plan as plan
 from jax_scorefn.programs.plans._plan import Plan as Plan, Priced as Priced
 from jax_scorefn.programs.rules import RULES as RULES, Operation as Operation, Rule as Rule
 
