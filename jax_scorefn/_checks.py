@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import is_inexact, to_float
+from jax_scorefn._users_code import OF_A_DRAW, noted
 from jax_scorefn.typing import Array, Capability, PyTree
 
 NOT_A_FAMILY = """{name} needs a family as its second argument, not {given}. Make one with sf.family:
@@ -228,5 +228,5 @@ def of_params(name: str, f: Any) -> Callable[[PyTree], Callable[[PyTree], Any]]:
     """``params -> f of one draw``, for an f of a draw, or of a draw and the parameters."""
     if not callable(f):
         raise TypeError(NOT_CALLABLE.format(name=name, given=describe(f)))
-    two, f = takes_params(f), noted(f)
+    two, f = takes_params(f), noted(f, OF_A_DRAW)
     return (lambda params: lambda x: f(x, params)) if two else (lambda params: f)

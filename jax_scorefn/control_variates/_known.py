@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jax_scorefn._plain_python import noted
+from jax_scorefn._users_code import OF_A_DRAW, noted
 from jax_scorefn.control_variates._base import ControlVariate
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.typing import Objective
@@ -44,6 +44,6 @@ def known(h: Objective, expectation: Any, *, coefficient: Any = 1.0) -> ControlV
 
     def bind(f: Objective, dist: Distribution) -> Any:
         del f, dist
-        return noted(h), lambda params, dist: expectation(params) if callable(expectation) else expectation
+        return noted(h, OF_A_DRAW), lambda params, dist: expectation(params) if callable(expectation) else expectation
 
     return ControlVariate(getattr(h, "__name__", "known"), bind, coefficient)

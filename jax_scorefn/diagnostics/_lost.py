@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import is_inexact, partition
+from jax_scorefn._users_code import noted
 from jax_scorefn.programs import LostGradient, find_lost, short
 
 NOT_A_FUNCTION = "lost_gradients wants a function that jax.grad could take; it was given {given}."

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn._trees import num_leading, stop, take_rows
+from jax_scorefn._users_code import LOG_PROB, OF_PARAMS, SAMPLER, noted
 from jax_scorefn.distributions._adapters import as_distribution
 from jax_scorefn.distributions._alternatives import Alternative
 from jax_scorefn.distributions._base import Distribution
@@ -175,7 +176,7 @@ def _family(
             raise TypeError(refusal)
 
         def build_distribution(params: Params) -> Distribution:
-            return as_distribution(dist_fn(params))
+            return as_distribution(noted(dist_fn, OF_PARAMS)(params))
 
         made = Family(build_distribution, lambda params, x: build_distribution(params).log_prob(x))
         return functools.update_wrapper(made, dist_fn, updated=())  # pyright: ignore[reportReturnType]
@@ -183,10 +184,11 @@ def _family(
     sources = [name for name in ("sampler", "samples", "support") if name in given]
     if not callable(log_prob) or len(sources) > 1 or (log_proposal is not None and samples is None):
         raise TypeError(refusal)
-    bias = Bias.NONE if normalized else Bias.VANISHING
+    log_prob, bias = noted(log_prob, LOG_PROB), Bias.NONE if normalized else Bias.VANISHING
     if not sources:
         return Family(lambda params: Density(log_prob, params, normalized), log_prob, bias)
     if sampler is not None:
+        sampler = noted(sampler, SAMPLER)
         build = lambda params: FunctionDistribution(log_prob, params, normalized, sampler, reparameterized)
         return Family(build, log_prob, bias)
     if samples is not None:

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine
 from jax_scorefn._guards import guard
-from jax_scorefn._plain_python import noted
 from jax_scorefn._reports import report
 from jax_scorefn._trees import is_number, partition
+from jax_scorefn._users_code import OF_A_DRAW, noted
 from jax_scorefn.distributions import Distribution, Family
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.estimators._docstring import composed
@@ -152,7 +152,8 @@ def estimator(
             call = Call(
                 record, logp, guarded, record.limit(dist), dist, key, asked, chunk_size, sharding, has_aux, mapped
             )
-            f = noted(f) if estimates == "E[f]" else of_target(record.name, noted(f), logp, params)
+            f = noted(f, OF_A_DRAW)
+            f = f if estimates == "E[f]" else of_target(record.name, f, logp, params)
             objective = Objective(f) if estimates == "E[f]" else f
             value, info, num_groups = body(objective, call, **options)
             if isinstance(objective, Objective):

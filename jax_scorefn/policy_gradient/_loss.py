@@ -18,7 +18,8 @@ from jax_scorefn.typing import Array
 class Loss(NamedTuple):
     """A sum and what to divide it by: of one trajectory, of a batch (leading axes), or of all so far (``a + b`` of each).
 
-    Both are float32 at least, whatever the arrays were: half precision has no weight of 1025.
+    :func:`mean_loss` makes the number to differentiate of it. Both are float32 at least, whatever the arrays were: half precision
+    has no weight of 1025.
     """
 
     sum: Array

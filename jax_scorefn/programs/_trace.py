@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks
-from jax_scorefn._plain_python import noted
 from jax_scorefn._trees import partition, to_float
+from jax_scorefn._users_code import noted
 from jax_scorefn.programs._lost import argument_name
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program

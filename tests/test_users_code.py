@@ -1,4 +1,4 @@
-"""An f that is plain Python ends in JAX's own error, with a note that says what to do."""
+"""What a user's function raises is JAX's own error, with a note that says what to do."""
 
 import math
 
@@ -66,6 +66,44 @@ def test_elsewhere():
         lambda: sf.testing.enumerate_expectation(reward, COIN, np.array([0.0, 1.0]))(0.3),
     ):
         assert any("sf.black_box" in note for note in notes(call))
+
+
+XS = jnp.ones((4, 100, 2))  # chains that were not flattened
+CHAINS = sf.family(log_prob=lambda m, x: -((x @ m) ** 2), samples=XS, normalized=False)
+FLAT = sf.family(log_prob=lambda m, x: -((x - m) ** 2).sum(), samples=XS, normalized=False)
+PAIR = (jnp.ones(2), jnp.zeros(2))
+BITS = sf.family(lambda m: sf.Bernoulli(logits=m))
+OTHERWISE = {
+    "chains, log_prob": (lambda x: x.sum(), CHAINS, jnp.ones(2), "log_prob(params, x)", "float32[2], float32[100,2]"),
+    "chains, f": (lambda x: x @ jnp.ones(2) @ jnp.ones(2), FLAT, jnp.ones(2), "(chains * draws, ...)", "float32[100,2]"),
+    "a batch": (lambda xs: xs.sum(axis=1), BITS, jnp.zeros(3), "one draw at a time", "float32[3]"),
+    "an index": (lambda xs: xs[:, 0], BITS, jnp.zeros(3), "one draw at a time", "float32[3]"),
+    "params one by one": (
+        lambda x: x @ x, sf.family(lambda m, s: sf.Normal(loc=m, scale=jnp.exp(s))), PAIR, "(*params)", "tuple of float32[2], float32[2]",
+    ),
+    "sampler the wrong way": (
+        lambda x: x, sf.family(log_prob=lambda m, x: -((x - m) ** 2), sampler=lambda m, k: jax.random.normal(k) + m), 0.3,
+        "sampler(key, params)", "key<fry>[], float32[]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_what_a_function_is_called_with_is_told(kind):
+    f, family, params, words, given = OTHERWISE[kind]
+    for function in (sf.score_function, sf.score_function_grad):
+        with pytest.raises((TypeError, ValueError, IndexError, AttributeError)) as caught:
+            function(f, family, params, KEY)
+        (note,) = [note for note in caught.value.__notes__ if "draw" in note or "dist_fn" in note]
+        assert words in note and given in note
+
+
+def test_what_is_said_is_said_once_and_by_the_innermost():
+    inner = lambda x: sf.score_function(lambda y: y @ x, COIN, 0.3, KEY)
+    with pytest.raises(TypeError) as caught:
+        sf.score_function(inner, BITS, jnp.zeros(3), KEY)
+    (note,) = [note for note in caught.value.__notes__ if "one draw" in note]
+    assert "float32[]" in note and "float32[3]" not in note
 
 
 def test_other_errors_stay_as_they_are():
