@@ -62,5 +62,8 @@ def _is_noted(error: BaseException) -> bool:
 
 def _described(x: Any) -> str:
     """The types of what a pytree holds."""
-    types = [str(jax.typeof(leaf)) if hasattr(leaf, "dtype") else type(leaf).__name__ for leaf in jax.tree.leaves(x)]
+    types = [
+        f"{leaf.dtype}{[*jax.numpy.shape(leaf)]}" if hasattr(leaf, "dtype") else type(leaf).__name__
+        for leaf in jax.tree.leaves(x)
+    ]
     return types[0] if len(types) == 1 else f"{type(x).__name__} of {', '.join(types[:4]) + ', ...' * (len(types) > 4)}"

@@ -1,8 +1,14 @@
-"""Strict by default: ranks and dtypes are never promoted in silence, keys are used once, warnings are errors, 8 CPU devices."""
+"""Strict by default: ranks and dtypes are never promoted in silence, keys are used once, warnings are errors, 8 CPU devices.
 
+A test that takes more than three quarters of a second is slow: ``long.txt`` has those that were found so, and is written anew by
+``python -m pytest -m "not slow" --rewrite-long``. What the default run cannot do without is marked ``default``.
+"""
+
+import collections
 import gc
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "--xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -20,6 +26,47 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+LONG, SECONDS = Path(__file__).parent / "long.txt", 0.75
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rewrite-long",
+        action="store_true",
+        help=f"write into {LONG.name} which tests take more than three quarters of a second",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    long = set() if config.option.rewrite_long else set(LONG.read_text().splitlines())
+    for item in items:
+        if item.nodeid in long:
+            item.add_marker("slow")
+
+
+def pytest_configure(config):
+    if config.option.rewrite_long and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Rewrite())
+
+
+class Rewrite:
+    """Of each test that takes more than three quarters of a second its name, but of those marked ``default`` the fastest case runs."""
+
+    def __init__(self):
+        self.seconds, self.kept = collections.Counter(), collections.defaultdict(set)
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] += report.duration
+        if "default" in report.keywords:
+            self.kept[report.nodeid.partition("[")[0]].add(report.nodeid)
+
+    def pytest_sessionfinish(self):
+        fastest = {min(cases, key=self.seconds.get) for cases in self.kept.values()}
+        long = sorted(name for name, taken in self.seconds.items() if taken > SECONDS and name not in fastest)
+        LONG.write_text("".join(f"{name}\n" for name in long))
 
 
 gc.set_threshold(200_000, 20, 1000)  # what JAX's caches hold lives as long as the process: walking it frees nothing

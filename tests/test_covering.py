@@ -1,6 +1,7 @@
 """The helper that chooses the default run: all values are shown, no case is lost, and a choice that leaves one out is found out."""
 
 import itertools
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -64,3 +65,11 @@ def test_factors_may_be_functions_and_leave_cases_out():
     assert by_default(covering(words, len)) == [("a",), ("bb",), ("ccc",)]
     assert by_default(covering(words, lambda word: word if word > "b" else None)) == [("bb",), ("c",), ("ccc",)]
     assert by_default(covering([(["a"], 1), (["b"], 1)])) == [(["a"], 1), (["b"], 1)]
+
+
+def test_what_is_said_to_be_long_is_there():
+    """By its function; which cases there are only a run knows."""
+    tests = Path(__file__).parent
+    for name in (tests / "long.txt").read_text().splitlines():
+        path, _, function = name.partition("[")[0].partition("::")
+        assert f"def {function}(" in (tests.parent / path).read_text(), name

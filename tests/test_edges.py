@@ -37,6 +37,7 @@ def test_exact_derivatives_in_probabilities_of_zero_and_one(p):
     np.testing.assert_allclose(counts, 3.0, rtol=1e-5)
 
 
+@pytest.mark.default
 def test_nan_parameters_and_nan_draws_never_become_numbers():
     families = [
         (BITS, jnp.nan), (sf.family(lambda l: sf.Bernoulli(logits=l)), jnp.nan), (sf.family(lambda r: sf.Poisson(rate=r)), jnp.nan),

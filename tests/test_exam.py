@@ -102,6 +102,7 @@ def test_exact_agrees_with_the_oracle(name, dtype):
     ("name", "estimator"),
     covering(PAIRS, lambda name, estimator: estimator if name == "Normal" and estimator == "score_function" else None),
 )
+@pytest.mark.default
 def test_eager_jit_and_vmap_give_the_same_gradient(name, estimator):
     params = params_of(name, jnp.float32)
     grad = jax.grad(loss_of(name, estimator, **OPTIONS[estimator]))
@@ -282,6 +283,7 @@ def test_value_and_gradient_of_a_variant_are_unbiased(name, variant):
         VARIANT_PAIRS, lambda name, variant: variant if name in EXAMPLES and variant in ("sobol", "proposal") else None
     ),
 )
+@pytest.mark.default
 def test_chunks_and_devices_change_no_variant(name, variant):
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("draws"))

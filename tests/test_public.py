@@ -117,7 +117,7 @@ def test_every_public_name_has_a_docstring():
 
 
 FLOORS = [
-    {"typing", "_checks", "_trees", "_guards", "_users_code", "_reports", "_progress", "_surrogate", "_groups", "noise"}, {"_regression"},
+    {"typing", "_checks", "_trees", "_wide", "_guards", "_users_code", "_reports", "_progress", "_surrogate", "_groups", "noise"}, {"_regression"},
     {"distributions"},
     {"engine", "baselines", "schemes", "control_variates"}, {"estimators"},
     {"programs"}, {"policy_gradient", "random"}, {"testing", "training", "diagnostics"}, {"contrib"},
@@ -266,6 +266,7 @@ def test_signatures_are_those_of_the_documentation():
             assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in list(parameters.values())[4:])
 
 
+@pytest.mark.default
 def test_import_costs_little_beside_jax():
     """At most a fifth of what jax, optax and chex take in the same process: in one of five processes at most, since others may be busy.
 
@@ -283,6 +284,7 @@ def test_import_costs_little_beside_jax():
     assert any(float(run()) < 0.2 for _ in range(5))
 
 
+@pytest.mark.default
 def test_the_readme_prints_what_it_says():
     for code, said in readme.programs(readme.README.read_text()):
         with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):

@@ -62,6 +62,7 @@ def test_every_order_is_unbiased_with_other_baselines(x64, order, baseline):
     np.testing.assert_allclose(mean_over_outcomes(p, order, 2, baseline), exact, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.default
 def test_broken_twins_of_the_surrogate_fail_the_same_comparison(x64):
     """A plain f log p, a dropped df/dtheta, a mean with the draw itself, a flipped sign: each misses where it must."""
     p = jnp.array([0.7, -0.4])

@@ -20,13 +20,13 @@ found by adding up probabilities.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import nan_where
-from jax_scorefn._trees import is_float, stop
+from jax_scorefn._trees import stop
 from jax_scorefn.distributions import _counts
 from jax_scorefn.typing import Array, PyTree
 
@@ -46,12 +46,6 @@ class Alternative(NamedTuple):
     draw: PyTree
     other: PyTree
     rate: Array
-
-
-def widened(dist: Any) -> Any:
-    """A distribution with parameters of 32 bits at least: in fewer, probabilities cannot be added up."""
-    half = lambda x: is_float(x) and hasattr(x, "dtype") and jnp.finfo(x.dtype).bits < 32
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if half(x) else x, dist)
 
 
 def fine_uniform(like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

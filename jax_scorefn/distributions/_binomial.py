@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
+from jax_scorefn._wide import wide
 from jax_scorefn.distributions import _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import (
     Odds,
@@ -74,7 +75,7 @@ class Binomial(Successes, Odds):
         return fine_uniform(super().uniform_like())
 
     def alternative(self, u: Array, v: Array) -> Alternative:
-        whole = widened(self)
+        whole = wide(self)
         stopped, (field,) = stop(whole), stop(whole._fields())
         p, q = stopped._success_and_failure()
         n = jnp.broadcast_to(jnp.asarray(stopped._trials(), p.dtype), p.shape)

@@ -17,8 +17,9 @@ import numpy as np
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
+from jax_scorefn._wide import wide
 from jax_scorefn.distributions import _alternatives, _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted
 from jax_scorefn.distributions._base import Distribution, Elementwise, column, distribution
 from jax_scorefn.distributions._fields import (
     Logit,
@@ -330,7 +331,7 @@ class Poisson(Counts):
 
     def alternative(self, u: Array, v: Array) -> Alternative:
         del v
-        whole = widened(self)
+        whole = wide(self)
         (rate,), (mean,) = whole._fields(), stop(whole)._fields()
         mass = lambda k: jnp.exp(stop(whole)._log_mass(k, mean))
         return _alternatives.one_more(inverted(u, mean, mass, lambda k: mean / (k + 1)), rate)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax_scorefn._guards import guard
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn._trees import stop
+from jax_scorefn._wide import wide
 from jax_scorefn.distributions import _alternatives, _counts, _weak
-from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted, widened
+from jax_scorefn.distributions._alternatives import Alternative, fine_uniform, inverted
 from jax_scorefn.distributions._base import distribution
 from jax_scorefn.distributions._discrete import Odds, safe_log, safe_log_of_rest, undifferentiable
 from jax_scorefn.distributions._fields import Positive, UncertainLogit, UncertainProbability, float_fields, one_of
@@ -89,7 +90,7 @@ class NegativeBinomial(Odds):
 
     def alternative(self, u: Array, v: Array) -> Alternative:
         del v
-        whole = widened(self)
+        whole = wide(self)
         stopped, (field, r) = stop(whole), stop(whole._fields())
         p, q = stopped._success_and_failure()
         mass = lambda k: jnp.exp(stopped._log_mass(k, field, r))

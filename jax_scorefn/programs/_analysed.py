@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._wide import wide
 from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._finished import finish
 from jax_scorefn.programs._ir import Var, build, refuse_hidden
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._plain import plain_draws
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._lane import spans
 from jax_scorefn.programs.sites import Branches
 from jax_scorefn.typing import Array

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import magic_box
+from jax_scorefn._wide import wide
 from jax_scorefn.programs._analyze import Analysis, Since
 from jax_scorefn.programs._dependence import INF, Dependence, Entry, join
 from jax_scorefn.programs._evaluate import Emitted
 from jax_scorefn.programs._ir import Op, Var
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs._windows import at_iterations, sums_since, window_sum
 from jax_scorefn.typing import Array
 

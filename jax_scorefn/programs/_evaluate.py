@@ -16,11 +16,11 @@ import numpy as np
 
 from jax_scorefn._surrogate import on_path
 from jax_scorefn._trees import is_float, reusable, stop
+from jax_scorefn._wide import cast, wide
 from jax_scorefn.programs._ir import ALIVE, Atom, Block, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._while_loop import in_blocks
-from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.programs.lanes._lane import Lane, Straight
 from jax_scorefn.typing import Array
 

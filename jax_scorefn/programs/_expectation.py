@@ -19,10 +19,10 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._trees import in_explicit_mesh
+from jax_scorefn._wide import cast, wide
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, watched
 from jax_scorefn.programs._trace import signature_of, trace_planned
-from jax_scorefn.programs._wide import cast, wide
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._plan import Plan, checked
 from jax_scorefn.typing import Array
@@ -140,7 +140,7 @@ def expectation(
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
                 operands = [cast(x, dtype) for x, dtype in zip(widened, dtypes, strict=True)]
-                comparison = Comparison(options, jax.random.fold_in(picks, i), of_others)
+                comparison = Comparison(options, jax.random.fold_in(picks, i), of_others, index.shape[0])
                 costs, rest, values = traced(
                     [*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row, comparison
                 )

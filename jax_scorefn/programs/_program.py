@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._guards import guard_together
+from jax_scorefn._wide import wide
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._credit import Credits
 from jax_scorefn.programs._evaluate import Run
 from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._tail import run_tail
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._compare import compared, shared
 from jax_scorefn.programs.lanes._online import online
 from jax_scorefn.programs.lanes._options import Comparison

@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._wide import cast, wide, wide_dtype
 from jax_scorefn.programs._evaluate import Emitted, bind
 from jax_scorefn.programs._ir import RULED, Atom, Block, Const, Loop, Op, Var
 from jax_scorefn.programs._linear import Plan
 from jax_scorefn.programs._mesh import onto_mesh
-from jax_scorefn.programs._wide import cast, wide, wide_dtype
 from jax_scorefn.typing import Array
 
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax_scorefn import _checks
 from jax_scorefn._trees import partition, to_float
 from jax_scorefn._users_code import noted
+from jax_scorefn._wide import cast
 from jax_scorefn.programs._lost import argument_name
 from jax_scorefn.programs._mesh import onto_mesh
 from jax_scorefn.programs._program import Program
 from jax_scorefn.programs._while_loop import in_program
-from jax_scorefn.programs._wide import cast
 from jax_scorefn.programs.plans._context import planned
 from jax_scorefn.programs.plans._plan import Plan
 from jax_scorefn.typing import PyTree

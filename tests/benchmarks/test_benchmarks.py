@@ -92,6 +92,7 @@ def test_list_names_everything(capsys):
     assert all(name in out for name in (*PROBLEMS, *METHODS))
 
 
+@pytest.mark.default
 def test_a_run_writes_results_figures_and_report(finished):
     cells = {record["method"]: record for record in records(finished) if record["kind"] == "cell"}
     assert list(cells) == ["score", "score-loo", "score-mean", "pathwise"]

@@ -84,6 +84,7 @@ def derivatives(name, elbo, hessian=False):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.default
 def test_value_gradient_and_hessian_are_exact_on_the_mean_over_all_outcomes(name):
     runs, weights, exact = derivatives(name, CreditELBO(), hessian=name == "mixture")
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-12)

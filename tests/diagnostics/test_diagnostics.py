@@ -361,6 +361,7 @@ def test_the_audit_of_the_normal_table(name, recommended):
 
 
 @pytest.mark.statistical
+@pytest.mark.default
 def test_pathwise_through_a_jump_is_refused_with_its_z():
     report = audited("step")
     assert "on keys of their own" in report.reference.how  # the two quadratures do not agree

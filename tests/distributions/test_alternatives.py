@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.default
 def test_the_difference_is_the_derivative(name):
     """Over draws, by the middles of their uniforms, and 60 other values of each, which five trials and all shares here divide."""
     make, at, number = DISTRIBUTIONS[name]
@@ -76,6 +77,7 @@ LAWS_OF = {
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.default
 def test_a_count_is_found_by_inversion(name, dtype):
     make, inverse, values = LAWS[name]
     u = np.concatenate([np.linspace(1e-6, 1 - 1e-6, 4001), [1e-12, 1 - 1e-7]]).astype(dtype)

@@ -67,6 +67,7 @@ CASES = [(name, estimator) for name in PROBLEMS for estimator in ("auto", *fitti
     "name, estimator",
     covering(CASES, lambda _, e: e if e in ("auto", "rebar", "pathwise") else None),
 )
+@pytest.mark.default
 def test_value_and_gradient_are_those_of_the_bound(name, estimator):
     """In the parameters of q, and of a model."""
     joint, q = PROBLEMS[name]

@@ -175,6 +175,7 @@ DISTRIBUTIONS = {
         [(dtype, shape) for dtype in ("float32", "float64") for shape in ((2, 3), (), (3,))], lambda *_: "the first"
     ),
 )
+@pytest.mark.default
 def test_draws_are_one_batch_of_jax_random(dtype, shape):
     """Of every distribution whose docstring says so: whole, in chunks, and mapped over keys. Discrete ones to the bit, floats to 4
     ulp."""

@@ -94,6 +94,7 @@ class _Four:
     num_players, id = 4, "whist"
 
 
+@pytest.mark.default
 def test_credit_is_found_in_a_game():
     environment = pg.from_pgx(pgx.make("tic_tac_toe"))
     policy = lambda p, board: sf.Categorical(logits=pg.legal_logits(p, board.legal))

@@ -269,6 +269,7 @@ def test_the_prisoners_dilemma_differentiated_by_the_other_player():
     assert_unbiased(runs, exact, precision=0.15)
 
 
+@pytest.mark.default
 def test_known_values_of_the_prisoners_dilemma(x64):
     game = PrisonersDilemma()
     theta = RNG2(0).normal(size=5)

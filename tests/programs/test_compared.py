@@ -105,6 +105,7 @@ def test_along_a_scan_is_exact_over_all_chances(name, mixed, monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["not dropped", "kept", "not weighted"])
+@pytest.mark.default
 def test_what_is_wrong_along_a_scan_is_seen(broken, monkeypatch):
     """Twins: a lane that always takes the next value; one that never does; differences that count once."""
     name = "added"
@@ -141,6 +142,7 @@ OPTIONS = {
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.default
 def test_all_options_agree_on_the_mean(name):
     """With keys that are drawn, where the tests above put numbers in; under jit, vmap, and in chunks of runs."""
     keys = jax.random.split(jax.random.key(2), 4000)

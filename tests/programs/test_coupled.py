@@ -11,7 +11,7 @@ from covering import covering, few
 from jax import lax
 
 import jax_scorefn as sf
-from jax_scorefn.programs.lanes import _compare, _lane
+from jax_scorefn.programs.lanes import _lane, _options
 from jax_scorefn.programs.sites import Compared, _coupled
 
 pytestmark = pytest.mark.usefixtures("x64", "unchecked_keys")
@@ -155,17 +155,19 @@ def one_run(p, key):
 def test_lanes_in_pieces_are_the_same_lanes(monkeypatch):
     p, key = jnp.float64(16.0), jax.random.key(3)
     whole = jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key)
-    monkeypatch.setattr(_compare, "SIDE_BY_SIDE", 3)
+    monkeypatch.setattr(_options, "ROWS", 9)
     np.testing.assert_allclose(jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key), whole, rtol=1e-12)
 
 
 def test_more_than_2_to_the_15_replaced_rows():
     """Chunked as not chunked, where a compiler once erred."""
     p, key = jnp.float32(40.0), jax.random.key(5)
-    run = lambda chunk: jax.jit(
-        jax.grad(sf.expectation(functools.partial(walk, length=50), num_samples=1000, chunk_size=chunk))
-    )
-    np.testing.assert_allclose(run(None)(p, key), run(100)(p, key), rtol=1e-5)
+    of = lambda **options: jax.jit(
+        jax.grad(sf.expectation(functools.partial(walk, length=50), num_samples=1000, **options))
+    )(p, key)
+    in_pieces = of()
+    np.testing.assert_allclose(of(chunk_size=100), in_pieces, rtol=1e-5)
+    np.testing.assert_allclose(of(coupled=sf.programs.Coupled(chunk_size=50)), in_pieces, rtol=1e-5)
 
 
 def test_complex_costs_and_several():

@@ -86,6 +86,7 @@ def exact_chain(p, beyond):
 
 
 @pytest.mark.parametrize(("beyond", "known"), [(False, (0.86920, -3.59149)), (True, (0.06384, -0.26146))])
+@pytest.mark.default
 def test_a_birth_death_chain(beyond, known):
     p = jnp.array([6.0, 1.0])
     exact = jax.jit(jax.grad(functools.partial(exact_chain, beyond=beyond)))(p)

@@ -220,6 +220,7 @@ def test_programs_that_hypothesis_writes(numbers):
 
 
 @pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(20)])
+@pytest.mark.default
 def test_random_programs_with_random_estimators(part):
     for number, tape in enumerate(tapes(5000 + part, 10 if part else 3)):
         check_compared(tape, number)

@@ -45,6 +45,7 @@ AT = jnp.array([0.1, 1.0, -0.5, 0.3])
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", few(PROGRAMS, "chain", "nested", "joined", "stops", "trials"))
+@pytest.mark.default
 def test_weights_that_sum_to_one_are_exact(name, monkeypatch):
     """Three tenths of a score and seven of a comparison, of the same draw: over all uniforms."""
     _, exact = truth(name)
@@ -55,6 +56,7 @@ def test_weights_that_sum_to_one_are_exact(name, monkeypatch):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.default
 def test_weights_that_do_not_sum_to_one_are_seen(monkeypatch):
     _, exact = truth("chain")
     weights = {"z": {"score_function": jnp.float64(0.5), "coupled": jnp.float64(0.7)}}
@@ -225,6 +227,7 @@ def test_a_plan_is_its_choices():
     assert len(traced) == 1
 
 
+@pytest.mark.default
 def test_a_plan_is_used_and_explained():
     for estimator in ("coupled", "score_function"):
         plan = Plan((("up", estimator),))

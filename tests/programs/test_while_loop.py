@@ -175,6 +175,7 @@ def means(program, n, order, num_samples=1, **options):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.default
 def test_it_is_exact_to_second_order(name):
     found, exact = means(*PROGRAMS[name], "to second order")
     np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-12)

@@ -173,6 +173,7 @@ def _data(key):
     ],
     ids=lambda x: f"{len(x)} calls" if isinstance(x, tuple) else str(x),
 )  # fmt: skip
+@pytest.mark.default
 def test_draws_are_those_of_jax_random(names, impl, wide):
     run = lambda f, *args: jax.jit(f)(*args)
     with jax.enable_x64(wide):

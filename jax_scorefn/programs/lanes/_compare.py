@@ -17,19 +17,17 @@ import jax.numpy as jnp
 from jax_scorefn import engine
 from jax_scorefn._surrogate import moved
 from jax_scorefn._trees import stop, widest
+from jax_scorefn._wide import wide
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._credit import in_front
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside
 from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._linear import Plan
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._lane import Lane, Span, replaced_rates
 from jax_scorefn.programs.lanes._options import Comparison
 from jax_scorefn.programs.lanes._predict import believed, predicted
 from jax_scorefn.typing import Array
 
-SIDE_BY_SIDE = 2**12
-"""Lanes that are run side by side."""
 Values: TypeAlias = dict[Var, Any]
 
 
@@ -114,8 +112,8 @@ def _lanes(
         lane.env = {v: from_outside(x) for v, x in before.items()}
         return of(lane)
 
-    side_by_side = comparison.options.chunk_size or SIDE_BY_SIDE
-    return stop(engine.map_index(lambda index: jax.vmap(one)(numbers[index]), numbers.size, side_by_side, None))
+    lanes = lambda index: jax.vmap(one)(numbers[index])
+    return stop(engine.map_index(lanes, numbers.size, comparison.side_by_side, None))
 
 
 def _choices(op: Op) -> list[Op]:

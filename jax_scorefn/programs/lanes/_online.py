@@ -18,12 +18,12 @@ import jax.numpy as jnp
 
 from jax_scorefn._surrogate import moved
 from jax_scorefn._trees import is_key, stop, widest
+from jax_scorefn._wide import wide
 from jax_scorefn.noise import uniform
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._dependence import Dependence, join, move
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside, run_block
 from jax_scorefn.programs._ir import Loop, Op, Var
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._lane import Lane, Span
 from jax_scorefn.programs.lanes._options import Comparison
 from jax_scorefn.typing import Array, Key

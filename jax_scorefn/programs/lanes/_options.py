@@ -35,6 +35,10 @@ ONLINE_PICKS = (
 )
 
 
+ROWS = 2**15
+"""Lanes of all runs that are run side by side: they stay in a cache, and jaxlib 0.10 has added up wrongly over more of them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Coupled:
     """How choices by their alternatives (``estimator="coupled"`` and ``"measure_valued"``) are compared in :func:`expectation`.
@@ -48,7 +52,7 @@ class Coupled:
       lanes: None, or the number of other values that are carried along each scan over choices, beside the run: each is replaced by a
         fresh one now and then, and dropped when it has come back to the run itself. For scans that are too long for all, in time
         of lanes + 1 runs and the memory of one. Costs are added up in the scan, or come of its last state.
-      chunk_size: alternatives that are run side by side; None is 4,096.
+      chunk_size: alternatives that are run side by side in each run; None is so many that those of all runs together are 32,768.
 
     Raises:
       ValueError: for numbers below 1, and options that exclude each other.
@@ -99,11 +103,19 @@ class Coupled:
 
 
 class Comparison(NamedTuple):
-    """How a run is compared with other values: the options, a key of its own, and the arrays of the runs beside it (``believed``)."""
+    """How a run is compared with other values: the options, a key of its own, the arrays of the runs beside it (``believed``), and how
+    many runs are made at once.
+    """
 
     options: Coupled
     key: Key
     of_others: Callable[[Array], Array]
+    num_runs: int = 1
+
+    @property
+    def side_by_side(self) -> int:
+        """Lanes of this run that are run at once."""
+        return self.options.chunk_size or max(1, ROWS // self.num_runs)
 
     def picked(self, total: int, salt: int) -> Array | None:
         """Numbers of those of all alternatives that are looked at, spread evenly; None for all."""

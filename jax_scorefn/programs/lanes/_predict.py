@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import stop
+from jax_scorefn._wide import wide
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._evaluate import Run, from_outside
 from jax_scorefn.programs._ir import Op
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.lanes._lane import Straight
 from jax_scorefn.typing import Array
 

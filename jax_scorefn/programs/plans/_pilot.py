@@ -149,6 +149,7 @@ class Pilot:
     ) -> Array:
         """For each run, products of what its terms are above their means."""
         table = jnp.array([[0.0] * len(rows), *np.eye(len(rows))])  # the common part, and each term with it
+        size = next(n for n in range(SIDE_BY_SIDE, 0, -1) if self.num_runs % n == 0)
 
         def cost(moving: list[Array], weights: Array, index: Array, row: Any) -> Any:
             one = dict.fromkeys(((name, "pathwise") for name in along), jnp.ones(()))
@@ -160,7 +161,7 @@ class Pilot:
             picks = jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index)
             subtract = lambda value, row: 0.0 if row is None else row
             operands = [*leaves, jax.random.fold_in(key, index)]
-            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, of_others))
+            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, of_others, size))
             return _total(costs), jax.lax.stop_gradient(values)
 
         def terms(index: Array, row: Any) -> Array:
@@ -170,7 +171,6 @@ class Pilot:
             found = jnp.concatenate([_real(g) for g in found], axis=1)
             return jnp.concatenate([found[:1], found[1:] - found[:1]])
 
-        size = next(n for n in range(SIDE_BY_SIDE, 0, -1) if self.num_runs % n == 0)
         groups = jnp.arange(self.num_runs, dtype=jnp.uint32).reshape(-1, size)
         beside = lambda f, *rows: jax.vmap(f, axis_name=AXIS)(*rows)
         baselines: Any = None

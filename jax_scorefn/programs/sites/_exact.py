@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn import _checks
+from jax_scorefn._wide import wide
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.programs._dependence import Dependence, join, move
-from jax_scorefn.programs._wide import wide
 from jax_scorefn.programs.sites._base import Branches, SiteEstimator, site
 from jax_scorefn.typing import Capability, Key, PyTree
 

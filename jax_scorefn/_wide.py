@@ -1,7 +1,8 @@
 """What is added up has 32 bits at least, and what is given back the dtype that was given.
 
-A program computes in its own dtypes. Where the library adds, over runs, iterations, branches or log-probabilities, numbers of half
-precision would stop growing at 256 or overflow at 65,504: they are float32 there, and so are derivatives, which are added backwards.
+A program, and a distribution, computes in its own dtypes. Where the library adds, over runs, iterations, branches or
+log-probabilities, numbers of half precision would stop growing at 256 or overflow at 65,504: they are float32 there, and so are
+derivatives, which are added backwards.
 """
 
 from __future__ import annotations
@@ -24,4 +25,4 @@ def cast(x: Any, dtype: Any) -> Any:
 
 def wide(tree: Any) -> Any:
     """The arrays of a tree, those of half precision as float32."""
-    return jax.tree.map(lambda x: cast(x, wide_dtype(x.dtype)), tree)
+    return jax.tree.map(lambda x: cast(x, wide_dtype(x.dtype)) if hasattr(x, "dtype") else x, tree)
