@@ -35,8 +35,8 @@ ONLINE_PICKS = (
 )
 
 
-ROWS = 2**15
-"""Lanes of all runs that are run side by side: they stay in a cache, and jaxlib 0.10 has added up wrongly over more of them."""
+ROWS = 2**18
+"""Lanes of all runs that are run side by side: their memory. In pieces the randomness of a run is made anew for each of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Coupled:
       lanes: None, or the number of other values that are carried along each scan over choices, beside the run: each is replaced by a
         fresh one now and then, and dropped when it has come back to the run itself. For scans that are too long for all, in time
         of lanes + 1 runs and the memory of one. Costs are added up in the scan, or come of its last state.
-      chunk_size: alternatives that are run side by side in each run; None is so many that those of all runs together are 32,768.
+      chunk_size: alternatives that are run side by side in each run; None is so many that those of all runs together are 262,144.
 
     Raises:
       ValueError: for numbers below 1, and options that exclude each other.
