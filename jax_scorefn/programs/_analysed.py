@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ class Analysed:
         self.plan = Decomposition(self.block, costs, self.of).plan
         self.leaves = self.plan.all_leaves()
         self.spans = spans(self.choices, self.leaves, self.of)
+        # elements of the largest array that a choice changes
+        self.width = max((math.prod(v.shape) for v, part in self.of.of.items() if part), default=1) or 1
         for atom in self.block.outs[num_costs:]:
             for site in self.of(atom):
                 if not isinstance(site, Since) and site.estimator.in_aux:

@@ -155,7 +155,7 @@ def one_run(p, key):
 def test_lanes_in_pieces_are_the_same_lanes(monkeypatch):
     p, key = jnp.float64(16.0), jax.random.key(3)
     whole = jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key)
-    monkeypatch.setattr(_options, "ROWS", 9)
+    monkeypatch.setattr(_options, "ELEMENTS", 9)
     np.testing.assert_allclose(jax.jit(jax.grad(sf.expectation(walk, num_samples=3)))(p, key), whole, rtol=1e-12)
 
 
@@ -168,6 +168,31 @@ def test_more_than_2_to_the_15_replaced_rows():
     in_pieces = of()
     np.testing.assert_allclose(of(chunk_size=100), in_pieces, rtol=1e-5)
     np.testing.assert_allclose(of(coupled=sf.programs.Coupled(chunk_size=50)), in_pieces, rtol=1e-5)
+
+
+def ten_thousand_people(p, key):
+    """Who is ill or well on each of ten days: 200,000 choices, each of which may change all people afterwards."""
+
+    def day(ill, k):
+        first, second = jax.random.split(k)
+        caught = sf.Bernoulli(probs=(1 - ill) * (1 - jnp.exp(-p * jnp.mean(ill))))
+        ill = ill + sf.sample(first, caught, estimator="coupled")
+        return ill - sf.sample(second, sf.Bernoulli(probs=0.2 * ill), estimator="coupled"), None
+
+    start = (jnp.arange(10_000) < 200).astype(float)
+    return jnp.mean(lax.scan(day, start, jax.random.split(key, 10))[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [1, 8])
+def test_the_memory_of_many_lanes_is_bounded(runs, monkeypatch):
+    def memory():
+        gradient = jax.jit(jax.grad(sf.expectation(ten_thousand_people, num_samples=runs)))
+        return gradient.lower(0.4, jax.random.key(0)).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory() < 2**29
+    monkeypatch.setattr(_options, "ELEMENTS", 2**29)
+    assert memory() > 2**31
 
 
 def test_complex_costs_and_several():

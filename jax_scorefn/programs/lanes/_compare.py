@@ -114,7 +114,7 @@ def _lanes(
         return of(lane)
 
     lanes = lambda index: jax.vmap(one)(numbers[index])
-    return stop(engine.map_index(lanes, numbers.size, comparison.side_by_side, None))
+    return stop(engine.map_index(lanes, numbers.size, comparison.side_by_side(program.width), None))
 
 
 def _choices(op: Op) -> list[Op]:

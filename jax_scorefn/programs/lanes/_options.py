@@ -35,8 +35,8 @@ ONLINE_PICKS = (
 )
 
 
-ROWS = 2**18
-"""Lanes of all runs that are run side by side: their memory. In pieces the randomness of a run is made anew for each of them."""
+ELEMENTS = 2**24
+"""Of the largest array in all lanes that are run side by side. In pieces the randomness of a run is made anew for each of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Coupled:
       lanes: None, or the number of other values that are carried along each scan over choices, beside the run: each is replaced by a
         fresh one now and then, and dropped when it has come back to the run itself. For scans that are too long for all, in time
         of lanes + 1 runs and the memory of one. Costs are added up in the scan, or come of its last state.
-      chunk_size: alternatives that are run side by side in each run; None is so many that those of all runs together are 262,144.
+      chunk_size: alternatives that are run side by side in each run; None is so many that no array of all runs together has more than
+        16.8 million elements.
 
     Raises:
       ValueError: for numbers below 1, and options that exclude each other.
@@ -112,10 +113,9 @@ class Comparison(NamedTuple):
     of_others: Callable[[Array], Array]
     num_runs: int = 1
 
-    @property
-    def side_by_side(self) -> int:
-        """Lanes of this run that are run at once."""
-        return self.options.chunk_size or max(1, ROWS // self.num_runs)
+    def side_by_side(self, width: int) -> int:
+        """Lanes of this run that are run at once, of arrays with up to so many elements each."""
+        return self.options.chunk_size or max(1, ELEMENTS // (self.num_runs * width))
 
     def picked(self, total: int, salt: int) -> Array | None:
         """Numbers of those of all alternatives that are looked at, spread evenly; None for all."""
