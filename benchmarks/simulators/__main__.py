@@ -28,8 +28,8 @@ from benchmarks.simulators import SIMULATORS, Simulator
 from benchmarks.speed import interleaved
 from jax_scorefn.programs import Plan
 
-NUM_SAMPLES, ESTIMATES = 64, 256
-"""Runs in an estimate, and estimates for a variance."""
+NUM_SAMPLES = 64
+"""Runs in an estimate."""
 
 
 def every_plan(able: dict[str, list[str]]) -> list[Plan]:
@@ -37,9 +37,9 @@ def every_plan(able: dict[str, list[str]]) -> list[Plan]:
     return [Plan(tuple(zip(able, chosen, strict=True))) for chosen in itertools.product(*able.values())]
 
 
-def measure(made: Simulator, pilots: int) -> dict[str, Any]:
+def measure(made: Simulator, pilots: int, estimates: int) -> dict[str, Any]:
     """One simulator: a row for each plan, and what the pilots chose."""
-    runs, estimates = NUM_SAMPLES, ESTIMATES
+    runs = NUM_SAMPLES
     pilot = sf.plan(made.program, num_runs=256, num_samples=runs)
     chosen = [pilot(made.params, jax.random.key(1000 + i)) for i in range(max(pilots, 1))]
     (able,) = pilot.able.values()
@@ -49,7 +49,7 @@ def measure(made: Simulator, pilots: int) -> dict[str, Any]:
     rows = []
     for plan, gradient in zip(plans, gradients, strict=True):
         found = jax.jit(functools.partial(jax.lax.map, functools.partial(gradient, made.params)))(keys)
-        found = np.asarray(found, float).reshape(estimates, -1)
+        found = np.concatenate([np.asarray(x, float).reshape(estimates, -1) for x in jax.tree.leaves(found)], axis=1)
         row = {"plan": dict(plan.choices), "variance": runs * float(np.sum(np.var(found, axis=0, ddof=1)))}
         if made.exact is not None:
             error = found.std(axis=0, ddof=1) / estimates**0.5
@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulators", description=__doc__)
     parser.add_argument("names", nargs="*", default=["*"], help="names or globs; without any, all")
     parser.add_argument("--pilots", type=int, default=5, help="pilots of 256 runs (default 5)")
+    parser.add_argument("--estimates", type=int, default=256, help="of which a variance is taken (default 256)")
     parser.add_argument("--out", type=Path, help="a file for the numbers")
     arguments = parser.parse_args(argv)
     names = [name for name in SIMULATORS if any(fnmatch.fnmatch(name, glob) for glob in arguments.names)]
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'simulator':22s} {'gain':>8s} {'to best':>8s} {'worst':>8s} {'max z':>6s}  plan")
     found = {}
     for name in names:
-        found[name] = measure(SIMULATORS[name](), arguments.pilots)
+        found[name] = measure(SIMULATORS[name](), arguments.pilots, arguments.estimates)
         print(line(name, found[name]), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(found, indent=1))

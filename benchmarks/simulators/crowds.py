@@ -1,4 +1,4 @@
-"""Many of a kind: an epidemic, cells on a board, a process of decisions, a map with noise."""
+"""Many of a kind: an epidemic, cells on a board, decisions by a table and by a network, a map with noise."""
 
 from __future__ import annotations
 
@@ -92,6 +92,34 @@ def decisions() -> Simulator:
     return Simulator(
         program, params, "two actions in three states, 20 steps; the sum of the rewards", jax.grad(exact)(params)
     )
+
+
+@simulator("neural policy")
+def neural() -> Simulator:
+    """65 parameters, none of whose choices is far from even."""
+    rng = np.random.default_rng(1)
+    into, out = rng.normal(size=(5, 9)) / 2, rng.normal(size=(10, 2)) / 3
+    weights = (jnp.asarray(into, jnp.float32), jnp.asarray(out, jnp.float32))
+
+    def program(weights, key):
+        into, out = weights
+
+        def step(state, k):
+            place, speed = state
+            hidden = jnp.tanh(jnp.concatenate([place, speed, jnp.ones(1)]) @ into)
+            logits = jnp.concatenate([hidden, jnp.ones(1)]) @ out
+            push = 2 * sf.sample(k, sf.Bernoulli(logits=logits), name="push") - 1  # one for each axis
+            speed = 0.9 * speed + 0.3 * push
+            place = place + 0.3 * speed
+            return (place, speed), jnp.sum(place**2)
+
+        start = (jnp.array([1.0, -1.0]), jnp.zeros(2))
+        return jnp.sum(jax.lax.scan(step, start, jax.random.split(key, 20))[1])
+
+    about = (
+        "a network of 65 weights pushes a body along two axes in 20 steps; the sum of its squared distances from home"
+    )
+    return Simulator(program, weights, about)
 
 
 def _logistic(rate: float, p, key):

@@ -32,7 +32,6 @@ class EMA:
     """Exponential moving average of past values, as a baseline with a state. Made by :func:`ema`."""
 
     decay: Array | float
-    name: str = "ema"
 
     def init(self, shape: tuple[int, ...] = (), dtype: Any = float) -> EMAState:
         """The state before any value was seen (which reads as a baseline of 0); shape and dtype are those of f."""
@@ -49,7 +48,7 @@ class EMA:
         def apply(draws: Values) -> Array:
             return jnp.broadcast_to(self.value(state).astype(draws.values.dtype), draws.values.shape)
 
-        return Baseline(self.name, apply, Bias.NONE, 1, "b is the mean of earlier calls' values.")
+        return Baseline("ema", apply, Bias.NONE, 1, "b is the mean of earlier calls' values.")
 
     bind = attach
     """Its older name."""

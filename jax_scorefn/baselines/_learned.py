@@ -38,7 +38,6 @@ class Learned:
 
     apply: Callable[[PyTree, Any], Array]
     optimizer: optax.GradientTransformation
-    name: str = "learned"
 
     def init(self, params: PyTree) -> LearnedState:
         """The state that begins with these parameters."""
@@ -57,7 +56,7 @@ class Learned:
                 raise ValueError(WRONG_SHAPE.format(wanted=draws.values.shape[1:], given=b.shape))
             return jnp.broadcast_to(b.astype(draws.values.dtype), draws.values.shape)
 
-        return Baseline(self.name, apply, Bias.NONE, 1, "b is what a trained function says of a context.")
+        return Baseline("learned", apply, Bias.NONE, 1, "b is what a trained function says of a context.")
 
     def loss(self, params: PyTree, info: Info, context: Any) -> Array:
         """Half the mean squared distance between what the function says and the values of a call, which are stopped."""

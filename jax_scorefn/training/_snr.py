@@ -90,13 +90,12 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def adapt_num_samples(
-    num_samples: int, snr: Any, *, target: float, least: int = 2, most: int = 4096, slack: float = 2.0
-) -> int:
+def adapt_num_samples(num_samples: int, snr: Any, *, target: float, least: int = 2, most: int = 4096) -> int:
     """The number of draws for the next steps: doubled or halved, as often as it takes, to hold a signal-to-noise ratio.
 
     A rule for the host, between compiled stretches of training: the SNR of a mean of S draws grows as the root of S. The result
-    is ``least`` times a power of two, so at most log2(most / least) + 1 programs are ever compiled.
+    is ``least`` times a power of two, so at most log2(most / least) + 1 programs are ever compiled. An SNR of half to twice the target
+    changes nothing, so that what was just doubled is not halved again for noise in the measurement.
 
     Args:
       num_samples: draws in use.
@@ -104,15 +103,13 @@ def adapt_num_samples(
       target: the SNR that is wanted.
       least: fewest draws.
       most: most draws.
-      slack: how far the SNR may be above or below the target, as a factor, before anything changes: what was just doubled is not
-        halved again for noise in the measurement. At least sqrt(2).
 
     Returns:
       A Python int.
 
     Raises:
-      TypeError, ValueError: for numbers of draws that are not positive ints, a target that is not above 0, a slack below sqrt(2), and
-        a ``most`` below ``least``.
+      TypeError, ValueError: for numbers of draws that are not positive ints, a target that is not above 0, and a ``most`` below
+        ``least``.
 
     Example:
       >>> from jax_scorefn import training
@@ -121,14 +118,12 @@ def adapt_num_samples(
     """
     num_samples, least = _checks.positive_int("num_samples", num_samples), _checks.positive_int("least", least)
     most = _checks.positive_int("most", most)
-    if not (target > 0 and slack >= math.sqrt(2) and most >= least):
-        raise ValueError(
-            f"adapt_num_samples wants target > 0, slack >= sqrt(2) and most >= least; it got {target}, {slack}, {most} and {least}."
-        )
+    if not (target > 0 and most >= least):
+        raise ValueError(f"adapt_num_samples wants target > 0 and most >= least; it got {target}, {most} and {least}.")
     ratio = float(snr) / target
     if math.isnan(ratio):
         return num_samples
-    wanted = num_samples / max(ratio, 1e-6) ** 2 if not 1 / slack <= ratio <= slack else num_samples
+    wanted = num_samples / max(ratio, 1e-6) ** 2 if not 1 / 2 <= ratio <= 2 else num_samples
     # up to the next power of two, so that the target is met; one that is in range is left alone
     steps = math.ceil(math.log2(max(wanted, least) / least) - 1e-9)
     return least * 2 ** min(steps, int(math.log2(most / least)))

@@ -106,7 +106,9 @@ def _lanes(
 ) -> list[Array]:
     """What is asked of each lane, stacked; nothing in it is differentiated."""
     others = other_values(program.spans, run)
-    before = {v: stop(x) for v, x in before.items()}  # here: a loop that is differentiated in what it closes over is taken apart
+    before = {
+        v: stop(x) for v, x in before.items()
+    }  # here: a loop that is differentiated in what it closes over is taken apart
 
     def one(number: Array) -> list[Array]:
         lane = Run(plan, Lane(number, program.spans, others))

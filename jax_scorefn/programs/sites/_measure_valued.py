@@ -18,7 +18,7 @@ from jax_scorefn.typing import Array, Capability, Key
 
 NO_WEAK_DERIVATIVE = (
     "estimator='measure_valued' compares draws of the two parts of a weak derivative; {dist} has {given}. Use "
-    "estimator='score_function', or 'coupled' for a discrete distribution."
+    "estimator='score_function', 'pathwise' where draws have a path, or 'coupled' for a discrete distribution."
 )
 
 
