@@ -13,8 +13,8 @@ from jax_scorefn.typing import Capability, Key
 
 NO_ALTERNATIVE = (
     "estimator='coupled' compares a draw with another value of it, which is known for discrete distributions of jax_scorefn: "
-    "Bernoulli, Categorical, OneHotCategorical, Poisson, Binomial, Geometric, NegativeBinomial, a given support; {dist} has {given}. Use "
-    "estimator='score_function', or 'pathwise' where draws have a path."
+    "Bernoulli, Categorical, OneHotCategorical, Poisson, Binomial, Geometric, NegativeBinomial, a given support; {dist} has {given}. "
+    "Use estimator='score_function', or 'pathwise' where draws have a path."
 )
 
 
