@@ -90,14 +90,12 @@ def _departure_jvp(primals, tangents):
 
 
 def moved(rates: Array, differences: Array) -> Array:
-    """Value 0, derivative ``sum_j differences_j d rate_j``, the differences held fixed; NaN if a rate is.
+    """Value 0, derivative ``sum_j differences_j d rate_j``, and mixed derivatives of that; NaN if a rate is.
 
     Rates are numbers ``(n,)``, or of the shape of the differences, ``(n, ...)``.
     """
     rates = nan_where(jnp.isnan(rates), departure(rates)).astype(differences.dtype)
-    if rates.ndim == 1:
-        return jnp.tensordot(rates, stop_gradient(differences), axes=1)
-    return jnp.sum(rates * stop_gradient(differences), axis=0)
+    return jnp.tensordot(rates, differences, axes=1) if rates.ndim == 1 else jnp.sum(rates * differences, axis=0)
 
 
 def on_path(value: Array, path: Array) -> Array:
