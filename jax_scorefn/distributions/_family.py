@@ -260,38 +260,39 @@ class GivenSupport(Density):
         self.support = stop(jax.tree.map(jnp.asarray, support))
         num_leading(self.support)
 
-    def _log_probs(self) -> Array:
+    def _of_values(self) -> Array:
+        """Log-probabilities of all values."""
         return jax.nn.log_softmax(jax.vmap(self._unnormalized)(self.support))
 
     def log_prob(self, x: PyTree) -> Array:
         return self._unnormalized(x) - jax.nn.logsumexp(jax.vmap(self._unnormalized)(self.support))
 
     def mode(self) -> PyTree:
-        likeliest = jnp.argmax(stop(self._log_probs()))
+        likeliest = jnp.argmax(stop(self._of_values()))
         return jax.tree.map(lambda xs: xs[likeliest], self.support)
 
     def choices(self) -> CategoricalView:
         """One choice among the values."""
-        return numbered(self._log_probs(), None, lambda option: take_rows(self.support, option[0]))
+        return numbered(self._of_values(), None, lambda option: take_rows(self.support, option[0]))
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform."""
-        return jax.ShapeDtypeStruct((), self._log_probs().dtype)
+        return jax.ShapeDtypeStruct((), self._of_values().dtype)
 
     def alternative(self, u: Array, v: Array) -> Alternative:
-        x, y, rate = Categorical(logits=self._log_probs()).alternative(u, v)
+        x, y, rate = Categorical(logits=self._of_values()).alternative(u, v)
         return Alternative(take_rows(self.support, x), take_rows(self.support, y), rate)
 
     def sample(self, key: Key) -> PyTree:
         return self.sample_and_log_prob(key)[0]
 
     def sample_and_log_prob(self, key: Key) -> tuple[PyTree, Array]:
-        log_probs = self._log_probs()
+        log_probs = self._of_values()
         index = samplers.categorical(key, stop(log_probs))
         return take_rows(self.support, index), take_rows(log_probs, index)
 
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         del num_nodes, max_value
-        log_probs = self._log_probs()
+        log_probs = self._of_values()
         refuse_above(max_points, self.name, log_probs.shape[0], "the given support")
         return Grid(self.support, log_probs, jnp.exp(log_probs))

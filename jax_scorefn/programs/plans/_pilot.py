@@ -199,7 +199,7 @@ class Pilot:
         return estimates.reshape(value.shape)
 
     def _times(self, plans: list[Chosen], call: Call, arrays: list[Array]) -> dict[Chosen, float]:
-        """Seconds of a run under each plan, timed in turns."""
+        """Seconds of a run under each plan, timed in turns: so many estimates in a compiled loop as the pilot has runs for."""
         runs = {}
         for chosen in plans:
             if (at := (call, chosen)) not in self.compiled:
@@ -210,14 +210,17 @@ class Pilot:
 
     def _gradient(self, chosen: Chosen, call: Call, arrays: list[Array]) -> Any:
         options: Any = {"baseline": self.baseline, "coupled": self.coupled, "has_aux": self.has_aux, "lost": "ignore"}
-        run = expectation(self.program, num_samples=self.num_runs, plan=Plan(chosen), **options)
+        run = expectation(self.program, num_samples=self.num_samples, plan=Plan(chosen), **options)
 
-        def cost(moving: list[Array]) -> Array:
+        def cost(moving: list[Array], number: Array) -> Array:
             args, kwargs = call.whole(arrays, moving)
-            costs = run(*args, **kwargs)
+            bound = self.signature.bind(*args, **kwargs)
+            bound.arguments["key"] = jax.random.fold_in(bound.arguments["key"], number)
+            costs = run(*bound.args, **bound.kwargs)
             return _total(costs[0] if self.has_aux else costs)
 
-        return jax.grad(cost)(call.moved(arrays))
+        numbers = jnp.arange(self.num_runs // self.num_samples, dtype=jnp.uint32)
+        return jax.lax.map(lambda number: jax.grad(cost)(call.moved(arrays), number), numbers)
 
 
 def _real(g: Array) -> Array:
