@@ -28,8 +28,8 @@ from benchmarks.simulators import SIMULATORS, Simulator
 from benchmarks.speed import interleaved
 from jax_scorefn.programs import Plan
 
-NUM_SAMPLES, LOOP = 64, 4
-"""Runs in an estimate, and estimates in a compiled loop, which is timed: what it takes to call one is no part of it."""
+RUNS = 256
+"""Of a pilot, and of what is timed: estimates in a compiled loop, so that what it takes to call one is no part of it."""
 
 
 def every_plan(able: dict[str, list[str]]) -> list[Plan]:
@@ -37,10 +37,9 @@ def every_plan(able: dict[str, list[str]]) -> list[Plan]:
     return [Plan(tuple(zip(able, chosen, strict=True))) for chosen in itertools.product(*able.values())]
 
 
-def measure(made: Simulator, pilots: int, estimates: int) -> dict[str, Any]:
+def measure(made: Simulator, runs: int, pilots: int, estimates: int) -> dict[str, Any]:
     """One simulator: a row for each plan, and what the pilots chose."""
-    runs = NUM_SAMPLES
-    pilot = sf.plan(made.program, num_runs=256, num_samples=runs)
+    pilot = sf.plan(made.program, num_runs=RUNS, num_samples=runs)
     chosen = [pilot(made.params, jax.random.key(1000 + i)) for i in range(max(pilots, 1))]
     (able,) = pilot.able.values()
     plans = every_plan(able)
@@ -57,12 +56,14 @@ def measure(made: Simulator, pilots: int, estimates: int) -> dict[str, Any]:
             row["z"] = float(np.max(np.abs(off) / np.maximum(error, 1e-30)))
         rows.append(row)
     loops = [
-        jax.jit(lambda params, key, of=of: jax.lax.map(functools.partial(of, params), jax.random.split(key, LOOP)))
+        jax.jit(
+            lambda params, key, of=of: jax.lax.map(functools.partial(of, params), jax.random.split(key, RUNS // runs))
+        )
         for of in gradients
     ]
     times = np.median(interleaved(loops, made.params, jax.random.key(3), 15), axis=0)
     for row, seconds in zip(rows, times, strict=True):
-        row["microseconds"] = float(seconds) / (LOOP * runs) * 1e6
+        row["microseconds"] = float(seconds) / RUNS * 1e6
         row["price"] = row["variance"] * row["microseconds"]
     by_choices = {tuple(row["plan"].items()): row for row in rows}
     best = min(row["price"] for row in rows)
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; write what was found as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulators", description=__doc__)
     parser.add_argument("names", nargs="*", default=["*"], help="names or globs; without any, all")
+    parser.add_argument("--runs", type=int, default=64, help="in an estimate, a divisor of 256 (default 64)")
     parser.add_argument("--pilots", type=int, default=5, help="pilots of 256 runs (default 5)")
     parser.add_argument("--estimates", type=int, default=256, help="of which a variance is taken (default 256)")
     parser.add_argument("--out", type=Path, help="a file for the numbers")
@@ -104,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'simulator':22s} {'gain':>8s} {'to best':>8s} {'worst':>8s} {'max z':>6s}  plan")
     found = {}
     for name in names:
-        found[name] = measure(SIMULATORS[name](), arguments.pilots, arguments.estimates)
+        found[name] = measure(SIMULATORS[name](), arguments.runs, arguments.pilots, arguments.estimates)
         print(line(name, found[name]), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(found, indent=1))

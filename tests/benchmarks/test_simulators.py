@@ -41,10 +41,9 @@ def test_each_estimator_finds_the_same_gradient(name):
         assert np.all(np.abs(other - exact) <= 5 * error_other + 1e-4 * np.abs(exact))
 
 
-def test_the_command_writes_what_it_measures(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "NUM_SAMPLES", 8)
+def test_the_command_writes_what_it_measures(tmp_path, capsys):
     out = tmp_path / "found.json"
-    assert command.main(["Game of Life", "--pilots", "1", "--estimates", "16", "--out", str(out)]) == 0
+    assert command.main(["Game of Life", "--pilots", "1", "--runs", "8", "--estimates", "16", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("Game of Life")
     assert "board: " in lines[1]
