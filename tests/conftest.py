@@ -65,8 +65,9 @@ class Rewrite:
 
     def pytest_sessionfinish(self):
         fastest = {min(cases, key=self.seconds.get) for cases in self.kept.values()}
-        long = sorted(name for name, taken in self.seconds.items() if taken > SECONDS and name not in fastest)
-        LONG.write_text("".join(f"{name}\n" for name in long))
+        found = {name for name, taken in self.seconds.items() if taken > SECONDS} - fastest
+        not_run = set(LONG.read_text().splitlines()) - set(self.seconds)
+        LONG.write_text("".join(f"{name}\n" for name in sorted(found | not_run)))
 
 
 gc.set_threshold(200_000, 20, 1000)  # what JAX's caches hold lives as long as the process: walking it frees nothing

@@ -96,7 +96,7 @@ def decisions() -> Simulator:
 
 @simulator("neural policy")
 def neural() -> Simulator:
-    """65 parameters, none of whose choices is far from even."""
+    """Two bits in each step, by a network of 65 weights."""
     rng = np.random.default_rng(1)
     into, out = rng.normal(size=(5, 9)) / 2, rng.normal(size=(10, 2)) / 3
     weights = (jnp.asarray(into, jnp.float32), jnp.asarray(out, jnp.float32))

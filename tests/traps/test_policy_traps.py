@@ -10,6 +10,8 @@ import pytest
 import jax_scorefn as sf
 import jax_scorefn.policy_gradient as pg
 
+pytestmark = pytest.mark.default  # every row runs, whatever it takes
+
 REWARDS = jnp.array([1.0, -2.0, 0.5, 3.0])
 LOG_PROBS = jnp.log(jnp.array([0.3, 0.6, 0.2, 0.9]))
 
