@@ -24,24 +24,18 @@ What there is, by topic:
     loops and tests               training, testing, diagnostics
 """
 
+import importlib as _importlib
 import typing as _typing
 
 from jax_scorefn import (
     baselines as baselines,
     control_variates as control_variates,
-    diagnostics as diagnostics,
     distributions as distributions,
-    policy_gradient as policy_gradient,
-    programs as programs,
-    random as random,
     schemes as schemes,
-    testing as testing,
-    training as training,
 )
 from jax_scorefn._guesses import guessed as _guessed
 from jax_scorefn._jaxlib import warn_if_it_errs as _warn_if_it_errs
 from jax_scorefn._surrogate import magic_box as magic_box
-from jax_scorefn.diagnostics import audit as audit, lost_gradients as lost_gradients
 from jax_scorefn.distributions import (
     Autoregressive as Autoregressive,
     Bernoulli as Bernoulli,
@@ -136,22 +130,43 @@ from jax_scorefn.estimators import (
     vargrad as vargrad,
     vargrad_grad as vargrad_grad,
 )
-from jax_scorefn.programs import (
-    LostGradientWarning as LostGradientWarning,
-    expectation as expectation,
-    explain as explain,
-    plan as plan,
-    sample as sample,
-)
-from jax_scorefn.random import lift as lift
 from jax_scorefn.typing import Bias as Bias, Capability as Capability, Info as Info
+
+if _typing.TYPE_CHECKING:
+    from jax_scorefn import (
+        diagnostics as diagnostics,
+        policy_gradient as policy_gradient,
+        programs as programs,
+        random as random,
+        testing as testing,
+        training as training,
+    )
+    from jax_scorefn.diagnostics import audit as audit, lost_gradients as lost_gradients
+    from jax_scorefn.programs import (
+        LostGradientWarning as LostGradientWarning,
+        expectation as expectation,
+        explain as explain,
+        plan as plan,
+        sample as sample,
+    )
+    from jax_scorefn.random import lift as lift
 
 _warn_if_it_errs()
 
 __version__ = "0.2.0"
+_LATER = {
+    "diagnostics": ("audit", "lost_gradients"),
+    "policy_gradient": (),
+    "programs": ("LostGradientWarning", "expectation", "explain", "plan", "sample"),
+    "random": ("lift",),
+    "testing": (),
+    "training": (),
+}
+"""Package -> its names here. Imported when somebody asks: a third of what the import would take."""
+_HOMES = {name: package for package, names in _LATER.items() for name in (package, *names)}
 _PARTS = {"engine", "noise"}
 """Packages that users have no business with."""
-__all__ = sorted(name for name in list(globals()) if not name.startswith("_") and name not in _PARTS)  # pyright: ignore
+__all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_HOMES} - _PARTS)  # pyright: ignore
 
 
 def __dir__() -> list[str]:
@@ -161,4 +176,7 @@ def __dir__() -> list[str]:
 if not _typing.TYPE_CHECKING:  # or a checker would believe every name
 
     def __getattr__(name: str):
-        raise _guessed(name, __all__)
+        if name not in _HOMES:
+            raise _guessed(name, __all__)
+        package = _importlib.import_module(f"{__name__}.{_HOMES[name]}")
+        return package if name == _HOMES[name] else getattr(package, name)

@@ -285,6 +285,18 @@ def test_import_costs_little_beside_jax():
 
 
 @pytest.mark.default
+def test_what_is_imported_later_is_what_a_checker_of_types_is_told():
+    tree = ast.parse(pathlib.Path(sf.__file__).read_text())
+    (told,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "_typing.TYPE_CHECKING")
+    names = {(node.module, alias.name) for node in told.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    later = {("jax_scorefn", package) for package in sf._LATER}
+    assert names == later | {(f"jax_scorefn.{package}", name) for package, names in sf._LATER.items() for name in names}
+    code = "import sys, jax_scorefn as sf; print(*(name for name in sf._LATER if f'jax_scorefn.{name}' in sys.modules)); sf.plan, sf.lift"
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
+    assert not run.stdout.split()  # nothing that the rest imports brings them in
+
+
+@pytest.mark.default
 def test_the_readme_prints_what_it_says():
     for code, said in readme.programs(readme.README.read_text()):
         with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):
