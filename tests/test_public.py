@@ -287,8 +287,12 @@ def test_import_costs_little_beside_jax():
 @pytest.mark.default
 def test_what_is_imported_later_is_what_a_checker_of_types_is_told():
     tree = ast.parse(pathlib.Path(sf.__file__).read_text())
-    (told,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "_typing.TYPE_CHECKING")
-    names = {(node.module, alias.name) for node in told.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    (told,) = (
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "_typing.TYPE_CHECKING"
+    )
+    names = {
+        (node.module, alias.name) for node in told.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     later = {("jax_scorefn", package) for package in sf._LATER}
     assert names == later | {(f"jax_scorefn.{package}", name) for package, names in sf._LATER.items() for name in names}
     code = "import sys, jax_scorefn as sf; print(*(name for name in sf._LATER if f'jax_scorefn.{name}' in sys.modules)); sf.plan, sf.lift"

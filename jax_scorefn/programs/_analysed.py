@@ -16,7 +16,7 @@ from jax_scorefn.programs._finished import finish
 from jax_scorefn.programs._ir import Var, build, refuse_hidden
 from jax_scorefn.programs._linear import Decomposition
 from jax_scorefn.programs._plain import plain_draws
-from jax_scorefn.programs.lanes._lane import spans
+from jax_scorefn.programs.lanes._places import spans, together
 from jax_scorefn.programs.sites import Branches
 from jax_scorefn.typing import Array
 
@@ -43,6 +43,7 @@ class Analysed:
         self.plan = Decomposition(self.block, costs, self.of).plan
         self.leaves = self.plan.all_leaves()
         self.spans = spans(self.choices, self.leaves, self.of)
+        self.together = together(self.spans, self.choices, self.plan.elements(), self.of)
         # elements of the largest array that a choice changes
         self.width = max((math.prod(v.shape) for v, part in self.of.of.items() if part), default=1) or 1
         for atom in self.block.outs[num_costs:]:

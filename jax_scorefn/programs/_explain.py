@@ -12,6 +12,7 @@ from jax_scorefn.programs._dependence import describe
 from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._program import Program
 from jax_scorefn.programs._source import NOWHERE, place, short
+from jax_scorefn.programs.lanes._places import pieces
 
 HEADINGS = ("cost", "place", "shape", "charged with", "elements")
 CHOICE_HEADINGS = ("choice", "place", "shape", "distribution", "estimator")
@@ -59,12 +60,15 @@ class Explanation:
     Attributes:
       costs: the costs, with the choices that each is charged with.
       choices: every choice of the program.
+      lanes: how often the program is run again for the choices that are compared; fewer than theirs together, where sites that no cost
+        depends on together share a run.
       fallbacks: primitives without a rule, by name, with how often an alignment was lost there: right, and coarser than need be.
     """
 
     costs: tuple[Cost, ...]
     choices: tuple[SampleSite, ...]
     fallbacks: dict[str, int]
+    lanes: int = 0
 
     @classmethod
     def of(cls, program: Program) -> Explanation:
@@ -95,7 +99,9 @@ class Explanation:
             )
             for v, depth in program.leaves
         )
-        return cls(costs, choices, dict(program.of.fallbacks))
+        alone = sum(span.size for site, span in program.spans.items() if site not in program.together)
+        lanes = alone + sum(high - low for low, high, _ in pieces(program.together))
+        return cls(costs, choices, dict(program.of.fallbacks), lanes)
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """Cost, place, shape, choice, elements: one row for each pair."""
@@ -122,10 +128,15 @@ class Explanation:
         return "\n".join([*(line(*row) for headings, rows in tables for row in (headings, *rows)), *self._footer()])
 
     def _footer(self) -> list[str]:
-        if not self.fallbacks:
-            return []
-        found = ", ".join(f"{name} ({count})" for name, count in sorted(self.fallbacks.items()))
-        return [f"Without a rule, so all of an axis is charged: {found}."]
+        lines = []
+        if self.lanes != sum(site.lanes for site in self.choices):
+            lines.append(
+                f"Choices that no cost depends on together share lanes: {_number(range(self.lanes), 'lane')} in all."
+            )
+        if self.fallbacks:
+            found = ", ".join(f"{name} ({count})" for name, count in sorted(self.fallbacks.items()))
+            lines.append(f"Without a rule, so all of an axis is charged: {found}.")
+        return lines
 
     def show(self) -> None:
         """Print the table, with rich where it is installed."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import math
 
 from jax.extend.core.primitives import add_p, copy_p
 
@@ -43,6 +44,13 @@ class Plan:
         """Leaves of this block and of the scans in it, each with the number of scans around it."""
         inner = [pair for plan in self.scans.values() for pair in plan.all_leaves(depth + 1)]
         return [(v, depth) for v in self.leaves] + inner
+
+    def elements(self, times: int = 1) -> dict[Var, int]:
+        """Of each leaf, in all iterations of the scans around it."""
+        found = {v: times * math.prod(v.shape) for v in self.leaves}
+        for op, plan in self.scans.items():
+            found |= plan.elements(times * Loop.of(op).length)
+        return found
 
 
 class Decomposition:

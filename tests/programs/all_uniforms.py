@@ -316,13 +316,37 @@ def values_of_another(p, draw):
     return (draw(1, family.at(logits))["v"] + 1) ** 2 * p[2]
 
 
+def pairs(p, draw):
+    """Sites of their own, two and two of which a cost sees."""
+
+    def of(i):
+        x = draw(2 * i, flip(p[i]))
+        y = draw(2 * i + 1, flip(pick(p, x + i)))
+        return (2 * y - x + i) ** 2 * p[1]
+
+    return of(0) + of(1)
+
+
+def neighbours(p, draw):
+    """Sites of their own, side by side: each cost sees two."""
+    x = [draw(i, flip(pick(p, jnp.asarray(i % 3)))) for i in range(4)]
+    return sum(jnp.sin(a + 2 * b) * p[1] for a, b in itertools.pairwise(x))
+
+
+def unlike(p, draw):
+    """Two bits of which a cost is, and a category that another cost sees, in a scan of costs that see neither."""
+    x, k = draw(0, flip(p[:2])), draw(2, one_of_three(p))
+    none = lax.scan(lambda c, i: (c + p[2], c * i), 0.0, jnp.arange(2.0))[1]
+    return jnp.prod(1 + x * p[1]) + jnp.array([1.0, -0.5, 2.0])[k] * p[0] + jnp.sum(none)
+
+
 PROGRAMS = {f.__name__: (f, n, others) for f, n, others in (
     (chain, 3, ()), (scanned, 4, ()), (backwards, 3, ()), (scan_in_scan, 4, ()), (branches, 3, ()), (plate, 4, ()), (vector, 4, ()),
     (table, 2, (0, 1)), (one_hot, 2, (0,)), (trials, 2, (0, 1)), (sorting, 4, ()), (between, 2, ()), (stops, 4, ()),
     (recomputed, 3, ()), (through, 2, ()), (windows, 4, ()), (apart, 4, ()), (layers, 4, ()), (support, 2, (0,)),
     (added, 3, ()), (forgets, 3, ()), (added_backwards, 3, ()), (two_in_a_step, 4, ()), (nested, 4, ()), (before_and_after, 4, ()),
     (gathers, 3, ()), (ranks, 4, ()), (stops_in_a_map, 4, ()), (joined, 3, ()), (long_way, 3, ()), (last_one, 3, ()),
-    (values_of_another, 2, (1,)),
+    (values_of_another, 2, (1,)), (pairs, 4, ()), (neighbours, 4, ()), (unlike, 3, (2,)),
 )}  # fmt: skip
 """Each with the number of its uniforms, and those whose choices draw the other value too."""
 

@@ -11,7 +11,8 @@ from covering import covering, few
 from jax import lax
 
 import jax_scorefn as sf
-from jax_scorefn.programs.lanes import _lane, _options
+from jax_scorefn.programs import _analysed
+from jax_scorefn.programs.lanes import _lane, _options, _places
 from jax_scorefn.programs.sites import Compared, _coupled
 
 pytestmark = pytest.mark.usefixtures("x64", "unchecked_keys")
@@ -58,7 +59,19 @@ def everywhere(self, iteration):
     return self._replace(iterations=(*self.iterations, 0 * iteration))
 
 
-LANES = {"plate": 2, "vector": 4, "windows": 2, "apart": 1, "scanned": 4, "layers": 3, "sorting": 4, "table": 2}
+LANES = {
+    "plate": 2,
+    "vector": 4,
+    "windows": 2,
+    "apart": 1,
+    "scanned": 4,
+    "layers": 3,
+    "sorting": 4,
+    "table": 2,
+    "pairs": 2,
+    "neighbours": 2,
+    "unlike": 2,
+}
 
 
 @pytest.mark.parametrize("name", LANES)
@@ -66,9 +79,9 @@ def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
     """Not on the mean: for each draw."""
     program, n, _ = PROGRAMS[name]
     made = lambda p, key: program(p, lambda i, dist: sf.sample(jax.random.fold_in(key, i), dist, estimator="coupled"))
-    assert sum(site.lanes for site in sf.explain(made)(P, jax.random.key(0)).choices) == LANES[name] <= n
+    assert sf.explain(made)(P, jax.random.key(0)).lanes == LANES[name] <= n
     together = gradients(monkeypatch, name, MIXED["all"])
-    monkeypatch.setattr(_lane, "colours", lambda shape, seen: shape)
+    monkeypatch.setattr(_places, "_may_share", lambda choices: False)
     alone = gradients(monkeypatch, name, MIXED["all"])
     np.testing.assert_allclose(together[1], alone[1], rtol=1e-12, atol=1e-12)
 
@@ -77,8 +90,18 @@ def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
 def test_a_lane_that_replaces_too_much_is_seen(name, monkeypatch):
     """A twin with one colour less."""
     _, exact = truth(name)
-    colours = _lane.colours
-    monkeypatch.setattr(_lane, "colours", lambda shape, seen: tuple(max(1, c - 1) for c in colours(shape, seen)))
+    colours = _places.colours
+    monkeypatch.setattr(_places, "colours", lambda shape, seen: tuple(max(1, c - 1) for c in colours(shape, seen)))
+    grads = gradients(monkeypatch, name, MIXED["all"])[1]
+    assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["pairs", "neighbours"])
+def test_sites_that_a_cost_sees_together_have_lanes_of_their_own(name, monkeypatch):
+    """A twin that gives all sites the first lane."""
+    _, exact = truth(name)
+    first = lambda lanes, *_: {site: span._replace(first=0) for site, span in lanes.items()}
+    monkeypatch.setattr(_analysed, "together", first)
     grads = gradients(monkeypatch, name, MIXED["all"])[1]
     assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
 

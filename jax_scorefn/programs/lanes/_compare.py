@@ -8,6 +8,8 @@ Leaves are the costs that a cost is linear in, as in the credit of scores.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -23,8 +25,9 @@ from jax_scorefn.programs._credit import in_front
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside
 from jax_scorefn.programs._ir import Op, Var
 from jax_scorefn.programs._linear import Plan
-from jax_scorefn.programs.lanes._lane import Lane, Span, replaced_rates
+from jax_scorefn.programs.lanes._lane import Lane, replaced_rates
 from jax_scorefn.programs.lanes._options import Comparison
+from jax_scorefn.programs.lanes._places import Span, pieces
 from jax_scorefn.programs.lanes._predict import believed, predicted
 from jax_scorefn.typing import Array
 
@@ -36,15 +39,19 @@ def compared(
 ) -> list[Any]:
     """The costs, and what the choices between two operations add that have lanes of their own. ``before``: the values at the first."""
     inside = [site for op in program.block.ops[start:end] for site in _choices(op) if site in program.spans]
-    alone = [site for site in inside if not program.spans[site].is_shared and not comparison.is_online(program, site)]
+    not_here = comparison.together(program)
+    alone = [site for site in inside if site not in not_here and not comparison.is_online(program, site)]
     if not alone:
         return costs
-    numbers = jnp.concatenate([_numbers(program.spans[site]) for site in alone])  # one map for the lanes of all sites
+    spans = {site: program.spans[site] for site in alone}
+    numbers = jnp.concatenate(
+        [_numbers(span.first, span.end) for span in spans.values()]
+    )  # one map for the lanes of all sites
     rates = [wide(run.emitted[site.serial]).reshape(-1) for site in alone]
     rates = jnp.concatenate([rate.astype(widest(rates)) for rate in rates])
     picked = comparison.picked(numbers.size, start)
     chosen = numbers if picked is None else numbers[picked]
-    rows = _lanes(program, comparison, chosen, run, before, lambda lane: program.costs_from(lane, start))
+    rows = _lanes(program, spans, comparison, chosen, run, before, lambda lane: program.costs_from(lane, start))
     differences = [row - stop(cost)[None] for cost, row in zip(costs, rows, strict=True)]
     if picked is None:
         return [cost + moved(rates, d) for cost, d in zip(costs, differences, strict=True)]
@@ -60,29 +67,42 @@ def compared(
 
 def shared(program: Analysed, run: Run, before: Values, comparison: Comparison) -> Emitted:
     """What the choices that share lanes add to each leaf."""
+    spans = comparison.together(program)
+    if not spans:
+        return {}
+    groups = [(_numbers(low, high), sites) for low, high, sites in pieces(spans)]
+    numbers, weight = jnp.concatenate([numbers for numbers, _ in groups]), 1.0
+    picked = comparison.picked(numbers.size, next(iter(spans)).serial)
+    if picked is not None:
+        groups, weight = [(numbers[picked], list(spans))], numbers.size / picked.size
     found: Emitted = {}
-    for site, span in program.spans.items():
-        if not span.is_shared or comparison.is_online(program, site):
-            continue
-        leaves = [(v, depth) for v, depth in program.leaves if site in program.of(v)]
+    for numbers, sites in groups:
+        leaves = [(v, depth) for v, depth in program.leaves if any(site in program.of(v) for site in sites)]
 
         def values(lane: Run, leaves: list[Any] = leaves) -> list[Array]:
             for op in program.block.ops:
                 lane.step(op)
             return [wide(lane.emitted[v.serial]) for v, _ in leaves]
 
-        rates, numbers = wide(run.emitted[site.serial]), _numbers(span)
-        picked = comparison.picked(span.size, site.serial)
-        weight = 1.0 if picked is None else span.size / picked.size
-        numbers = numbers if picked is None else numbers[picked]
-        rows = _lanes(program, comparison, numbers, run, before, values, program.plan)
+        rows = _lanes(program, spans, comparison, numbers, run, before, values, program.plan)
         for (v, depth), row in zip(leaves, rows, strict=True):
             own = wide(run.emitted[v.serial])
-            entries = tuple(in_front(entry, depth) for entry in program.of(v)[site])
-            of_lane = lambda number, e=entries, s=own.shape, span=span, r=rates: replaced_rates(r, span, e, s, number)
-            change = moved(jax.vmap(of_lane)(numbers), weight * (row - stop(own)[None]))
+            seen = [site for site in sites if site in program.of(v)]
+            rates = [_rates(program, run, site, spans[site], (v, depth), numbers) for site in seen]
+            rate = functools.reduce(
+                operator.add, (x.astype(widest(rates)) for x in rates)
+            )  # in a lane all but one are 0
+            change = moved(rate, weight * (row - stop(own)[None]))
             found[v.serial] = found[v.serial] + change if v.serial in found else change
     return found
+
+
+def _rates(program: Analysed, run: Run, site: Op, span: Span, leaf: tuple[Var, int], numbers: Array) -> Array:
+    """In each lane, the rates of the choices of a site that the elements of a leaf see."""
+    v, depth = leaf
+    shape, entries = run.emitted[v.serial].shape, tuple(in_front(entry, depth) for entry in program.of(v)[site])
+    rates = wide(run.emitted[site.serial])
+    return jax.vmap(lambda number: replaced_rates(rates, span, entries, shape, number))(numbers)
 
 
 def other_values(sites: Iterable[Op], run: Run) -> dict[int, Array]:
@@ -91,12 +111,13 @@ def other_values(sites: Iterable[Op], run: Run) -> dict[int, Array]:
     return {serial: stop(run.emitted[serial]) for serial in found if serial in run.emitted}
 
 
-def _numbers(span: Span) -> Array:
-    return span.first + jnp.arange(span.size, dtype=jnp.int32)
+def _numbers(low: int, high: int) -> Array:
+    return low + jnp.arange(high - low, dtype=jnp.int32)
 
 
 def _lanes(
     program: Analysed,
+    spans: dict[Op, Span],
     comparison: Comparison,
     numbers: Array,
     run: Run,
@@ -105,13 +126,13 @@ def _lanes(
     plan: Plan | None = None,
 ) -> list[Array]:
     """What is asked of each lane, stacked; nothing in it is differentiated."""
-    others = other_values(program.spans, run)
+    others = other_values(spans, run)
     before = {
         v: stop(x) for v, x in before.items()
     }  # here: a loop that is differentiated in what it closes over is taken apart
 
     def one(number: Array) -> list[Array]:
-        lane = Run(plan, Lane(number, program.spans, others))
+        lane = Run(plan, Lane(number, spans, others))
         lane.env = {v: from_outside(x) for v, x in before.items()}
         return of(lane)
 

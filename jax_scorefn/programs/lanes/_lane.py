@@ -1,77 +1,21 @@
 """Lanes: the program run again with other values in place of draws, of one choice, or of several that no element of a cost depends on
 together.
-
-    choice i of a site, by the axes of the scans around it and its own       is replaced in the lane of i mod colours, axis by axis
-
-An axis has as many colours as it is long, unless each cost sees a window of it: then as many as the widest window (1, where costs and
-choices stand beside each other). The elements of one colour are so far apart that an element of a cost sees one of them at most.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_scorefn._surrogate import departure
-from jax_scorefn._trees import in_explicit_mesh, is_float
+from jax_scorefn._trees import is_float
 from jax_scorefn.distributions import swapped
-from jax_scorefn.programs._analyze import Analysis
 from jax_scorefn.programs._dependence import Entry
-from jax_scorefn.programs._ir import Loop, Op, Var
+from jax_scorefn.programs._ir import Op, Var
+from jax_scorefn.programs.lanes._places import Span
 from jax_scorefn.typing import Array
-
-
-class Span(NamedTuple):
-    """The lanes of a site: their first number, and the axes of its choices, the scans around first, with colours of each axis.
-
-    The last axis counts the values that a choice is compared with, and has as many colours.
-    """
-
-    first: int
-    shape: tuple[int, ...]
-    colours: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.colours)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether a lane replaces more than one choice."""
-        return self.colours != self.shape
-
-
-def spans(choices: Sequence[Op], leaves: Sequence[tuple[Var, int]], of: Analysis) -> dict[Op, Span]:
-    """The lanes of the choices that are compared and that a cost depends on. In branches each has its own."""
-    shared = not any(site.estimator.nested for site in choices) and not in_explicit_mesh()
-    found, first = {}, 0
-    for site in choices:
-        seen = [of(v)[site] for v, _ in leaves if site in of(v)]
-        if site.estimator.replaced and seen:
-            shape = (*(Loop.of(loop).length for loop in of.loops[site]), *site.estimator.shape(site))
-            values = site.estimator.alternatives(site)
-            found[site] = Span(first, (*shape, values), (*(colours(shape, seen) if shared else shape), values))
-            first += found[site].size
-    return found
-
-
-def colours(shape: tuple[int, ...], seen: Sequence[tuple[Entry, ...]]) -> tuple[int, ...]:
-    """Of the axes of a site, for what costs see of them."""
-
-    def of_axis(number: int, entries: Sequence[Entry]) -> int:
-        windows = [_window(entry) for entry in entries]
-        return int(min(number, max(windows, default=1)))
-
-    return tuple(of_axis(number, [entries[k] for entries in seen]) for k, number in enumerate(shape))
-
-
-def _window(entry: Entry) -> float:
-    """How many elements of an axis one element of a cost sees."""
-    return math.inf if entry is None or entry[0] == "#" else entry[2] - entry[1] + 1
 
 
 def replaced_rates(
@@ -79,7 +23,7 @@ def replaced_rates(
 ) -> Array:
     """For each element of a cost, the rate of the choice that it sees of those replaced in a lane; 0 if it sees none."""
     colour = _colour(span, number)
-    index, seen = [], jnp.full(shape, True)
+    index, seen = [], jnp.full(shape, span.holds(number))
     for entry, length, among, mine in zip((*entries, None), span.shape, span.colours, colour, strict=True):
         if among == length:
             index.append(jnp.full(shape, mine))
@@ -128,7 +72,7 @@ class Lane(NamedTuple):
         span = self.spans[op]
         own = [jax.lax.broadcasted_iota(jnp.int32, shape, k) for k in range(len(shape))]
         *colour, which = _colour(span, self.number)
-        here = (self.number >= span.first) & (self.number < span.first + span.size)
+        here = span.holds(self.number)
         for at, among, mine in zip((*self.iterations, *own), span.colours[:-1], colour, strict=True):
             here = here & (jnp.asarray(at, jnp.int32) % among == mine)
         other = op.estimator.other(op, lambda v: self.others[v.serial][self.iterations], which)

@@ -24,8 +24,9 @@ from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._dependence import Dependence, join, move
 from jax_scorefn.programs._evaluate import Emitted, Run, from_outside, run_block
 from jax_scorefn.programs._ir import Loop, Op, Var
-from jax_scorefn.programs.lanes._lane import Lane, Span
+from jax_scorefn.programs.lanes._lane import Lane
 from jax_scorefn.programs.lanes._options import Comparison
+from jax_scorefn.programs.lanes._places import Span
 from jax_scorefn.typing import Array, Key
 
 SUMMED = (

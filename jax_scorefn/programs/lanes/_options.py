@@ -20,6 +20,7 @@ from jax_scorefn import _checks
 from jax_scorefn.noise import uniform
 from jax_scorefn.programs._analysed import Analysed
 from jax_scorefn.programs._ir import Op
+from jax_scorefn.programs.lanes._places import Span
 from jax_scorefn.typing import Array, Key
 
 NO_SUCH_NUMBER = (
@@ -124,6 +125,12 @@ class Comparison(NamedTuple):
         u = uniform(jax.random.fold_in(self.key, salt), jax.ShapeDtypeStruct((), jnp.float32))
         steps = (u + jnp.arange(self.options.number, dtype=jnp.float32)) * (total / self.options.number)
         return jnp.minimum(steps.astype(jnp.int32), total - 1)
+
+    def together(self, program: Analysed) -> dict[Op, Span]:
+        """The lanes of sites that share them: those of one site alone where others are predicted, for which each has its own."""
+        own = {site: span for site, span in program.spans.items() if span.is_shared}
+        found = program.together if self.options.predict is None else own
+        return {site: span for site, span in found.items() if not self.is_online(program, site)}
 
     def is_online(self, program: Analysed, site: Op) -> bool:
         """Whether it is compared along the scan that it is in."""
