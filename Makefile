@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-peers bench-control bench-discrete bench-speed bench-simulators test test-all lint types wheel examples docs clean
+.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,29 +19,24 @@ bench: $(VENV)/.stamp-bench
 bench-full: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks --full --out $(OUT)
 
-# Other systems, each in an environment of its own; the newest GenJAX needs Python 3.12.
-PEER_PYTHON ?= $(PYTHON)
-PEERS := .venv-peers
+bench-papers: $(VENV)/.stamp-bench,rl
+	$(BIN)/python -m benchmarks papers --full --out $(OUT)
 
-$(PEERS)/%/.stamp: benchmarks/peers/%.txt
-	test -x $(PEERS)/$*/bin/python || $(PEER_PYTHON) -m venv $(PEERS)/$*
-	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	touch $@
-
-bench-peers: $(VENV)/.stamp-bench $(PEERS)/torch/.stamp $(PEERS)/genjax/.stamp
-	$(BIN)/python -m benchmarks --only speed,credit --peers $(PEERS) --out $(OUT)
+# Other systems, each in an environment of its own that the command makes.
+bench-peers: $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks peers --out $(OUT)
 
 bench-control: $(VENV)/.stamp-bench,rl
-	$(BIN)/python -m benchmarks --only control --out $(OUT)
+	$(BIN)/python -m benchmarks control --out $(OUT)
 
-bench-discrete: $(VENV)/.stamp-bench,vae
-	$(BIN)/python -m benchmarks --full --only discrete --out $(OUT)
+bench-bits: $(VENV)/.stamp-bench,vae
+	$(BIN)/python -m benchmarks bits --full --out $(OUT)
 
 bench-speed: $(VENV)/.stamp-bench
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks speed --full --out $(OUT)
 
 bench-simulators: $(VENV)/.stamp-bench
-	$(BIN)/python -m benchmarks.simulators
+	$(BIN)/python -m benchmarks simulators --out $(OUT)
 
 test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
@@ -76,5 +71,5 @@ docs: $(VENV)/.stamp-docs,rl
 	! $(BIN)/python docs/coverage.py --twin
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,12 +9,13 @@ import importlib.metadata
 import os
 import platform
 import zlib
+from pathlib import Path
 
 import jax
 
 import jax_scorefn as sf
 
-FORMAT = 1
+FORMAT = 2
 """Version of the lines in ``results.jsonl``; raised when their meaning changes."""
 
 
@@ -24,13 +25,15 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Mode and seed of a run."""
+    """Mode and seed of a run; ``peers`` is where environments of other systems are."""
 
     mode: str = "quick"
     seed: int = 0
+    peers: Path = Path(".venv-peers")
 
     @property
     def full(self) -> bool:
+        """Whether there is time for more replicates and larger problems."""
         return self.mode == "full"
 
     def key(self, *names: str) -> jax.Array:

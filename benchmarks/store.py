@@ -1,18 +1,21 @@
-"""The results file: one JSON line for each finished thing, on the disk before the next begins, so that a killed run
-goes on.
+"""The results file: one JSON line for each finished task, on the disk before the next begins, so that a killed run goes on.
 
-The first line holds the settings. Only a last line may be broken (the one that was being written when the run was
-killed), and it is cut off.
+The first line holds the settings, and each other one a record (``results.schema.json``). Only a last line may be broken (the one that
+was being written when the run was killed), and it is cut off.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import Settings
+from benchmarks.study import Records
+
+SCHEMA = json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
 
 
 class Refused(Exception):
@@ -22,27 +25,24 @@ class Refused(Exception):
 class Store:
     """Records of a run in ``folder/results.jsonl``, and where older ones are now. Made by :func:`open_store`."""
 
-    def __init__(self, path: Path, records: list[dict[str, Any]], aside: Path | None = None):
-        self.path, self.records, self.aside = path, records, aside
+    def __init__(self, path: Path, lines: list[dict[str, Any]], aside: Path | None = None):
+        self.path, self.lines, self.aside = path, lines, aside
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Append one record and wait until it is on the disk."""
+    def add(self, line: dict[str, Any]) -> None:
+        """Append one line and wait until it is on the disk."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+            file.write(json.dumps(line, separators=(",", ":"), allow_nan=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.records.append(record)
+        self.lines.append(line)
 
-    def find(self, kind: str, problem: str, method: str) -> dict[str, Any] | None:
-        """The record of one thing, if it is finished."""
-        for record in self.records:
-            if (record["kind"], record.get("problem"), record.get("method")) == (kind, problem, method):
-                return record
-        return None
+    def has(self, study: str, task: str) -> bool:
+        """Whether a task is finished."""
+        return any((line.get("study"), line.get("task")) == (study, task) for line in self.lines)
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """All the records of one kind."""
-        return [record for record in self.records if record["kind"] == kind]
+    def of(self, study: str) -> Records:
+        """The records of one study."""
+        return Records([line for line in self.lines if line.get("study") == study])
 
 
 def open_store(folder: Path, settings: Settings, *, resume: bool) -> Store:
@@ -57,14 +57,14 @@ def open_store(folder: Path, settings: Settings, *, resume: bool) -> Store:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if resume and path.exists():
-            records = _read(path)
-            if records:
-                _same(path, records[0].get("settings"), settings)
-                return Store(path, records)
+            lines = read(path)
+            if lines:
+                _same(path, lines[0].get("settings"), settings)
+                return Store(path, lines)
         aside = _set_aside(path)
         path.write_text("", encoding="utf-8")
         store = Store(path, [], aside)
-        store.add({"kind": "settings", "settings": settings.identity()})
+        store.add({"settings": settings.identity()})
     except OSError as error:
         raise Refused(f"cannot write to {folder}: {error.strerror or error}") from error
     return store
@@ -80,32 +80,45 @@ def _set_aside(path: Path) -> Path | None:
     return path.rename(aside)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Records of a results file; a broken last line is cut off the file."""
-    lines = path.read_bytes().split(b"\n")
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(lines[:-1], start=1):
+@functools.cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(SCHEMA)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Lines of a results file; a broken last one is cut off the file.
+
+    Raises:
+      Refused: where a line is not as the schema has it.
+    """
+    if not path.exists():
+        raise Refused(f"there are no results in {path.parent}")
+    pieces = path.read_bytes().split(b"\n")
+    lines: list[dict[str, Any]] = []
+    for number, piece in enumerate(pieces[:-1], start=1):
         try:
-            record = json.loads(line)
-            if not isinstance(record, dict) or "kind" not in record:
+            line = json.loads(piece)
+            if not _validator().is_valid(line):
                 raise ValueError("not a record")
         except ValueError as error:
-            if number == len(lines) - 1 and not lines[-1]:
-                lines = [*lines[: number - 1], b"", b""]
+            if number == len(pieces) - 1 and not pieces[-1]:
+                pieces = [*pieces[: number - 1], b"", b""]
                 break
             raise Refused(f"line {number} of {path} is not a result of this benchmark; run without --resume") from error
-        records.append(record)
-    whole = b"".join(line + b"\n" for line in lines[:-1] if line)
+        lines.append(line)
+    whole = b"".join(piece + b"\n" for piece in pieces[:-1] if piece)
     if whole != path.read_bytes():
         scratch = path.with_suffix(".tmp")
         scratch.write_bytes(whole)
         os.replace(scratch, path)
-    return records
+    return lines
 
 
-def _same(path: Path, held: Any, settings: Settings) -> None:
+def _same(path: Path, found: Any, settings: Settings) -> None:
     wanted = settings.identity()
-    held = held if isinstance(held, dict) else {}
-    changed = [f"{name} {held.get(name)} (now {value})" for name, value in wanted.items() if held.get(name) != value]
+    found = found if isinstance(found, dict) else {}
+    changed = [f"{name} {found.get(name)} (now {value})" for name, value in wanted.items() if found.get(name) != value]
     if changed:
         raise Refused(f"{path} was made with {', '.join(changed)}; use those settings, another --out, or no --resume")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jax_scorefn as sf
-from benchmarks.peers import coming_from, problems, run_page
+from benchmarks.peers import coming_from, run_page, serve
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -28,7 +28,7 @@ SHARES = {"surrogate": 0.75}
 def measured(name, side, count=6000):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return problems.moments(run_page.gradients(run_page.program(TEXT, side, name), count))
+        return serve.of_rows(run_page.gradients(run_page.program(TEXT, side, name), count))
 
 
 def apart(one, other):
@@ -165,7 +165,7 @@ def test_what_is_said_of_distrax(key):
     bits = sf.family(lambda logits: distrax.Independent(distrax.Bernoulli(logits=logits), 1))
     logits = jnp.array([-0.5, 0.2, 1.0])
     one = lambda key: sf.score_function_grad(lambda x: x.sum() >= 2, bits, logits, key, num_samples=8)
-    g = problems.moments(np.asarray(jax.vmap(one)(jax.random.split(key, 4000))))
+    g = serve.of_rows(np.asarray(jax.vmap(one)(jax.random.split(key, 4000))))
     assert apart(g, sure(coming_from.exact("distrax"))) < 5 and not too_noisy(g, coming_from.exact("distrax"))
 
 
@@ -186,9 +186,7 @@ def test_what_is_said_of_numpyro(key):
         return jnp.diag(jax.hessian(loss)(names["params"]))
 
     found = {
-        elbo: problems.moments(
-            np.asarray(jax.jit(jax.vmap(lambda k: twice(names[elbo], k)))(jax.random.split(key, 1000)))
-        )
+        elbo: serve.of_rows(np.asarray(jax.jit(jax.vmap(lambda k: twice(names[elbo], k)))(jax.random.split(key, 1000))))
         for elbo in ("TraceGraph_ELBO", "CreditELBO")
     }
     assert apart(found["CreditELBO"], sure(right)) < 5 and not too_noisy(found["CreditELBO"], right)

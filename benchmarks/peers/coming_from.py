@@ -3,8 +3,8 @@
     python -m benchmarks.peers.coming_from .venv-peers           measure what changed, write coming_from.json and the page's tables
     python -m benchmarks.peers.coming_from .venv-peers pyro      one library
 
-An environment is a folder with the name of a file of requirements here (``python -m venv .venv-peers/optax`` and
-``pip install -r benchmarks/peers/optax.txt``). What needs none runs in this one. A test compares page, file and exact values.
+An environment is that of a peer (`python -m benchmarks peers` makes them). What needs none runs in
+this one. A test compares page, file and exact values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECOND = ("genjax",)
 
 RESULTS = Path(__file__).with_suffix(".json")
 ENVIRONMENTS = {
-    "optax": "optax", "rlax": "rlax", "trl": "torch", "pyro": "torch", "storchastic": "torch", "genjax": "genjax",
+    "optax": "optax", "rlax": "rlax", "trl": "pytorch", "pyro": "pyro", "storchastic": "storchastic", "genjax": "genjax",
 }  # fmt: skip
 BEGIN, END = "<!-- benchmarks/peers/coming_from.py: {name} -->\n", "<!-- end of {name} -->\n"
 

@@ -1,27 +1,60 @@
-"""Three programs with several choices, as numbers that every system shares: NumPy only, so that any environment can read them.
+"""The problems that every system shares, as numbers: NumPy only, so that any environment can read them.
 
-    layers    3 layers of 8 Bernoullis; layer k has logits tanh(z_{k-1} W_k), z_0 = 1, and pays sum_i c_i (z_ki - 0.499)^2
-    plate     a root and n = 16 pairs a_i, b_i with logits t_i and t_i + a_i - 0.5; pays (root + 0.499)^2 and the mean of
-              (w_i a_i + b_i - 0.499)^2
-    rollout   20 steps of a policy with logits v . s + u on a damped oscillator that the action pushes; pays the rewards
+    W1       diagonal Gaussian, mean and log-scale, f = sum of squares
+    W2       Bernoulli, logits, f = mean squared distance from .499
+    W3       softmax policy from a 4-64-64-2 network on 1,024 observations, each with its own draws and its own baseline
+    W4       20 categorical latents with K = 10 from a 64-256-200 network for each of 64 data points, likewise
+    layers   3 layers of 8 Bernoullis; layer k has logits tanh(z_{k-1} W_k), z_0 = 1, and pays sum_i c_i (z_ki - 0.499)^2
+    plate    a root and n = 16 pairs a_i, b_i with logits t_i and t_i + a_i - 0.5; pays (root + 0.499)^2 and the mean of
+             (w_i a_i + b_i - 0.499)^2; the gradient is that in the logits t_i
+    rollout  20 steps of a policy with logits v . s + u on a damped oscillator that the action pushes; pays the rewards
 
-The variance is that of the gradient of one run, summed over the parameters (over the logits t_i for the plate); no baseline.
+The first four have S draws and a leave-one-out baseline; a gradient of the last three is that of the mean over ``RUNS`` runs, without
+a baseline.
 """
 
 from __future__ import annotations
 
-import json
-import time
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-RUNS = 100
-"""Runs that one timed gradient averages."""
+GAUSSIANS = ((10, 100), (10, 10_000), (10, 100_000), (1000, 100), (1000, 10_000))
+BERNOULLIS = ((1, 100), (1, 10_000), (200, 100), (200, 10_000))
+POLICY_DRAWS = 16
+LATENT_DRAWS = (8, 1024)
+LATENTS, CATEGORIES = 20, 10
+TARGET = 0.499
 
-MINUTE = 60.0
-"""Seconds that a system without vectorised gradients of single runs may take for them, program by program."""
+WORKLOADS = (
+    *(f"W1 D={d} S={s}" for d, s in GAUSSIANS),
+    *(f"W2 D={d} S={s}" for d, s in BERNOULLIS),
+    f"W3 S={POLICY_DRAWS}",
+    *(f"W4 S={s}" for s in LATENT_DRAWS),
+)
+
+
+def normals(seed: int, *shape: int) -> np.ndarray:
+    """Fixed numbers of a normal distribution, float32."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def network(sizes: tuple[int, ...]) -> list[dict[str, np.ndarray]]:
+    """Parameters of a fully connected network with tanh between the layers."""
+    pairs = enumerate(itertools.pairwise(sizes))
+    return [{"w": normals(k, n, m) / np.float32(np.sqrt(n)), "b": np.zeros(m, np.float32)} for k, (n, m) in pairs]
+
+
+POLICY = network((4, 64, 64, 2))
+OBSERVATIONS = normals(10, 1024, 4)
+ENCODER = network((64, 256, LATENTS * CATEGORIES))
+DATA = normals(11, 64, 64)
+TABLE = normals(12, LATENTS, CATEGORIES)
+
+RUNS = 100
+"""Runs that a gradient of a program averages."""
 
 DEPTH, WIDTH = 3, 8
 LAYERS = np.random.default_rng(1).normal(size=(DEPTH, WIDTH, WIDTH)).astype(np.float32) / np.float32(np.sqrt(WIDTH))
@@ -32,7 +65,7 @@ PLATE_WEIGHTS = np.linspace(0.5, 1.5, PLATE, dtype=np.float32)
 PLATE_LOGITS = np.zeros(PLATE, np.float32)
 
 STEPS = 20
-POLICY = np.array([0.5, -1.0, 0.2], np.float32)
+POLICY_WEIGHTS = np.array([0.5, -1.0, 0.2], np.float32)
 START = (0.5, 0.0)
 
 
@@ -42,40 +75,6 @@ def environment(x: Any, v: Any, action: Any, sin: Callable[[Any], Any]) -> tuple
     return x, v, 0.1 * action - x**2 - v**2
 
 
-def moments(gradients: np.ndarray) -> dict[str, Any]:
-    """What is said of gradients of single runs, an array (runs, parameters): mean, its standard error, summed variance."""
-    count = len(gradients)
-    squares = (gradients - gradients.mean(axis=0)) ** 2
-    variance = squares.sum(axis=0) / (count - 1)
-    return {
-        "mean": gradients.mean(axis=0).tolist(),
-        "standard_error": np.sqrt(variance / count).tolist(),
-        "variance": float(variance.sum()),
-        "variance_error": float(squares.sum(axis=1).std(ddof=1) / np.sqrt(count)),
-        "count": count,
-    }
-
-
-def one_by_one(gradient: Callable[[], np.ndarray], most: int) -> np.ndarray:
-    """Gradients of single runs by so many calls, or fewer where a minute is over before."""
-    end, gradients = time.monotonic() + MINUTE, []
-    while len(gradients) < most and (len(gradients) < 100 or time.monotonic() < end):
-        gradients.append(gradient())
-    return np.array(gradients)
-
-
-def microseconds(gradient: Callable[[], Any], repeats: int = 30) -> float:
-    """The median time of a call, after two calls that do not count."""
-    for _ in range(2):
-        gradient()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        gradient()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times) * 1e6)
-
-
-def say(system: str, program: str, **facts: Any) -> None:
-    """One JSON line, which is all that a peer's process prints."""
-    print(json.dumps({"kind": "peer", "problem": program, "method": system} | facts), flush=True)
+PROGRAMS = {"layers": LAYERS, "plate": PLATE_LOGITS, "rollout": POLICY_WEIGHTS}
+"""With several choices: where the gradient is taken."""
+NAMES = (*WORKLOADS, *PROGRAMS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import re
 import sys
 from pathlib import Path
@@ -96,12 +97,12 @@ def gradients(code: str, count: int = KEYED, seed: int = 0) -> np.ndarray:
 
 
 def main(side: str, name: str) -> None:
-    import problems as p  # beside this file, which is run as a script
+    from serve import of_rows  # beside this file, which is run as a script
 
     packages = ("jax_scorefn", "jax") if side == "ours" else PACKAGES[name]
     system = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     code = program(PAGE.read_text(), side, name)
-    p.say(system, name, code=digest(code), **p.moments(gradients(code)))
+    print(json.dumps({"method": system, "problem": name, "code": digest(code)} | of_rows(gradients(code))))
 
 
 if __name__ == "__main__":

@@ -6,22 +6,24 @@ import pytest
 
 pytest.importorskip("gymnax")
 from covering import covering
-from rich.console import Console
 
-import benchmarks.__main__ as command
 import jax_scorefn as sf
-from benchmarks import control, report, run as run_module, tables
-from benchmarks.control import _cart_pole, _chess, _learning, _pendulum, _speed
-from benchmarks.results import collect
+from benchmarks import report
 from benchmarks.settings import Settings
-from benchmarks.store import open_store
+from benchmarks.studies import control
+from benchmarks.studies.control import _cart_pole, _chess, _learning, _pendulum, _speed
+from benchmarks.study import Records
 
 pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore")]
 
 
+def merged(record):
+    return record["found"] | record["times"]
+
+
 @pytest.mark.slow
 def test_the_corridor_is_learned():
-    record = control.corridor(episodes=300, runs=16, length=300)
+    record = merged(control.corridor(episodes=300, runs=16, length=300))
     assert set(record["curves"]) == set(record["errors"]) == set(record["last"])
     for curve in record["curves"].values():
         assert len(curve) == len(record["episodes"]) and curve[-1] > curve[0] and max(curve) < record["best"]
@@ -30,7 +32,7 @@ def test_the_corridor_is_learned():
 
 @pytest.mark.slow
 def test_cart_pole_is_recorded_for_each_seed():
-    record = control.cart_pole(updates=60, every=20, episodes=8)
+    record = merged(control.cart_pole(updates=60, every=20, episodes=8))
     curves = np.asarray(record["curves"])
     assert curves.shape == (_cart_pole.SEEDS, 3) and record["steps"] == [10240, 20480, 30720]
     assert curves[:, -1].mean() > 1.3 * curves[:, 0].mean() and np.all(curves >= 1) and np.all(curves <= 500)
@@ -53,13 +55,15 @@ def test_what_is_timed_is_one_gradient_written_twice():
 
 @pytest.mark.slow
 def test_a_pendulum_is_swung_by_both_routes():
-    record = control.pendulum(updates=40, seeds=2, snapshots=3, repeats=8, num_steps=20)
+    record = merged(control.pendulum(updates=40, seeds=2, snapshots=3, repeats=8, num_steps=20))
     assert record["snapshots"] == [0, 20, 40] and set(record["path"]) == set(record["curves"]) == set(_pendulum.TORQUES)
     for policy, curves in record["curves"].items():
         for route in _pendulum.ROUTES:
             assert np.shape(curves[route]) == (2, len(record["updates"])) and np.max(curves[route]) < 0
             found = record["path"][policy][route]
-            assert len(found["variance"]) == 3 and min(found["variance"]) > 0 and found["microseconds"] > 0
+            assert (
+                len(found["variance"]) == 3 and min(found["variance"]) > 0 and record["microseconds"][policy][route] > 0
+            )
 
 
 @pytest.mark.slow
@@ -81,7 +85,7 @@ def test_both_routes_through_a_pendulum_estimate_one_gradient(policy):
 
 @pytest.mark.slow
 def test_chess_is_played_before_and_after():
-    record = control.chess(seconds=1.0, num_envs=4, num_steps=8, every=2, games=8)
+    record = merged(control.chess(seconds=1.0, num_envs=4, num_steps=8, every=2, games=8))
     counts = np.asarray(record["counts"])
     assert counts.shape == (len(record["moves"]), 3) and np.all(counts[:, :2].sum(axis=1) <= counts[:, 2])
     for share, low, high in (*record["won"], *record["lost"]):
@@ -94,63 +98,37 @@ def test_shares_have_the_interval_of_wilson():
     assert _chess.share(0, 20)[1] == pytest.approx(0, abs=1e-12) and _chess.share(20, 20)[2] == pytest.approx(1)
 
 
-CONTROL = [
-    {"problem": "cart pole", "steps": [100, 200], "curves": [[20.0, 480.0], [30.0, 490.0]], "reached": 2, "seeds": 2,
-     "median_steps": 66.0, "seconds": 9.5, "median_seconds": 4.2, "episodes": 100, "passed": True},
-    {"problem": "pendulum", "snapshots": [0, 10], "updates": [5, 10], "seeds": 2, "batch": 32, "num_steps": 200, "seconds": 1.0,
-     "curves": {"Gaussian": {r: [[-900.0, -700.0], [-800.0, -650.0]] for r in _pendulum.ROUTES}},
-     "path": {"Gaussian": {"score": {"variance": [2.0, 3.0], "microseconds": 10.0},
-                           "pathwise": {"variance": [60.0, 0.03], "microseconds": 10.0}}},
-     "last": {"Gaussian": {"score": -345.0, "pathwise": -678.0}}, "passed": True},
-    {"problem": "chess", "games": 256, "won": [[0.11, 0.08, 0.16], [0.77, 0.71, 0.82]], "lost": [[0.14, 0.1, 0.2], [0.02, 0.01, 0.05]],
-     "counts": [[1, 1, 9], [5, 1, 9]], "moves": [100, 200], "seconds": 240.0, "passed": True},
-    {"problem": "corridor", "best": -11.657, "episodes": [1, 10], "runs": 100, "curves": {"REINFORCE": [-80.0, -12.4]},
-     "errors": {"REINFORCE": [1.0, 0.1]}, "last": {"REINFORCE": -12.39}, "passed": False},
-    {"problem": "speed", "ratio": 1.02, "ratio_low": 0.99, "ratio_high": 1.06, "steps_per_second": 1.44e6, "by_hand": 1.42e6,
-     "environments": 256, "num_steps": 64, "passed": True},
-]  # fmt: skip
+CONTROL = {
+    "cart pole": {"steps": [100, 200], "curves": [[20.0, 480.0], [30.0, 490.0]], "reached": 2, "seeds": 2, "median_steps": 66.0,
+                  "seconds": 9.5, "median_seconds": 4.2, "episodes": 100, "passed": True},
+    "pendulum": {"snapshots": [0, 10], "updates": [5, 10], "seeds": 2, "batch": 32, "num_steps": 200, "seconds": 1.0,
+                 "curves": {"Gaussian": {r: [[-900.0, -700.0], [-800.0, -650.0]] for r in _pendulum.ROUTES}},
+                 "path": {"Gaussian": {"score": {"variance": [2.0, 3.0]}, "pathwise": {"variance": [60.0, 0.03]}}},
+                 "microseconds": {"Gaussian": {"score": 10.0, "pathwise": 10.0}},
+                 "last": {"Gaussian": {"score": -345.0, "pathwise": -678.0}}, "passed": True},
+    "chess": {"games": 256, "won": [[0.11, 0.08, 0.16], [0.77, 0.71, 0.82]], "lost": [[0.14, 0.1, 0.2], [0.02, 0.01, 0.05]],
+              "counts": [[1, 1, 9], [5, 1, 9]], "moves": [100, 200], "seconds": 240.0, "passed": True},
+    "corridor": {"best": -11.657, "episodes": [1, 10], "runs": 100, "curves": {"REINFORCE": [-80.0, -12.4]},
+                 "errors": {"REINFORCE": [1.0, 0.1]}, "last": {"REINFORCE": -12.39}, "passed": False},
+    "speed": {"ratio": 1.02, "ratio_low": 0.99, "ratio_high": 1.06, "steps_per_second": 1.44e6, "by_hand": 1.42e6,
+              "environments": 256, "num_steps": 64, "passed": True},
+}  # fmt: skip
 
 
 # By default all of them, one with a picture and one without.
 @pytest.mark.parametrize(
-    "left", covering([None, *range(5)], lambda left: {None: "all", 0: "no picture", 4: "a picture"}.get(left))
+    "left", covering([None, *CONTROL], lambda left: {None: "all", "speed": "no picture"}.get(left, "a picture"))
 )
-def test_what_was_learned_is_in_the_report(tmp_path, capsys, left):
-    store = open_store(tmp_path, Settings(), resume=False)
-    told = CONTROL if left is None else [CONTROL[left]]  # each alone, and all of them
-    for record in told:
-        store.add({"kind": "control", "method": ""} | record)
-    results = collect(store)
-    tables.show(Console(width=150), results)
-    printed, page = capsys.readouterr().out, report.write(tmp_path, results, Settings(), seconds=1.0).read_text()
-    marks = {"cart pole": "2 of 2", "pendulum": "678", "chess": "77", "corridor": "12.39", "speed": "1.02"}
-    for record in told:
-        assert all(marks[record["problem"]] in text for text in (printed, page))
-        assert record["passed"] or "MISSED" in printed
+def test_what_was_learned_is_in_the_report(tmp_path, left):
+    told = CONTROL if left is None else {left: CONTROL[left]}  # each alone, and all of them
+    records = Records([{"task": name, "found": record, "times": {}} for name, record in told.items()])
+    page = report.write(tmp_path, {control.STUDY: records}, Settings(), seconds=1.0).read_text()
+    marks = {"cart pole": "2 of 2", "pendulum": "678", "chess": "11 → 77 %", "corridor": "12.39", "speed": "1.02"}
+    for name, record in told.items():
+        assert marks[name] in page
+        assert record["passed"] or "Missed." in page
     pictures = {"cart pole": "cart-pole", "pendulum": "pendulum", "chess": "chess", "corridor": "corridor"}
-    named = {pictures[record["problem"]] for record in told if record["problem"] in pictures}
+    named = {pictures[name] for name in told if name in pictures}
     assert {path.stem for path in tmp_path.glob("*.png")} == named | {f"{name}-dark" for name in named}
-    if left in (None, 1):
+    if left in (None, "pendulum"):
         assert "30×" in page and "100 times less" in page  # 60 / 2, 3 / 0.03
-
-
-def test_control_without_its_environments_says_what_to_install(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(command, "_has_environments", lambda: False)
-    assert command.main(["--only", "control", "--out", str(tmp_path)]) == 2
-    assert "jax_scorefn[rl]" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        ([], ["credit"]),
-        (["--full"], ["credit", "control"]),
-        (["--only", "control"], ["control"]),
-        (["--only", "c*l"], ["control"]),
-    ],
-)
-def test_minutes_of_learning_are_for_those_who_ask(monkeypatch, tmp_path, options, parts):
-    chosen = []
-    monkeypatch.setattr(run_module, "run", lambda todo, store, log: chosen.extend(task.kind for task in todo))
-    assert command.main([*options, "--out", str(tmp_path)]) == 0
-    assert ("control" in chosen, "credit" in chosen) == ("control" in parts, "credit" in parts)

@@ -1,14 +1,15 @@
 """The simulators of the benchmark: their gradients under every plan beside the exact ones, and what the command prints."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 from covering import few
 
 import jax_scorefn as sf
-from benchmarks.simulators import SIMULATORS, __main__ as command
+from benchmarks.studies import simulators
+from benchmarks.studies.simulators import SIMULATORS
+from benchmarks.studies.simulators._measure import measure, rows_of
+from benchmarks.study import Records
 from jax_scorefn.programs import Plan
 
 pytestmark = pytest.mark.usefixtures("foreign")
@@ -28,7 +29,7 @@ def test_each_estimator_finds_the_same_gradient(name):
         run = jax.grad(sf.expectation(made.program, num_samples=16, plan=plan))
         keys = jax.random.split(jax.random.key(seed), estimates)
         found = jax.jit(lambda keys: jax.lax.map(lambda key: run(made.params, key), keys))(keys)
-        found = np.concatenate([np.asarray(x, float).reshape(estimates, -1) for x in jax.tree.leaves(found)], axis=1)
+        found = rows_of(found, estimates)
         return found.mean(axis=0), found.std(axis=0, ddof=1) / estimates**0.5
 
     score, error = gradients("score_function", 1)
@@ -41,14 +42,17 @@ def test_each_estimator_finds_the_same_gradient(name):
         assert np.all(np.abs(other - exact) <= 5 * error_other + 1e-4 * np.abs(exact))
 
 
-def test_the_command_writes_what_it_measures(tmp_path, capsys):
-    out = tmp_path / "found.json"
-    assert command.main(["Game of Life", "--pilots", "1", "--runs", "8", "--estimates", "16", "--out", str(out)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("Game of Life")
-    assert "board: " in lines[1]
-    (found,) = json.loads(out.read_text()).values()
-    assert len(found["rows"]) == 4
-    assert all(row["variance"] > 0 and row["microseconds"] > 0 for row in found["rows"])
-    assert command.main(["no such thing"]) == 2
-    assert "there are: " in capsys.readouterr().err
+def test_a_simulator_is_measured_and_told():
+    record = measure(SIMULATORS["Game of Life"](), runs=8, pilots=1, estimates=16)
+    assert len(record["found"]["plans"]) == len(record["times"]["microseconds"]) == 4
+    assert all(row["variance"] > 0 for row in record["found"]["plans"]) and min(record["times"]["microseconds"]) > 0
+    (section,) = simulators.sections(Records([record | {"task": "Game of Life: 8 runs"}]), None)
+    (table,) = section.tables
+    assert table.rows[0][0].text == "Game of Life" and "board: " in table.rows[0][5].text
+
+
+def test_prices_are_variance_times_time():
+    plans = [{"plan": {"a": "score_function"}, "variance": 4.0}, {"plan": {"a": "coupled"}, "variance": 1.0, "z": 2.0}]
+    found = simulators.summary({"plans": plans, "microseconds": [1.0, 2.0], "chosen": [1, 1, 0]})
+    assert (found["gain"], found["to_best"], found["worst"], found["z"]) == (2.0, 1.0, 1.0, 2.0)
+    assert found["chosen"] == {"a": "coupled"}
