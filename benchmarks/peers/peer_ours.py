@@ -49,6 +49,23 @@ def rollout(policy: Any, key: Any) -> Any:
     return jnp.sum(rewards)
 
 
+def births(rates: Any, key: Any) -> Any:
+    """Uniformised: candidates come at a rate that bounds all others, and their number does not depend on the parameters."""
+    bound, most = 30.0, 120
+    key_number, key_events = jax.random.split(key)
+    number = jax.random.poisson(key_number, bound * p.TIME)
+
+    def step(x: Any, row: Any) -> Any:
+        i, key = row
+        probs = jnp.stack([rates[0] / bound, rates[1] * x / bound]) * (i < number)
+        event = sf.sample(
+            key, sf.Categorical(probs=jnp.concatenate([probs, 1 - jnp.sum(probs, keepdims=True)])), estimator="coupled"
+        )
+        return x + jnp.array([1.0, -1.0, 0.0])[event], None
+
+    return jax.lax.scan(step, jnp.float32(0.0), (jnp.arange(most), jax.random.split(key_events, most)))[0]
+
+
 def gradient(function: Any, params: Any) -> Gradient:
     """Calls of a compiled gradient, each with a key of its own."""
     run, calls = jax.jit(lambda params, i: function(params, jax.random.key(i))), itertools.count()
@@ -70,7 +87,7 @@ def problems(by_hand: bool = False) -> dict[str, Any]:
     if by_hand:
         return found
     mean = lambda program: jax.grad(sf.expectation(program, num_samples=p.RUNS, baseline=None))
-    programs = {"layers": layers, "plate": plate, "rollout": rollout}
+    programs = {"layers": layers, "plate": plate, "rollout": rollout, "births": births}
     return found | {name: lambda f=f, at=p.PROGRAMS[name]: gradient(mean(f), at) for name, f in programs.items()}
 
 

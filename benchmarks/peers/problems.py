@@ -7,10 +7,11 @@
     layers   3 layers of 8 Bernoullis; layer k has logits tanh(z_{k-1} W_k), z_0 = 1, and pays sum_i c_i (z_ki - 0.499)^2
     plate    a root and n = 16 pairs a_i, b_i with logits t_i and t_i + a_i - 0.5; pays (root + 0.499)^2 and the mean of
              (w_i a_i + b_i - 0.499)^2; the gradient is that in the logits t_i
+    births   births at rate 6 and deaths at rate 1 a head for two units of time from 0; pays the last number
     rollout  20 steps of a policy with logits v . s + u on a damped oscillator that the action pushes; pays the rewards
 
-The first four have S draws and a leave-one-out baseline; a gradient of the last three is that of the mean over ``RUNS`` runs, without
-a baseline.
+The first four have S draws and a leave-one-out baseline where a system has one; a gradient of the others is that of the mean over
+``RUNS`` runs, without a baseline.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def environment(x: Any, v: Any, action: Any, sin: Callable[[Any], Any]) -> tuple
     return x, v, 0.1 * action - x**2 - v**2
 
 
-PROGRAMS = {"layers": LAYERS, "plate": PLATE_LOGITS, "rollout": POLICY_WEIGHTS}
+RATES, TIME = np.array([6.0, 1.0], np.float32), 2.0
+
+PROGRAMS = {"layers": LAYERS, "plate": PLATE_LOGITS, "rollout": POLICY_WEIGHTS, "births": RATES}
 """With several choices: where the gradient is taken."""
 NAMES = (*WORKLOADS, *PROGRAMS)

@@ -7,7 +7,7 @@ import pkgutil
 
 from benchmarks.study import Study
 
-ORDER = ("credit", "speed", "estimators", "papers", "simulators", "peers")
+ORDER = ("credit", "speed", "usual", "estimators", "papers", "simulators", "peers")
 """Those that stand first; the others follow by name."""
 
 

@@ -82,6 +82,12 @@ def rollout(policy: Any) -> Any:
     return total
 
 
+def births(rates: Any) -> Any:
+    """births: the mean of births and deaths goes to its limit as an exponential."""
+    birth, death = rates
+    return birth / death * -jnp.expm1(-death * p.TIME)
+
+
 def exact(name: str) -> np.ndarray:
     """The gradient on a problem, as peers say theirs (``seen``)."""
     kind, _, rest = name.partition(" ")
@@ -94,7 +100,7 @@ def exact(name: str) -> np.ndarray:
     else:
         objective, params = {
             "W3": (policy, p.POLICY), "W4": (latents, p.ENCODER), "layers": (layered, p.LAYERS), "plate": (plate, p.PLATE_LOGITS),
-            "rollout": (rollout, p.POLICY_WEIGHTS),
+            "rollout": (rollout, p.POLICY_WEIGHTS), "births": (births, p.RATES),
         }[kind]  # fmt: skip
     gradient = jax.jit(jax.grad(objective))(jax.tree.map(jnp.asarray, params))
     return seen(flat(in_order(gradient)))
