@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all lint types wheel examples docs clean
+.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all test-page lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,12 @@ test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# The report in a browser; chromium has to be there, as Debian's package of that name.
+test-page: $(VENV)/.stamp-test,bench,page
+	command -v chromium || command -v chromium-browser
+	test -d .page-tools/node_modules/axe-core || npm install --silent --no-audit --no-fund --prefix .page-tools axe-core@4
+	TEST_PAGE=1 $(BIN)/python -m pytest tests/benchmarks/test_page.py
+
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,5 +77,5 @@ docs: $(VENV)/.stamp-docs,rl
 	! $(BIN)/python docs/coverage.py --twin
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .page-tools build dist docs/_build bench-report .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
