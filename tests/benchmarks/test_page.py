@@ -103,6 +103,32 @@ def open_all(page):
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
 
 
+WIDE = """[...document.querySelectorAll('main *')].filter((e) => !e.closest('.wide') && e.scrollWidth > e.clientWidth + 1
+    && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML.slice(0, 120))"""
+FAULTS = "axe.run().then((r) => r.violations.map((v) => [v.id, v.impact, v.nodes.map((n) => n.html.slice(0, 90))]))"
+
+
+def serious(page):
+    page.add_script_tag(path=str(AXE))
+    return [fault for fault in page.evaluate(FAULTS) if fault[1] in ("serious", "critical")]
+
+
+def test_what_is_wrong_is_seen(browser, page_file, tmp_path):
+    """A twin of the page with a fault for each gate."""
+    broken = tmp_path / "broken.html"
+    more = "<img src='http://127.0.0.1:9/x.png'><p style='width: 3000px; color: #ddd'>pale</p><script>nonesuch()</script></main>"
+    broken.write_text(page_file.read_text().replace("</main>", more))
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    asked, said = [], []
+    page.on("request", lambda r: asked.append(r.url))
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.goto(broken.as_uri())
+    assert any(url.startswith("http:") for url in asked) and any("nonesuch" in text for text in said)
+    assert page.evaluate("document.documentElement.scrollWidth") > 390
+    assert {"image-alt", "color-contrast"} <= {fault[0] for fault in serious(page)}
+    page.close()
+
+
 def test_nothing_is_asked_of_a_network_and_the_console_is_silent(opened):
     page, asked, said = opened
     open_all(page)
@@ -116,9 +142,7 @@ def test_nothing_overflows(opened, width):
     page.set_viewport_size({"width": width, "height": 900})
     open_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wide = page.evaluate("[...document.querySelectorAll('main *')].filter((e) => !e.closest('.wide') && e.scrollWidth > e.clientWidth + 1"
-                         " && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML.slice(0, 120))")  # fmt: skip
-    assert wide == []
+    assert page.evaluate(WIDE) == []
 
 
 def test_tables_sort_by_mouse_and_by_keyboard(opened):
@@ -159,9 +183,4 @@ def test_axe_finds_no_serious_fault(opened, width):
     page, _, _ = opened
     page.set_viewport_size({"width": width, "height": 900})
     open_all(page)
-    page.add_script_tag(path=str(AXE))
-    found = page.evaluate(
-        "axe.run().then((r) => r.violations.map((v) => [v.id, v.impact, v.nodes.map((n) => n.html.slice(0, 90))]))"
-    )
-    serious = [fault for fault in found if fault[1] in ("serious", "critical")]
-    assert serious == []
+    assert serious(page) == []
