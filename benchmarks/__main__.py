@@ -103,7 +103,8 @@ def _compare(argv: Sequence[str]) -> int:
     parser = _Parser(prog="python -m benchmarks compare", description="The times of two runs, B in units of A.")
     parser.add_argument("folders", nargs=2, type=Path, metavar="DIR", help="what --out was")
     try:
-        return compare(*parser.parse_args(argv).folders, _screen())
+        a, b = parser.parse_args(argv).folders
+        return compare(a, b, _screen())
     except Refused as error:
         raise Unusable(str(error)) from error
 

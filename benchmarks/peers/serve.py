@@ -4,7 +4,7 @@
     ["open", problem]    "ready": it is compiled, and called once
     ["block"]            seconds of each of some calls in a row
     ["moments", s, n]    of the gradients of n calls, or as many as s seconds allow (see ``moments``)
-    ["memory"]           MiB that one call takes at its peak, over what the process has before it
+    ["memory"]           MiB at the peak of a call, over what the process had before the problem was opened
 
 So that a system and this library can take turns, block by block, on a machine whose speed changes from minute to minute.
 """
@@ -80,10 +80,9 @@ def moments(call: Gradient, seconds: float, most: int) -> dict[str, Any]:
     }
 
 
-def memory(call: Gradient) -> float:
-    """MiB at the peak of a call over what was there before."""
+def memory(call: Gradient, before: float) -> float:
+    """MiB at the peak of a call over so many KiB; what an allocator keeps for the next call counts, since nobody else can have it."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
-    before = _kib("VmRSS")
     call()
     return (_kib("VmHWM") - before) / 1024
 
@@ -101,15 +100,18 @@ def serve(system: str, problems: Mapping[str, Callable[[], Gradient]]) -> None:
 
     say({"system": system, "problems": list(problems)})
     call: Gradient = lambda: ()
+    before = _kib("VmRSS")
     for line in sys.stdin:
         question, *given = json.loads(line)
         try:
             if question == "open":
+                before = _kib("VmRSS")
                 call = problems[given[0]]()
                 call()
                 say("ready")
             else:
-                say({"block": block, "moments": moments, "memory": memory}[question](call, *given))
+                answers = {"block": block, "moments": moments, "memory": lambda call: memory(call, before)}
+                say(answers[question](call, *given))
         except Exception as error:  # the peer goes on: another problem may work
             traceback.print_exc()
             say({"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"})

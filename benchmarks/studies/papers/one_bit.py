@@ -35,13 +35,12 @@ def measure(settings: Settings) -> Outcome:
         def score(key: Any, b: float, f: Any = f, logit: Any = logit) -> Any:
             return sf.score_function_grad(lambda x: f(x) - b, BIT, logit, key, num_samples=1, baseline=None)
 
-        two = {"num_samples": 2}
         ways = {
             "score (1)": lambda key: score(key, 0.0),
             "score - mean (1)": lambda key, b=mean: score(key, b),
-            "leave-one-out (2)": lambda key, f=f, at=logit: sf.score_function_grad(f, BIT, at, key, **two),
-            "ARM (2)": lambda key, f=f, at=logit: sf.arm_grad(f, BIT, at, key, **two),
-            "DisARM (2)": lambda key, f=f, at=logit: sf.disarm_grad(f, BIT, at, key, **two),
+            "leave-one-out (2)": lambda key, f=f, at=logit: sf.score_function_grad(f, BIT, at, key, num_samples=2),
+            "ARM (2)": lambda key, f=f, at=logit: sf.arm_grad(f, BIT, at, key, num_samples=2),
+            "DisARM (2)": lambda key, f=f, at=logit: sf.disarm_grad(f, BIT, at, key, num_samples=2),
         }
         exact = float(sf.exact_grad(f, BIT, logit, None))
         numbers = {"gradient": (exact, 1e-8)}

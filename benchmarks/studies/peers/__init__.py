@@ -156,13 +156,25 @@ def _findings(rows: list[Any]) -> list[Finding]:
 
 def _table(rows: list[Any], left_out: dict[str, str]) -> Table:
     columns = (
-        Column("problem"), Column("system", words=True),
+        Column("problem"),
+        Column("system", words=True),
         Column("variance × time|× ours", "What it takes for the same precision.", best=True),
-        Column("variance|of a call"), Column("× ours"), Column("µs of a call"), Column("× ours"),
-        Column("MiB|of a call", "Peak of the process over what it had before the call."), Column("MiB,|ours"),
-        Column("bias z", "Distance of the mean from the exact gradient, in standard errors: the largest over entries or directions."),
-        Column("bias z,|ours"), Column("calls"),
-    )  # fmt: skip
+        Column("variance|of a call"),
+        Column("× ours"),
+        Column("µs of a call"),
+        Column("× ours"),
+        Column(
+            "MiB|of a call",
+            "Peak of the process over what it had before the problem was opened: compiled code and what the allocator keeps count.",
+        ),
+        Column("MiB,|ours"),
+        Column(
+            "bias z",
+            "Distance of the mean from the exact gradient, in standard errors: the largest over entries or directions.",
+        ),
+        Column("bias z,|ours"),
+        Column("calls"),
+    )
     cells = []
     for name, row, one, truth in rows:
         theirs, ours, z = one["theirs"], one["ours"], bias(one["theirs"], truth)

@@ -81,7 +81,11 @@ def of_child(num_samples: int, chunk_size: int | str | None) -> None:
 def tasks(settings: Settings) -> list[Task]:
     """Workloads, then memory: in chunks with more and more draws, and in one piece."""
     todo = [
-        Task(work.name, lambda work=work: measure(work, *(() if settings.full else (0.3, 3))), {"workload": work.name})
+        Task(
+            work.name,
+            lambda work=work: measure(work) if settings.full else measure(work, 0.3, 3),
+            {"workload": work.name},
+        )
         for work in workloads()
         if settings.full or work.name in QUICK
     ]
