@@ -28,12 +28,11 @@ def tasks(settings: Settings) -> list[Task]:
     todo = []
     for name, make in SIMULATORS.items():
         for runs in RUNS:
-            pilots, estimates = (20, 256) if settings.full else (5, 128)
+            pilots, estimates, laps = (20, 256, 15) if settings.full else (5, 128, 15)
             if name in LARGE:
-                pilots, estimates = 2, 16
-            do = lambda make=make, runs=runs, pilots=pilots, estimates=estimates: measure(
-                make(), runs, pilots, estimates
-            )
+                pilots, estimates, laps = 2, 16, 3
+            given = (runs, pilots, estimates, laps)
+            do = lambda make=make, given=given: measure(make(), *given)
             todo.append(Task(f"{name}: {runs} runs", do, {"simulator": name, "runs": str(runs)}))
     return todo
 

@@ -34,7 +34,7 @@ def rows_of(tree: Any, count: int) -> np.ndarray:
     return np.concatenate([np.asarray(x, float).reshape(count, -1) for x in jax.tree.leaves(tree)], axis=1)
 
 
-def measure(made: Simulator, runs: int, pilots: int, estimates: int) -> Record:
+def measure(made: Simulator, runs: int, pilots: int, estimates: int, laps: int = 15) -> Record:
     """One simulator: variance and time of each plan, and what the pilots chose."""
     pilot = sf.plan(made.program, num_runs=RUNS, num_samples=runs)
     chosen = [pilot(made.params, jax.random.key(1000 + i)) for i in range(max(pilots, 1))]
@@ -56,8 +56,8 @@ def measure(made: Simulator, runs: int, pilots: int, estimates: int) -> Record:
     loop = lambda of: jax.jit(
         lambda params, key: jax.lax.map(functools.partial(of, params), jax.random.split(key, RUNS // runs))
     )
-    laps = np.median(interleaved([loop(of) for of in gradients], made.params, jax.random.key(3), 15), axis=0)
-    taken = [float(seconds) / RUNS * 1e6 for seconds in laps]
+    seconds_each = np.median(interleaved([loop(of) for of in gradients], made.params, jax.random.key(3), laps), axis=0)
+    taken = [float(seconds) / RUNS * 1e6 for seconds in seconds_each]
     places = [
         plans.index(plan) for plan in chosen
     ]  # plans are equal by their choices; which are chosen is a matter of time
