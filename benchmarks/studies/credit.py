@@ -245,8 +245,9 @@ def _finding(plates: list[dict[str, Any]]) -> Finding:
     last = plates[-1]
     worth, low, high = gain(last)
     text = (
-        f"Variance × time of the usual surrogate loss over ours, on a plate of {last['size']} pairs of choices ({in_words(low)} to "
-        f"{in_words(high)}): each choice is charged with only what depends on it, which `sf.expectation` finds in the code."
+        f"Variance × time of the usual surrogate loss over ours, without a baseline, on a plate of {last['size']} pairs of choices "
+        f"({in_words(low)} to {in_words(high)}): each choice is charged with only what depends on it, which `sf.expectation` finds "
+        f"in the code."
     )
     return Finding(f"{in_words(worth)}×", "more gradient for the same time", text, alarm=worth < PLATE_LIMIT, first=1)
 

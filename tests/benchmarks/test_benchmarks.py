@@ -116,8 +116,8 @@ def test_list_names_everything(capsys):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ([], {"credit", "speed", "estimators"}),
-        (["--full"], {"credit", "speed", "estimators", "bits", "control"}),
+        ([], {"credit", "speed", "usual", "estimators"}),
+        (["--full"], {"credit", "speed", "usual", "estimators", "bits", "control"}),
         (["papers"], {"papers"}),
         (["control", "bits"], {"control", "bits"}),
         (["--only", "c*l"], {"control"}),
