@@ -51,11 +51,9 @@ def measure(settings: Settings) -> Outcome:
     for way in ("REINFORCE", "reward-to-go", "reward-to-go, baseline -12"):
         found = runs(lambda key, way=way: gradient(key, way), settings.key("G", way), count, batch=1000)
         middle, error = mean_of(found)
-        outcome.claims.append(
-            (
-                f"{way}: the mean gradient at p = 1/2 ({middle:.2f} ± {error:.2f}) is the exact one ({exact:.3f})",
-                abs(middle - exact) < 4.5 * error,
-            )
+        outcome.claim(
+            f"{way}: the mean gradient at p = 1/2 ({middle:.2f} ± {error:.2f}) is the exact one ({exact:.3f})",
+            abs(middle - exact) < 4.5 * error,
         )
     learned = corridor(episodes=1000, runs=100 if settings.full else 30, length=400 if settings.full else 300)["found"]
     outcome.curves = {name: learned[name] for name in ("curves", "errors", "episodes", "best")}

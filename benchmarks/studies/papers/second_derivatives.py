@@ -57,7 +57,7 @@ def measure(settings: Settings) -> Outcome:
     }
 
     def plain(logit: Any, key: Any) -> Any:
-        x = jax.lax.stop_gradient(BIT.at(logit).sample(key))
+        x = BIT.at(jax.lax.stop_gradient(logit)).sample(key)
         return jax.lax.stop_gradient(f(x)) * BIT.at(logit).log_prob(x)
 
     twice = jax.grad(jax.grad(plain))
@@ -93,11 +93,9 @@ def measure(settings: Settings) -> Outcome:
         wanted = np.asarray(jax.jit(truth)(logits)).ravel()
         correlation = float(np.corrcoef(found, wanted)[0, 1])
         outcome.numbers.setdefault(f"dilemma, {ROUNDS} rounds", {})[f"correlation of the {name}"] = exactly(correlation)
-        outcome.claims.append(
-            (
-                f"the sampled {name} of {batches},000 games correlates with the exact one by more than {least}",
-                correlation > least,
-            )
+        outcome.claim(
+            f"the sampled {name} of {batches},000 games correlates with the exact one by more than {least}",
+            correlation > least,
         )
     return outcome
 
