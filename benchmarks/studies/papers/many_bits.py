@@ -40,7 +40,7 @@ def measure(settings: Settings) -> Outcome:
     numbers["score - mean"] = variance_of(runs(known_mean, settings.key("E", "mean"), count), jnp.mean)
     outcome.numbers["one coordinate, step 0"] = numbers
     sizes = {"seeds": 4, "steps": 2000, "every": 100, "calls": 200, "batches": 2} if settings.full else {
-        "seeds": 2, "steps": 2000, "every": 200, "calls": 60, "batches": 1}  # fmt: skip
+        "seeds": 2, "steps": 2000, "every": 200, "calls": 60, "batches": 2}  # fmt: skip
     curves = {}
     for column, name in METHODS.items():
         if name != "score":
