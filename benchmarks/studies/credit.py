@@ -208,8 +208,9 @@ def tasks(settings: Settings) -> list[Task]:
     todo = [
         Task(name, lambda make=make: measure(make(), 1.0 if settings.full else 0.3), {"program": name})
         for name, make in PAIRS.items()
+        if settings.full or name in QUICK
     ]
-    for n in PLATE_SIZES:
+    for n in PLATE_SIZES if settings.full else PLATE_SIZES[::2]:
         do = lambda n=n: plate(n, settings.key("credit", f"plate {n}"))
         todo.append(Task(f"plate n={n}", do, {"program": "plate"}))
     return todo
@@ -319,6 +320,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "rollout, rewards stacked": lambda: rollout(False),
     "rollout, rewards in the carry": lambda: rollout(True),
 }
+QUICK = ("layers", "rollout, rewards stacked")
 STUDY = Study(
     name="credit",
     title="Programs with several choices",

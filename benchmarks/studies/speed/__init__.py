@@ -83,7 +83,7 @@ def tasks(settings: Settings) -> list[Task]:
     todo = [
         Task(
             work.name,
-            lambda work=work: measure(work) if settings.full else measure(work, 0.3, 3),
+            lambda work=work: measure(work) if settings.full else measure(work, 0.15, 2),
             {"workload": work.name},
         )
         for work in workloads()
