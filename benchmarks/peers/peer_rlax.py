@@ -10,31 +10,16 @@ On W3 the reward against that of the other draws; in the rollout what comes afte
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 
 import jax
 import jax.numpy as jnp
 import problems as p
 import rlax
+from in_jax import apply, calls_of, in_order
 from jax.lax import stop_gradient
 from serve import serve
 
 SYSTEM = f"rlax {importlib.metadata.version('rlax')} policy_gradient_loss, jax {jax.__version__}"
-
-
-def apply(layers, x):
-    """The network at a batch."""
-    for layer in layers[:-1]:
-        x = jnp.tanh(x @ layer["w"] + layer["b"])
-    return x @ layers[-1]["w"] + layers[-1]["b"]
-
-
-def calls_of(loss, params, leaves):
-    """Calls of minus the gradient of a loss, which is that of the expected reward."""
-    params = jax.tree.map(jnp.asarray, params)
-    ascent = lambda i: [-leaf for leaf in leaves(jax.grad(loss)(params, jax.random.key(i)))]
-    run, calls = jax.jit(ascent), itertools.count()
-    return lambda: jax.block_until_ready(run(next(calls)))
 
 
 def policy():
@@ -48,7 +33,7 @@ def policy():
         one = lambda a, adv: rlax.policy_gradient_loss(logits, a, adv, jnp.ones(len(a)))
         return jnp.mean(jax.vmap(one)(actions, advantages))
 
-    return calls_of(loss, p.POLICY, lambda layers: [layer[name] for layer in layers for name in "wb"])
+    return calls_of(loss, p.POLICY, lambda layers: [-leaf for leaf in in_order(layers)])  # it is a loss of rewards
 
 
 def rollout():
@@ -68,7 +53,7 @@ def rollout():
         return p.STEPS * rlax.policy_gradient_loss(logits, actions, returns, jnp.ones(p.STEPS))
 
     loss = lambda policy, key: jnp.mean(jax.vmap(one, (None, 0))(policy, jax.random.split(key, p.RUNS)))
-    return calls_of(loss, p.POLICY_WEIGHTS, lambda g: [g])
+    return calls_of(loss, p.POLICY_WEIGHTS, lambda gradient: [-gradient])
 
 
 if __name__ == "__main__":

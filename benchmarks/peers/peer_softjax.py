@@ -10,12 +10,12 @@ Its forward pass is that of the program, so the cost is, and only the derivative
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 
 import jax
 import jax.numpy as jnp
 import problems as p
 import softjax as sj
+from in_jax import calls_of
 from serve import serve
 
 SYSTEM = f"softjax {importlib.metadata.version('softjax')} less_st, jax {jax.__version__}"
@@ -24,13 +24,6 @@ SYSTEM = f"softjax {importlib.metadata.version('softjax')} less_st, jax {jax.__v
 def flip(key, logits):
     """A bit, hard forwards and soft backwards."""
     return sj.less_st(jax.random.uniform(key, jnp.shape(logits)), jax.nn.sigmoid(logits))
-
-
-def calls_of(loss, params):
-    """Calls of the gradient."""
-    params = jnp.asarray(params)
-    run, calls = jax.jit(lambda i: jax.grad(loss)(params, jax.random.key(i))), itertools.count()
-    return lambda: [jax.block_until_ready(run(next(calls)))]
 
 
 def bernoulli(dim, num_samples):
