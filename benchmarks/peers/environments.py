@@ -16,6 +16,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from benchmarks import FLAG
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOME = ("ours", "by_hand")
@@ -93,8 +95,14 @@ def _interpreter(required: str) -> Path:
     raise Unavailable(f"it needs Python {required}, which was not found")
 
 
+def _flags(python: Path) -> str:
+    """For the compiler of an environment: ours may be told what it does not know."""
+    flags = os.environ.get("XLA_FLAGS", "").replace(FLAG, "").strip()
+    return f"{flags} {FLAG}" if any(python.parents[1].glob("lib/python*/site-packages/jaxlib-0.10.*")) else flags
+
+
 class Peer:
-    """A running process: what it calls itself, its problems, and a way to ask it."""
+    """A running process: what it calls itself, its problems, what is to be known of them, and a way to ask it."""
 
     def __init__(self, python: Path, name: str):
         path = (
@@ -105,11 +113,12 @@ class Peer:
         self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - a pipe that nobody reads would stop it
         self._child: Any = subprocess.Popen(
             [str(python), "-W", "ignore", str(HERE / f"peer_{name}.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._complaints, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+            stderr=self._complaints, text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path, "XLA_FLAGS": _flags(python)},
         )  # fmt: skip
         atexit.register(self.close)
         told = self._heard()
-        self.system, self.problems = told["system"], told["problems"]
+        self.system, self.problems, self.notes = told["system"], told["problems"], told["notes"]
 
     def ask(self, question: str, *given: Any) -> Any:
         """Its answer.

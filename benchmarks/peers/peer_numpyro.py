@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["numpyro==0.20.1", "jax<0.11"]
+# dependencies = ["numpyro==0.22.0", "jax<0.11"]
 # ///
 """NumPyro's TraceGraph_ELBO: a choice is charged with the factors whose provenance it is in.
 
@@ -11,13 +11,13 @@ cost as a factor of -cost.
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 import problems as p
+from in_jax import calls_of
 from numpyro.infer import TraceGraph_ELBO
 from serve import serve
 
@@ -48,15 +48,17 @@ def rollout(policy, pay):
         pay(f"r{t}", reward)
 
 
+NOTES = {"plate": "at a logit of exactly 0 its Bernoulli's log-probability has the derivative x, not x - 1/2"}
+
+
 def gradient(program, params):
     """The gradient of the mean cost over the particles."""
-    elbo, params = TraceGraph_ELBO(num_particles=p.RUNS), jnp.asarray(params)
+    elbo = TraceGraph_ELBO(num_particles=p.RUNS)
     stopped = lambda q: program(jax.lax.stop_gradient(q), lambda name, cost: numpyro.factor(name, -cost))
     loss = lambda q, key: elbo.loss(key, {}, lambda: stopped(q), lambda: program(q, lambda name, cost: None))
-    run, calls = jax.jit(lambda i: jax.grad(loss)(params, jax.random.key(i))), itertools.count()
-    return lambda: [jax.block_until_ready(run(next(calls)))]
+    return calls_of(loss, params)
 
 
 if __name__ == "__main__":
     programs = {"layers": layers, "plate": plate, "rollout": rollout}
-    serve(SYSTEM, {name: lambda f=f, at=p.PROGRAMS[name]: gradient(f, at) for name, f in programs.items()})
+    serve(SYSTEM, {name: lambda f=f, at=p.PROGRAMS[name]: gradient(f, at) for name, f in programs.items()}, NOTES)

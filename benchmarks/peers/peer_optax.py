@@ -35,4 +35,8 @@ def gaussian(dim, num_samples):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", DeprecationWarning)
-    serve(SYSTEM, {f"W1 D={d} S={s}": lambda d=d, s=s: gaussian(d, s) for d, s in p.GAUSSIANS if d * s <= 100_000})
+    serve(
+        SYSTEM,
+        {f"W1 D={d} S={s}": lambda d=d, s=s: gaussian(d, s) for d, s in p.GAUSSIANS if d * s <= 100_000},
+        {"": "its baseline is a moving average, and not used; each draw's Jacobian is kept"},
+    )

@@ -72,4 +72,4 @@ if __name__ == "__main__":
     serve(SYSTEM, {
         **{f"W2 D={d} S={s}": lambda d=d, s=s: bernoulli(d, s) for d, s in p.BERNOULLIS},
         **{name: lambda f=f, at=p.PROGRAMS[name]: program(f, at) for name, f in programs.items()},
-    })  # fmt: skip
+    }, {"": "biased by intent: the derivative is of a soft threshold"})  # fmt: skip

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 
 import jax
 import jax.numpy as jnp
 import problems as p
 import stochastix as stx
+from in_jax import calls_of
 from serve import serve
 from stochastix.kinetics import MassAction
 from stochastix.utils.optimization import reinforce_loss
@@ -40,10 +40,8 @@ def births():
         return -reinforce_loss()(net, found, jnp.where(found.reactions >= 0, last, 0.0))
 
     loss = lambda rates, key: jnp.mean(jax.vmap(one, (None, 0))(rates, jax.random.split(key, p.RUNS)))
-    params = jnp.asarray(p.RATES)
-    run, calls = jax.jit(lambda i: jax.grad(loss)(params, jax.random.key(i))), itertools.count()
-    return lambda: [jax.block_until_ready(run(next(calls)))]
+    return calls_of(loss, p.RATES)
 
 
 if __name__ == "__main__":
-    serve(SYSTEM, {"births": births})
+    serve(SYSTEM, {"births": births}, {"births": "its likelihood leaves out that nothing happens after the last event"})

@@ -39,4 +39,4 @@ if __name__ == "__main__":
         lambda logits: tfd.Independent(tfd.Bernoulli(logits=logits, dtype=jnp.float32), 1),
         lambda logits: tfd.Categorical(logits=logits),
         lambda logits: tfd.Independent(tfd.Categorical(logits=logits), 1),
-    ))  # fmt: skip
+    ), {"": "it has no baseline"})  # fmt: skip

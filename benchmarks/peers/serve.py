@@ -1,6 +1,6 @@
 """The protocol of a peer: a process that answers questions, one JSON line in and one JSON line out. NumPy only.
 
-    (nothing)            {"system": name and versions, "problems": [...]}, once
+    (nothing)            {"system": name and versions, "problems": [...], "notes": {problem: what is to be known, "": of all}}, once
     ["open", problem]    "ready": it is compiled, and called once
     ["block"]            seconds of each of some calls in a row
     ["moments", s, n]    of the gradients of n calls, or as many as s seconds allow (see ``moments``)
@@ -92,13 +92,13 @@ def _kib(what: str) -> float:
     return float(next(line for line in status.splitlines() if line.startswith(what)).split()[1])
 
 
-def serve(system: str, problems: Mapping[str, Callable[[], Gradient]]) -> None:
-    """Answer until there are no more questions."""
+def serve(system: str, problems: Mapping[str, Callable[[], Gradient]], notes: Mapping[str, str] | None = None) -> None:
+    """Answer until there are no more questions; ``notes`` are clauses for the table, by problem, or "" for every one."""
 
     def say(answer: Any) -> None:
         print(json.dumps(answer), flush=True)
 
-    say({"system": system, "problems": list(problems)})
+    say({"system": system, "problems": list(problems), "notes": dict(notes or {})})
     call: Gradient = lambda: ()
     before = _kib("VmRSS")
     for line in sys.stdin:

@@ -16,11 +16,13 @@ pytest.importorskip("rich")
 pytest.importorskip("jsonschema")
 
 import jax_scorefn as sf
+from benchmarks import FLAG
 from benchmarks.peers import environments, problems, serve
 from benchmarks.peers.environments import Peer, Unavailable
 from benchmarks.peers.peer_ours import in_order, layers, plate, rollout
 from benchmarks.settings import Settings
 from benchmarks.studies import peers
+from benchmarks.studies.peers import _measure
 from benchmarks.studies.peers._exact import exact
 from benchmarks.studies.speed import workloads
 from benchmarks.study import Records
@@ -41,7 +43,7 @@ def call():
 def broken():
     raise MemoryError("no more")
 
-serve("Fake 1", {{"W2 D=1 S=100": lambda: call, "W3 S=16": broken}})
+serve("Fake 1", {{"W2 D=1 S=100": lambda: call, "W3 S=16": broken}}, {{"W3 S=16": "it breaks"}})
 """
 
 
@@ -67,7 +69,7 @@ def fake(tmp_path, monkeypatch):
 
 def test_a_peer_answers_questions(fake):
     peer = fake(PEER, mean=2.0, more="")
-    assert peer.system == "Fake 1" and peer.problems == [NAME, "W3 S=16"]
+    assert peer.system == "Fake 1" and peer.problems == [NAME, "W3 S=16"] and peer.notes == {"W3 S=16": "it breaks"}
     assert peer.ask("open", NAME) == "ready"
     times = peer.ask("block")
     assert len(times) > 3 and min(times) > 0.003
@@ -95,12 +97,12 @@ def test_a_peer_takes_turns_with_ours(fake, shift):
         (environments.HERE / "peer_fake.py").read_text().replace("0.003", "0.0003")
     )
     ours = Peer(environments.Path(sys.executable), "ours")
-    row = peers._turns(NAME, theirs, ours, Settings())
+    row = _measure._turns(NAME, theirs, ours, Settings())
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert row["ratio"] > 1.5  # ours sleeps a tenth as long; a busy machine stretches it
     assert row["theirs"]["microseconds"] > 3000
     assert (peers.bias(row["theirs"], exact(NAME)) < peers.WRONG) == (shift == 0.0)
-    assert "MemoryError" in peers._turns("W3 S=16", theirs, ours, Settings())["failed"]
+    assert "MemoryError" in _measure._turns("W3 S=16", theirs, ours, Settings())["failed"]
     theirs.close()
     ours.close()
 
@@ -110,7 +112,7 @@ def test_a_peer_that_cannot_be_installed_is_a_row(monkeypatch):
         raise Unavailable("it needs Python 2")
 
     monkeypatch.setattr(environments, "make", make)
-    record = peers.measure("genjax", Settings())
+    record = _measure.measure("genjax", Settings())
     assert record["found"] == {"failed": "it needs Python 2"}
     (section,) = peers.sections(Records([record | {"task": "genjax"}]), Settings())
     assert section.tables[0].left_out == {"genjax": "it needs Python 2"}
@@ -129,6 +131,14 @@ def test_an_environment_is_made_again_when_its_needs_change(tmp_path, monkeypatc
         assert environments.make(tmp_path, "optax") == environments.python_of(tmp_path, "optax")
         assert len(ran) == times
     assert ran[1][-3:] == ["optax==0.2.6", "distrax", "jax<0.8"] and ran[3][-1] == "other"
+
+
+def test_a_compiler_is_told_what_it_knows(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_other=1 {FLAG}")
+    python = tmp_path / "bin" / "python"
+    assert environments._flags(python) == "--xla_other=1"
+    (tmp_path / "lib" / "python3.12" / "site-packages" / "jaxlib-0.10.2.dist-info").mkdir(parents=True)
+    assert environments._flags(python) == f"--xla_other=1 {FLAG}"
 
 
 def test_every_peer_says_what_it_needs():
@@ -181,7 +191,7 @@ def row(shift=0.0, variance=2.0, ratio=3.0):
 
 
 def test_what_was_measured_is_told():
-    found = {"system": "Other 1", "ours": "ours", "same": False}
+    found = {"system": "Other 1", "ours": "ours", "same": False, "notes": {NAME: "it rounds"}}
     records = [
         {
             "task": "one",
@@ -190,18 +200,22 @@ def test_what_was_measured_is_told():
         },
         {
             "task": "two",
-            "found": found | {"system": "Other 2", "same": True},
+            "found": found | {"system": "Other 2", "same": True, "notes": {"": "it is small"}},
             "times": {"problems": {NAME: row(variance=0.1)}},
         },
         {"task": "three", "found": {"failed": "it has no such module"}, "times": {}},
     ]
     (section,) = peers.sections(Records(json.loads(json.dumps(records))), Settings())
     wrong, ahead = (part for part in section.parts if hasattr(part, "caption") and hasattr(part, "alarm"))
-    assert wrong.figure == "1" and "Other 1 on W2 D=1 S=100 (100 standard errors)" in wrong.text and not wrong.alarm
-    assert ahead.figure == "1 of 2" and "Other 2 on W2 D=1 S=100 (0.30)" in ahead.text
+    assert (
+        wrong.figure == "1"
+        and "Other 1 on W2 D=1 S=100 (100 standard errors: it rounds)" in wrong.text
+        and not wrong.alarm
+    )
+    assert ahead.figure == "1 of 2" and "Other 2 on W2 D=1 S=100 (0.30: it is small)" in ahead.text
     (table,) = section.tables
     assert [one[2].text for one in table.rows] == ["6.00", "0.300"] and table.rows[0][9].mark == "biased"
-    assert table.rows[0][1].below and not table.rows[1][1].below
+    assert [one[1].below for one in table.rows] == ["it rounds; ours under another JAX", "it is small"]
     assert table.left_out == {"three": "it has no such module", "Other 1 on W3 S=16": "it is too large"}
 
 

@@ -7,72 +7,21 @@ highest. Ours runs beside a peer under the peer's own JAX where that can be; whe
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers import environments
-from benchmarks.peers.environments import Peer, Unavailable
 from benchmarks.peers.problems import NAMES
 from benchmarks.report import figures
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
-from benchmarks.study import Record, Records, Study, Task
+from benchmarks.studies.peers._measure import measure
+from benchmarks.study import Records, Study, Task
 from benchmarks.words import listed, number, plural, times as in_words
 
-ROUNDS, SECONDS, CALLS = {False: 5, True: 9}, {False: 4.0, True: 20.0}, {False: 200, True: 1000}
 WRONG = 5.0
 """Standard errors from the exact gradient: a gradient that is further off is wrong."""
-
-
-def measure(peer: str, settings: Settings) -> Record:
-    """One peer on all problems that it has, beside ours."""
-    try:
-        python = Path(sys.executable) if peer in environments.HOME else environments.make(settings.peers, peer)
-        theirs = Peer(python, peer)
-    except Unavailable as error:
-        return {"found": {"failed": str(error)}, "times": {}}
-    ours, same = _ours(python)
-    try:
-        rows = {name: _turns(name, theirs, ours, settings) for name in theirs.problems}
-    finally:
-        theirs.close()
-        ours.close()
-    return {"found": {"system": theirs.system, "ours": ours.system, "same": same}, "times": {"problems": rows}}
-
-
-def _ours(python: Path) -> tuple[Peer, bool]:
-    """This library in an environment of another, if it runs there; or in this one."""
-    if python != Path(sys.executable):
-        try:
-            return Peer(python, "ours"), True
-        except Unavailable:
-            pass
-    return Peer(Path(sys.executable), "ours"), python == Path(sys.executable)
-
-
-def _turns(name: str, theirs: Peer, ours: Peer, settings: Settings) -> dict[str, Any]:
-    """Both on one problem; or why not."""
-    sides = {"theirs": theirs, "ours": ours}
-    try:
-        for side in sides.values():
-            side.ask("open", name)
-        blocks = [
-            {which: float(np.median(side.ask("block"))) for which, side in sides.items()}
-            for _ in range(ROUNDS[settings.full])
-        ]
-        told = {
-            which: side.ask("moments", SECONDS[settings.full], CALLS[settings.full]) | {"mib": side.ask("memory")}
-            for which, side in sides.items()
-        }
-    except Unavailable as error:
-        return {"failed": str(error)}
-    for which, row in told.items():
-        row["microseconds"] = float(np.median([block[which] for block in blocks])) * 1e6
-    ratios = [block["theirs"] / block["ours"] for block in blocks]
-    return told | {"ratio": float(np.median(ratios)), "ratio_low": min(ratios), "ratio_high": max(ratios)}
 
 
 def tasks(settings: Settings) -> list[Task]:
@@ -127,6 +76,11 @@ def sections(records: Records, settings: Settings) -> list[Section]:
     return [Section("all", "Other systems", parts)]
 
 
+def _note(row: dict[str, Any], name: str) -> str:
+    """What a peer says of itself on a problem."""
+    return str(row["notes"].get(name, row["notes"].get("", "")))
+
+
 def _work(one: dict[str, Any]) -> float:
     """Variance x time in units of ours."""
     return one["theirs"]["variance"] / one["ours"]["variance"] * one["ratio"]
@@ -137,9 +91,11 @@ def _findings(rows: list[Any]) -> list[Finding]:
         (name, row, bias(one["theirs"], truth)) for name, row, one, truth in rows if bias(one["theirs"], truth) > WRONG
     ]
     ours = max(bias(one["ours"], truth) for _, _, one, truth in rows)
-    said = (
-        listed([f"{row['system']} on {name} ({z:.0f} standard errors)" for name, row, z in wrong]) if wrong else "none"
-    )
+    told = [
+        f"{row['system']} on {name} ({z:.0f} standard errors: {_note(row, name) or 'why is open'})"
+        for name, row, z in wrong
+    ]
+    said = listed(told) if told else "none"
     text = f"Gradients of other systems that are not the exact one: {said}. Ours is at most {ours:.1f} standard errors away."
     found = [
         Finding(str(len(wrong)), "wrong gradients in other systems", text, alarm=ours > WRONG, first=4 if wrong else 0)
@@ -148,7 +104,12 @@ def _findings(rows: list[Any]) -> list[Finding]:
     text = f"Variance × time of others in units of ours: the median of {plural(len(rows), 'row')} is "
     text += f"{in_words(float(np.median([_work(one) for *_, one, _ in rows])))}."
     if behind:
-        told = listed([f"{row['system']} on {name} ({work:.2f})" for name, row, work in behind])
+        told = listed(
+            [
+                f"{row['system']} on {name} ({work:.2f}: {_note(row, name) or 'why is open'})"
+                for name, row, work in behind
+            ]
+        )
         text += f" Ahead of us: {told}."
     figure = f"{len(rows) - len(behind)} of {len(rows)}"
     return [*found, Finding(figure, "rows in which ours is ahead, or within 5 %", text)]
@@ -181,7 +142,10 @@ def _table(rows: list[Any], left_out: dict[str, str]) -> Table:
         cells.append(
             (
                 Cell(name),
-                Cell(row["system"], below="" if row["same"] else "ours under another JAX"),
+                Cell(
+                    row["system"],
+                    below="; ".join(filter(None, [_note(row, name), "" if row["same"] else "ours under another JAX"])),
+                ),
                 num(_work(one)),
                 num(theirs["variance"], error=theirs["variance_error"]),
                 num(theirs["variance"] / ours["variance"]),
