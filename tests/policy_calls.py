@@ -17,6 +17,11 @@ STOPPED = {
     "grpo": ["old", "gain"],
     "grpo_tokens": ["old", "gain"],
     "grpo_sequences": ["old", "gain"],
+    "gspo": ["old", "gain"],
+    "gspo_tokens": ["old", "advantage"],
+    "cispo": ["old", "advantage"],
+    "sampler_correction": ["l", "old"],
+    "kl_penalty": ["ref", "old"],
     "kl_loss": ["ref"],
 }
 """What each function says that it never differentiates."""
@@ -53,6 +58,12 @@ CALLS = {
     "grpo": lambda w: pg.grpo(w["l"], w["old"], w["gain"], mask=w.get("mask")),
     "grpo_tokens": lambda w: pg.grpo(w["l"], w["old"], -w["gain"], mask=w.get("mask"), reduction="token_mean"),
     "grpo_sequences": lambda w: pg.grpo(w["l"], w["old"], w["gain"], mask=w.get("mask"), reduction="sequence_mean"),
+    "gspo": lambda w: pg.gspo(w["l"], w["old"], w["gain"], clip=0.3, clip_high=0.4, mask=w.get("mask")),
+    "gspo_tokens": lambda w: pg.gspo(w["l"], w["old"], w["advantage"], level="token", clip=0.3, mask=w.get("mask")),
+    "cispo": lambda w: pg.cispo(w["l"], w["old"], w["advantage"], clip_high=0.5, mask=w.get("mask")),
+    "sampler_correction": lambda w: pg.sampler_correction(w["l"], w["old"], mask=w.get("mask")).weights,
+    "whiten": lambda w: pg.whiten(w["advantage"], mask=w.get("mask")),
+    "kl_penalty": lambda w: pg.kl_penalty(w["l"], w["ref"], old_log_prob_t=w["old"], mask=w.get("mask")),
     "kl_loss": lambda w: pg.kl_loss(w["l"], w["ref"], terminated=w["terminated"], mask=w.get("mask")),
     "entropy_loss": lambda w: pg.entropy_loss(w["l"], terminated=w["terminated"], mask=w.get("mask")),
     "rloo": lambda w: pg.rloo(

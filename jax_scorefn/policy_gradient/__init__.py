@@ -1,6 +1,19 @@
 """Policy gradients: returns and advantages, losses, rollouts and sequences. Arrays in, arrays out, time first."""
 
-from jax_scorefn.policy_gradient._clipped import grpo as grpo, ppo_clip as ppo_clip
+from jax_scorefn.policy_gradient._answer_losses import cispo as cispo, grpo as grpo, gspo as gspo
+from jax_scorefn.policy_gradient._answers import (
+    best_of_group as best_of_group,
+    collect_informative as collect_informative,
+    informative as informative,
+    overlong_penalty as overlong_penalty,
+    whiten as whiten,
+)
+from jax_scorefn.policy_gradient._clipped import ppo_clip as ppo_clip
+from jax_scorefn.policy_gradient._corrections import (
+    Correction as Correction,
+    SamplerGap as SamplerGap,
+    sampler_correction as sampler_correction,
+)
 from jax_scorefn.policy_gradient._environments import (
     Board as Board,
     Environment as Environment,
@@ -9,7 +22,13 @@ from jax_scorefn.policy_gradient._environments import (
 )
 from jax_scorefn.policy_gradient._group_advantages import group_advantages as group_advantages
 from jax_scorefn.policy_gradient._loss import Loss as Loss, mean_loss as mean_loss
-from jax_scorefn.policy_gradient._penalties import entropy as entropy, entropy_loss as entropy_loss, kl_loss as kl_loss
+from jax_scorefn.policy_gradient._penalties import (
+    categorical_kl as categorical_kl,
+    entropy as entropy,
+    entropy_loss as entropy_loss,
+    kl_loss as kl_loss,
+    kl_penalty as kl_penalty,
+)
 from jax_scorefn.policy_gradient._returns import (
     VTrace as VTrace,
     discounted_returns as discounted_returns,

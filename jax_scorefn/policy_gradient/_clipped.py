@@ -1,7 +1,7 @@
-"""Losses whose ratio of the new policy to the one that acted is clipped.
+"""The clipped ratio of the new policy to the one that acted, of which every loss of this kind is made.
 
-ppo_clip        - sum_t min( w_t A_t, clip(w_t) A_t )                                       w_t = exp(l_t - old l_t)
-grpo            the same with one advantage for the whole sequence
+clipped         min( w A, clip(w) A ),  w = exp(log ratio)
+ppo_clip        - sum_t clipped(l_t - old l_t, A_t)
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import is_python_number
-from jax_scorefn.policy_gradient._arrays import per_step, trajectory
-from jax_scorefn.policy_gradient._episodes import Episodes, episodes
+from jax_scorefn.policy_gradient._arrays import trajectory
+from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss, loss_of
 from jax_scorefn.typing import Array
 
-REDUCTIONS = ("sequence_sum", "token_mean", "sequence_mean")
-UNKNOWN_REDUCTION = "grpo: reduction={given!r}; it is one of {known}."
 BAD_CLIP = "{name}: {option}={given} must be {wanted}."
-ONE_ADVANTAGE = (
-    "grpo takes one advantage for the whole sequence, a scalar, not shape {shape}; for one at each step use ppo_clip."
-)
 
 
 def ppo_clip(
@@ -46,6 +41,7 @@ def ppo_clip(
       clip: how far the ratio may fall below 1; 1 is no bound from below. Each bound is a number, or an array that may be traced.
       clip_high: how far it may rise above 1; None is ``clip``.
       max_log_ratio: where an advantage is negative the ratio has no bound from above; here is one, beyond which the derivative is 0.
+        The dual clip of the ratio at c is log(c) here.
       mask: booleans (T,); False marks steps that nobody chose, which change nothing.
 
     Returns:
@@ -64,77 +60,17 @@ def ppo_clip(
       >>> print(jax.grad(loss)(jnp.array([0.0, 1e3, -1e3])))
       [-1.  0.  0.]
 
-    References: schulman2017.
+    References: schulman2017, ye2020 (the dual clip).
     """
     name = "ppo_clip"
     l, old, advantage = trajectory(name, log_prob_t=log_prob_t, old_log_prob_t=old_log_prob_t, advantage_t=advantage_t)
-    return _clipped(name, episodes(name, l, mask), l, old, advantage, clip, clip_high, max_log_ratio)
+    turns = episodes(name, l, mask)
+    log_ratio, advantage = turns.chosen(l - stop_gradient(old)), turns.chosen(stop_gradient(advantage))
+    return loss_of(-clipped(name, log_ratio, advantage, clip, clip_high, max_log_ratio), turns.mask)
 
 
-def grpo(
-    log_prob_t: Array,
-    old_log_prob_t: Array,
-    advantage: Array,
-    *,
-    reduction: str = "sequence_sum",
-    clip: Array | float = 0.2,
-    clip_high: Array | float | None = None,
-    max_log_ratio: Array | float = 20.0,
-    mask: Array | None = None,
-) -> Loss:
-    """:func:`ppo_clip` on one sequence, all of whose steps have the same advantage, from :func:`group_advantages`.
-
-    Args:
-      log_prob_t: log-probability of each token under the policy that learns, shape (T,).
-      old_log_prob_t: the same under the policy that sampled; never differentiated.
-      advantage: one number for the sequence; never differentiated.
-      reduction: what an average over sequences weighs. "sequence_sum": sums over tokens, averaged over sequences, the gradient of the
-        expected reward; "token_mean": averaged over all tokens of all sequences; "sequence_mean": each sequence averaged over its
-        own tokens first, as in the paper, which weighs tokens of short sequences more.
-      clip: as in :func:`ppo_clip`.
-      clip_high: as in :func:`ppo_clip`.
-      max_log_ratio: as in :func:`ppo_clip`.
-      mask: booleans (T,): which positions are answer (not prompt, not observation, not padding).
-
-    Returns:
-      :class:`Loss`: weight 1, or the number of tokens with "token_mean"; 0 for a sequence without a token of the answer.
-
-    Raises:
-      TypeError: for arrays of other shapes.
-      ValueError: for an unknown reduction, and for bounds that are none.
-
-    Bias: on-policy with "sequence_sum" none but that of the advantages; the other reductions have objectives of their own.
-
-    Example:
-      >>> import jax.numpy as jnp, jax_scorefn as sf
-      >>> l, mask = jnp.zeros(4), jnp.array([False, True, True, True])
-      >>> for reduction in ("sequence_sum", "token_mean", "sequence_mean"):
-      ...     print(*sf.policy_gradient.grpo(l, l, 2.0, reduction=reduction, mask=mask))
-      -6.0 1.0
-      -6.0 3.0
-      -2.0 1.0
-
-    References: shao2024.
-    """
-    if reduction not in REDUCTIONS:
-        raise ValueError(UNKNOWN_REDUCTION.format(given=reduction, known=REDUCTIONS))
-    l, old = trajectory("grpo", log_prob_t=log_prob_t, old_log_prob_t=old_log_prob_t)
-    if jnp.shape(advantage) != ():
-        raise TypeError(ONE_ADVANTAGE.format(shape=list(jnp.shape(advantage))))
-    turns = episodes("grpo", l, mask)
-    advantages = per_step("grpo", l, advantage=advantage)
-    total, tokens = _clipped("grpo", turns, l, old, advantages, clip, clip_high, max_log_ratio)
-    if reduction == "token_mean":
-        return Loss(total, tokens)
-    if reduction == "sequence_mean":
-        total = total / jnp.maximum(tokens, 1)
-    return Loss(total, jnp.minimum(tokens, 1))  # a sequence that is all padding is none
-
-
-def _clipped(
-    name: str, turns: Episodes, new: Array, old: Array, advantage: Array, low: Any, high: Any, most: Any
-) -> Loss:
-    """min(w A, clip(w) A): for A >= 0 the ratio counts up to 1 + high, for A < 0 down to 1 - low."""
+def clipped(name: str, log_ratio: Array, advantage: Array, low: Any, high: Any, most: Any) -> Array:
+    """min(w A, clip(w) A), w = exp(log_ratio): for A >= 0 it counts up to 1 + high, for A < 0 from 1 - low up to exp(most)."""
     high = low if high is None else high
     for option, given, wanted, good in (
         ("clip", low, "above 0 and at most 1", lambda x: 0 < x <= 1),
@@ -143,8 +79,7 @@ def _clipped(
     ):
         if is_python_number(given) and not good(given):
             raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted=wanted))
-    low, high, most = (jnp.asarray(x, new.dtype) for x in (low, high, most))
-    log_ratio, advantage = turns.chosen(new - stop_gradient(old)), turns.chosen(stop_gradient(advantage))
+    low, high, most = (jnp.asarray(x, log_ratio.dtype) for x in (low, high, most))
     gain = jnp.minimum(log_ratio, jnp.log1p(high))
     loss = jnp.clip(log_ratio, jnp.log1p(-low), most)
-    return loss_of(-jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage, turns.mask)
+    return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage

@@ -9,20 +9,16 @@ A member that is not there counts nowhere, neither in the mean nor in the deviat
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import is_python_number
 from jax_scorefn.policy_gradient._arrays import real, wide
+from jax_scorefn.policy_gradient._members import groups
 from jax_scorefn.typing import Array
 
 BASELINES = ("leave_one_out", "mean")
 UNKNOWN = "group_advantages: {option}={given!r}; it is one of {known}."
-BAD_AXIS = (
-    "group_axis={given} is not an axis of returns of shape {shape}; say which axis counts the members of a group."
-)
 TOO_FEW = (
     "A group has {given} member{s}: with {baseline!r} there is nothing to compare it with. Sample two answers at least to each "
     "question."
@@ -34,7 +30,8 @@ BAD_DDOF = "group_advantages: ddof={given}; it is 1 (n - 1 in the denominator of
 def group_advantages(
     returns: Array,
     *,
-    group_axis: int,
+    group_axis: int | None = None,
+    group_ids: Array | None = None,
     baseline: str = "leave_one_out",
     divide_by_std: bool = False,
     ddof: Array | int = 1,
@@ -43,19 +40,22 @@ def group_advantages(
     """Each return minus what the others of its group got.
 
     Args:
-      returns: floats of any shape with an axis for the members of a group.
+      returns: floats of any shape with an axis for the members of a group; or one for each answer, (B,), or (B, K) of K rewards.
       group_axis: that axis. There is no default: a wrong one is the commonest mistake.
+      group_ids: in its place, integers (B,): answers with the same number are a group, however many and wherever they are.
       baseline: "leave_one_out", the mean of the *other* members, or "mean", that of all, the member itself too.
       divide_by_std: divide by the standard deviation of the group. Where that is no more than rounding, the advantages are 0.
       ddof: what is taken off n in the denominator of the variance: 1, as every implementation of GRPO has it, or 0.
       mask: booleans of the same shape; False marks members that do not exist. They change nothing and get 0.
 
     Returns:
-      Advantages, of the shape of the returns, never differentiated. A member that is alone in its group gets 0.
+      Advantages, of the shape of the returns, never differentiated. A member that is alone in its group gets 0. Over a deviation none
+      is larger than sqrt(n) with ``ddof=1``, n / sqrt(n - 1) with ``ddof=0``.
 
     Raises:
-      ValueError: for an unknown option, an axis that is not there, or groups of one.
-      TypeError: for returns that are not real, and a mask of another shape or dtype.
+      ValueError: for an unknown option, an axis that is not there, or groups of one along an axis.
+      TypeError: for both or neither of axis and ids, returns that are not real, ids that are no integers, and a mask of another shape
+        or dtype.
 
     Bias: with "leave_one_out", none. With "mean" the gradient is 1 - 1/n of the right one. With ``divide_by_std`` each question has
     a weight of its own, 1 / std, and that is another objective.
@@ -66,6 +66,8 @@ def group_advantages(
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> print(sf.policy_gradient.group_advantages(jnp.array([[1.0, 2.0, 6.0]]), group_axis=1))
       [[-3.  -1.5  4.5]]
+      >>> print(sf.policy_gradient.group_advantages(jnp.array([1.0, 5.0, 2.0, 6.0]), group_ids=jnp.array([7, 3, 7, 7])))
+      [-3.   0.  -1.5  4.5]
 
     References: kool2019, ahmadian2024 (RLOO), shao2024 (GRPO).
     """
@@ -73,10 +75,9 @@ def group_advantages(
     given = returns.dtype
     if baseline not in BASELINES:
         raise ValueError(UNKNOWN.format(option="baseline", given=baseline, known=BASELINES))
-    if not -returns.ndim <= group_axis < returns.ndim:
-        raise ValueError(BAD_AXIS.format(given=group_axis, shape=list(returns.shape)))
-    size = returns.shape[group_axis]
-    if size < 2:
+    members = groups("group_advantages", "returns", returns, group_axis, group_ids)
+    size = returns.shape[members.axis]
+    if members.ids is None and size < 2:
         raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
     if is_python_number(ddof) and ddof not in (0, 1):
         raise ValueError(BAD_DDOF.format(given=ddof))
@@ -86,10 +87,8 @@ def group_advantages(
 
     returns = stop_gradient(returns).astype(wide([returns]))
     returns = jnp.where(there, returns, 0.0)
-    count = jnp.sum(there, axis=group_axis, keepdims=True).astype(returns.dtype)
-
-    def mean(x: Any) -> Any:
-        return jnp.sum(jnp.where(there, x, 0.0), axis=group_axis, keepdims=True) / jnp.maximum(count, 1)
+    count = members.total(there.astype(returns.dtype))
+    mean = lambda x: members.total(jnp.where(there, x, 0.0)) / jnp.maximum(count, 1)
 
     centred = returns - mean(returns)
     centred = jnp.where(there, centred - mean(centred), 0.0)  # the second pass takes what rounding left in the first
@@ -99,7 +98,6 @@ def group_advantages(
     if divide_by_std:
         free = jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)
         std = jnp.sqrt(mean(centred**2) * (count / free))
-        largest = jnp.max(jnp.abs(returns), axis=group_axis, keepdims=True)
-        noise = 8 * jnp.finfo(returns.dtype).eps * largest
+        noise = 8 * jnp.finfo(returns.dtype).eps * members.most(jnp.abs(returns))
         advantages = jnp.where(std > noise, advantages / jnp.where(std > noise, std, 1.0), 0.0)
     return advantages.astype(given)

@@ -1,5 +1,6 @@
 """The exam that the library's own estimators sit: exact oracles and k-sigma gates, for users' estimators too."""
 
+from jax_scorefn.testing._answers import AnswerModel as AnswerModel, Answers as Answers
 from jax_scorefn.testing._gates import (
     assert_unbiased as assert_unbiased,
     assert_variance as assert_variance,

@@ -441,7 +441,7 @@ def test_advantages_old_policies_and_targets_are_never_differentiated():
 @pytest.mark.parametrize(
     "call, error, words",
     [
-        (lambda: pg.grpo(L, OLD, ADV), TypeError, "one advantage for the whole sequence"),
+        (lambda: pg.grpo(L, OLD, ADV[:3]), TypeError, "an advantage for each answer"),
         (lambda: pg.grpo(L, OLD, 1.0, reduction="mean"), ValueError, "token_mean"),
         (lambda: pg.ppo_clip(L, OLD, ADV, clip=1.5), ValueError, "clip=1.5"),
         (lambda: pg.ppo_clip(L, OLD, ADV, clip_high=-0.1), ValueError, "clip_high"),

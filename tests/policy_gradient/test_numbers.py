@@ -41,9 +41,15 @@ def test_every_docstring_that_says_so_is_in_the_table():
     """Counted in the text, so that a new argument comes here too; group_advantages and the values of losses are below."""
     words = ("ever differentiated", "not differentiated")
     told = {name for name, f in vars(pg).items() if callable(f) and any(w in (f.__doc__ or "") for w in words)}
-    assert told == {name for name in STOPPED if not name.startswith("grpo_")} | {"group_advantages"}
+    assert told == {name.split("_tokens")[0].split("_sequences")[0] for name in STOPPED} | {
+        "group_advantages",
+        "whiten",
+        "categorical_kl",
+    }
     for call in (
         lambda r: jnp.sum(pg.group_advantages(r, group_axis=0) ** 2),
+        lambda x: jnp.sum(pg.whiten(x) ** 2),
+        lambda ref: pg.categorical_kl(jnp.ones(10), ref),
         lambda w: pg.mean_loss(pg.Loss(jnp.ones(10), w)),
         lambda w: jnp.sum(sf.magic_box(jnp.ones(10), w)),
     ):
@@ -79,6 +85,10 @@ NUMBERS = {
     "ppo_clip": (lambda low, high, most: jax.grad(lambda l: pg.ppo_clip(
         l, OLD, ADV, clip=low, clip_high=high, max_log_ratio=most).sum)(L), [0.1, 0.5, 1.0], [0.2, 0.7, 2.0], [0.1, 1.0, 9.0]),
     "grpo": (lambda low: jax.grad(lambda l: pg.grpo(l, OLD, -1.0, clip=low).sum)(L), [0.05, 0.2, 1.0]),
+    "gspo": (lambda low, high: jax.grad(lambda l: pg.gspo(l, OLD, -1.0, clip=low, clip_high=high).sum)(L), [0.05, 0.9], [0.1, 2.0]),
+    "cispo": (lambda low, high: jax.grad(lambda l: pg.cispo(l, OLD, ADV, clip=low, clip_high=high).sum)(L), [0.05, 1.0], [0.1, 2.0]),
+    "sampler_correction": (lambda low, high: pg.sampler_correction(L, OLD, kind="band", low=low, high=high).weights,
+                           [0.0, 0.5], [1.5, 9.0]),
     "vtrace": (lambda rho, c, pg_rho: pg.vtrace(R, V, NEXT, RHO, clip_rho=rho, clip_c=c, clip_pg_rho=pg_rho),
                [0.5, 1.0, 0.0], [0.3, 1.0, 3.0], [0.7, 1.5, 2.0]),
     "gae": (lambda discount, lambda_: pg.gae(R, V, NEXT, discount_t=discount, lambda_=lambda_), [0.9, 0.0], [0.0, 0.7]),

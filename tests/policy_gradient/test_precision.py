@@ -18,7 +18,9 @@ OTHERS = {
     ),
     "group_advantages": lambda w: pg.group_advantages(w["r"], group_axis=0),
     "group_advantages_over_std": lambda w: pg.group_advantages(w["r"], group_axis=0, divide_by_std=True),
+    "informative": lambda w: jnp.where(pg.informative(w["r"], group_axis=0), w["r"], jnp.zeros((), w["r"].dtype)),
     "entropy": lambda w: pg.entropy(w["r"]),
+    "categorical_kl": lambda w: pg.categorical_kl(w["r"], w["v_t"]),
     "mean_loss": lambda w: pg.mean_loss(pg.Loss(w["r"], jnp.ones_like(w["r"]))),
     "legal_logits": lambda w: pg.legal_logits(w["r"], jnp.arange(STEPS) > 3),
 }
@@ -31,7 +33,7 @@ def in_dtype(row, dtype):
 
 
 def test_every_function_is_called():
-    arrays = {"log_prob_t", "r_t", "v_tm1", "returns", "logits", "losses"}
+    arrays = {"log_prob_t", "old_log_prob_t", "r_t", "v_tm1", "returns", "logits", "losses", "x"}
     assert set().union(*map(functions_with, arrays)) == covered() | {name.removesuffix("_over_std") for name in OTHERS}
 
 
