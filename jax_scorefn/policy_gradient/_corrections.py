@@ -112,7 +112,7 @@ def sampler_correction(
       [1.   0.   0.25]
       [1. 0. 0.]
 
-    References: yao2025 (truncation), liu2025b (masks), ling2025 (bands).
+    References: yao2025 (truncation), lingteam2025 (bands).
     """
     old, sampler = (
         real("sampler_correction", "old_log_prob_t", old_log_prob_t),

@@ -124,7 +124,7 @@ def kl_penalty(
       >>> print(sf.policy_gradient.kl_penalty(l, ref))
       [0.19314718 0.30685282]
 
-    References: schulman2020, liu2025c (gradients of each), deepseek2025 (the weighed k3).
+    References: schulman2020, tang2025 (gradients of each), deepseek2025 (the weighed k3).
     """
     arrays = {"log_prob_t": log_prob_t, "ref_log_prob_t": ref_log_prob_t, "old_log_prob_t": old_log_prob_t}
     given = [None if x is None else real("kl_penalty", label, x) for label, x in arrays.items()]

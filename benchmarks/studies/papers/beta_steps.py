@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -70,7 +69,7 @@ def in_pyro(settings: Settings) -> list[Any]:
     python = environments.python_of(settings.peers, "pyro")
     if not settings.full or not python.exists():
         return []
-    script = str(Path(__file__).with_name("_beta_in_pyro.py"))
+    script = str(environments.HERE / "run_beta_steps.py")
     done = subprocess.run([str(python), "-W", "ignore", script], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,4 +1,4 @@
-"""The recipe of ``beta_steps`` in Pyro itself: run in its environment, prints how many updates each seed takes."""
+"""The recipe of ``studies.papers.beta_steps`` in Pyro itself: run in its environment, prints how many updates each seed takes."""
 
 from __future__ import annotations
 
