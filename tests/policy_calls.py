@@ -13,6 +13,9 @@ STOPPED = {
     "vtrace": ["log_rho"],
     "actor_critic": ["advantage"],
     "critic_loss": ["target"],
+    "critic_loss_clipped": ["target", "baseline"],
+    "retrace": ["log_rho"],
+    "all_actions": ["target"],
     "ppo_clip": ["old", "advantage"],
     "grpo": ["old", "gain"],
     "grpo_tokens": ["old", "gain"],
@@ -54,6 +57,17 @@ CALLS = {
     "reward_to_go": lambda w: pg.reward_to_go(w["l"], w["r"], baseline_t=w["baseline"], v_t=w["v_t"], **with_ends(w)),
     "actor_critic": lambda w: pg.actor_critic(w["l"], w["advantage"], mask=w.get("mask")),
     "critic_loss": lambda w: pg.critic_loss(w["v_tm1"], w["target"], mask=w.get("mask")),
+    "critic_loss_clipped": lambda w: pg.critic_loss(
+        w["v_tm1"], w["target"], clip=0.3, old_v_tm1=w["baseline"], mask=w.get("mask")
+    ),
+    "n_step_returns": lambda w: pg.n_step_returns(w["r"], w["v_tm1"], w["v_t"], n=3, **with_ends(w)),
+    "retrace": lambda w: pg.retrace(
+        w["r"], w["target"], w["v_tm1"], w["v_t"], w["log_rho"], lambda_=0.7, **with_ends(w)
+    ),
+    "upgo": lambda w: pg.upgo(w["r"], w["v_tm1"], w["v_t"], **with_ends(w)),
+    "all_actions": lambda w: pg.all_actions(
+        jnp.stack([w["l"], w["old"]], axis=1), jnp.stack([w["target"], 2 * w["target"]], axis=1), mask=w.get("mask")
+    ),
     "ppo_clip": lambda w: pg.ppo_clip(w["l"], w["old"], w["advantage"], mask=w.get("mask")),
     "grpo": lambda w: pg.grpo(w["l"], w["old"], w["gain"], mask=w.get("mask")),
     "grpo_tokens": lambda w: pg.grpo(w["l"], w["old"], -w["gain"], mask=w.get("mask"), reduction="token_mean"),
@@ -83,7 +97,14 @@ def functions_with(parameter):
 
 
 def covered():
-    return {name.removesuffix("_tokens").removesuffix("_sequences") for name in CALLS}
+    return {function_of(name) for name in CALLS}
+
+
+def function_of(name):
+    """The function of a call, of which there may be several."""
+    for end in ("_tokens", "_sequences", "_clipped"):
+        name = name.removesuffix(end)
+    return name
 
 
 def random_row(seed, steps):

@@ -14,6 +14,12 @@ from jax_scorefn.policy_gradient._corrections import (
     SamplerGap as SamplerGap,
     sampler_correction as sampler_correction,
 )
+from jax_scorefn.policy_gradient._critic import (
+    ReturnScale as ReturnScale,
+    ScaleState as ScaleState,
+    all_actions as all_actions,
+    critic_loss as critic_loss,
+)
 from jax_scorefn.policy_gradient._environments import (
     Board as Board,
     Environment as Environment,
@@ -43,9 +49,9 @@ from jax_scorefn.policy_gradient._rollout import (
     rollout as rollout,
 )
 from jax_scorefn.policy_gradient._sequences import rloo as rloo, token_log_probs as token_log_probs
+from jax_scorefn.policy_gradient._targets import n_step_returns as n_step_returns, retrace as retrace, upgo as upgo
 from jax_scorefn.policy_gradient._trajectory import (
     actor_critic as actor_critic,
-    critic_loss as critic_loss,
     reinforce as reinforce,
     reward_to_go as reward_to_go,
 )

@@ -133,7 +133,7 @@ def gae(
     name = "gae"
     r, before, after = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
-    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    delta, decay = differences(name, turns, r, before, after, lambda_)
     return turns.accumulate(delta, decay).astype(real(name, "r_t", r_t).dtype)
 
 
@@ -166,7 +166,7 @@ def lambda_returns(
     name = "lambda_returns"
     r, before, after = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
-    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    delta, decay = differences(name, turns, r, before, after, lambda_)
     return (turns.accumulate(delta, decay) + turns.chosen(before)).astype(real(name, "r_t", r_t).dtype)
 
 
@@ -228,7 +228,7 @@ def vtrace(
     name = "vtrace"
     r, before, after, log_rho = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t, log_rho_t=log_rho_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
-    delta, decay = _differences(name, turns, r, before, after, lambda_)
+    delta, decay = differences(name, turns, r, before, after, lambda_)
     log_rho = turns.chosen(stop_gradient(log_rho))
     bounds = {"clip_rho": clip_rho, "clip_c": clip_c, "clip_pg_rho": clip_pg_rho}
     rho, c, pg_rho = (jnp.exp(_bounded(log_rho, option, bound)) for option, bound in bounds.items())
@@ -253,7 +253,7 @@ def with_rest(turns: Episodes, rewards: Array, v_t: Array | None) -> Array:
     return rewards + turns.discount * jnp.where(turns.goes_on, jnp.zeros((), v_t.dtype), turns.after(v_t))
 
 
-def _differences(name: str, turns: Episodes, r_t: Array, v_tm1: Array, v_t: Array, lambda_: Any) -> tuple[Array, Array]:
+def differences(name: str, turns: Episodes, r_t: Array, v_tm1: Array, v_t: Array, lambda_: Any) -> tuple[Array, Array]:
     """Temporal differences, and how much of the next error is added."""
     rewards, _ = turns.rewards(r_t)
     delta = turns.chosen(rewards) + turns.discount * turns.after(v_t, v_tm1) - turns.chosen(v_tm1)

@@ -167,30 +167,6 @@ def actor_critic(log_prob_t: Array, advantage_t: Array, *, mask: Array | None = 
     return loss_of(-advantage * magic_box(l), turns.mask)
 
 
-def critic_loss(v_tm1: Array, target_t: Array, *, mask: Array | None = None) -> Loss:
-    """Half the squared distance of the critic from its targets, which are not differentiated; weight: the number of steps.
-
-    Args:
-      v_tm1: value of the state in which each action was taken, shape (T,), differentiable in the critic's parameters.
-      target_t: from :func:`lambda_returns`, :func:`vtrace` or :func:`discounted_returns`, shape (T,).
-      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
-
-    Returns:
-      :class:`Loss`.
-
-    Raises:
-      TypeError: for arrays that are not one trajectory.
-
-    Example:
-      >>> import jax.numpy as jnp, jax_scorefn as sf
-      >>> print(sf.policy_gradient.critic_loss(jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])).sum)
-      2.5
-    """
-    value, target = trajectory("critic_loss", v_tm1=v_tm1, target_t=target_t)
-    turns = episodes("critic_loss", value, mask)
-    return loss_of(0.5 * turns.chosen(value - stop_gradient(target)) ** 2, turns.mask)
-
-
 def _so_far(log_prob_t: Array, turns: Episodes) -> tuple[Array, Array]:
     """Sums of log-probabilities from the start of each episode to each choice, and products of the discounts before it."""
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from policy_calls import CALLS, STOPPED, random_row
+from policy_calls import CALLS, STOPPED, function_of, random_row
 
 import jax_scorefn as sf
 import jax_scorefn.policy_gradient as pg
@@ -41,7 +41,7 @@ def test_every_docstring_that_says_so_is_in_the_table():
     """Counted in the text, so that a new argument comes here too; group_advantages and the values of losses are below."""
     words = ("ever differentiated", "not differentiated")
     told = {name for name, f in vars(pg).items() if callable(f) and any(w in (f.__doc__ or "") for w in words)}
-    assert told == {name.split("_tokens")[0].split("_sequences")[0] for name in STOPPED} | {
+    assert told == {function_of(name) for name in STOPPED} | {
         "group_advantages",
         "whiten",
         "categorical_kl",

@@ -1,0 +1,175 @@
+"""What a critic is for: its own loss, the gradient of all actions at once, and returns that are brought to one size.
+
+critic_loss     1/2 (v - target)^2, or the larger of that and 1/2 (clip(v, old - c, old + c) - target)^2
+all_actions     - sum_a pi(a | s) stop(q(s, a))
+ReturnScale     running mean and deviation of returns
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from jax_scorefn._checks import is_python_number
+from jax_scorefn.policy_gradient._arrays import flags, real, trajectory, wide
+from jax_scorefn.policy_gradient._episodes import episodes
+from jax_scorefn.policy_gradient._loss import Loss, loss_of
+from jax_scorefn.typing import Array
+
+ONE_OF_TWO = "critic_loss: clip= and old_v_tm1= go together: how far the value may move, and from where."
+BAD_CLIP = "critic_loss: clip={given} must be above 0."
+BAD_ACTIONS = (
+    "all_actions takes logits and q of one shape, with the actions along the last axis, (T, A); it got {given}."
+)
+BAD_DECAY = "ReturnScale wants a decay in [0, 1), not {given}."
+
+
+def critic_loss(
+    v_tm1: Array,
+    target_t: Array,
+    *,
+    clip: Array | float | None = None,
+    old_v_tm1: Array | None = None,
+    mask: Array | None = None,
+) -> Loss:
+    """Half the squared distance of the critic from its targets, which are not differentiated; weight: the number of steps.
+
+    Args:
+      v_tm1: value of the state in which each action was taken, shape (T,), differentiable in the critic's parameters.
+      target_t: from :func:`lambda_returns`, :func:`vtrace` or :func:`discounted_returns`, shape (T,).
+      clip: how far a value may move from the old one and still be drawn to its target, as in implementations of PPO; None is no
+        bound.
+      old_v_tm1: values before the updates on this batch, with ``clip``; never differentiated.
+      mask: booleans (T,); False marks steps that nobody chose, which change nothing.
+
+    Returns:
+      :class:`Loss`.
+
+    Raises:
+      TypeError: for arrays that are not one trajectory.
+      ValueError: for one of ``clip`` and ``old_v_tm1`` without the other.
+
+    Example:
+      >>> import jax.numpy as jnp, jax_scorefn as sf
+      >>> print(sf.policy_gradient.critic_loss(jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])).sum)
+      2.5
+    """
+    if (clip is None) != (old_v_tm1 is None):
+        raise ValueError(ONE_OF_TWO)
+    if clip is not None and is_python_number(clip) and not clip > 0:
+        raise ValueError(BAD_CLIP.format(given=clip))
+    value, target, old = trajectory("critic_loss", v_tm1=v_tm1, target_t=target_t, old_v_tm1=old_v_tm1)
+    turns = episodes("critic_loss", value, mask)
+    squares = 0.5 * turns.chosen(value - stop_gradient(target)) ** 2
+    if clip is not None:
+        moved = turns.chosen(value - stop_gradient(old))
+        far = jnp.asarray(clip, moved.dtype)
+        near = turns.chosen(stop_gradient(old - target)) + jnp.clip(moved, -far, far)
+        squares = jnp.maximum(squares, 0.5 * near**2)
+    return loss_of(squares, turns.mask)
+
+
+def all_actions(logits: Array, q: Array, *, mask: Array | None = None) -> Loss:
+    """The policy gradient summed over all actions of each state, with a critic's values of them: no noise of the action is left.
+
+    Args:
+      logits: of the policy, (T, A) for T states; minus infinity is an action that does not exist.
+      q: the critic's values of the actions, (T, A); never differentiated. Those of actions that do not exist count nowhere.
+      mask: booleans (T,); False marks states that count nowhere.
+
+    Returns:
+      :class:`Loss`: minus the expected value of the action in each state, and the number of states.
+
+    Raises:
+      TypeError: for other shapes.
+
+    Bias: that of the critic, and of leaving out the discounts D_t of :func:`reward_to_go`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> loss = lambda logits: sf.policy_gradient.all_actions(logits, jnp.array([[1.0, 3.0]])).sum
+      >>> print(loss(jnp.zeros((1, 2))), jax.grad(loss)(jnp.zeros((1, 2))))
+      -2.0 [[ 0.5 -0.5]]
+
+    References: asadi2017, ciosek2018.
+    """
+    x, values = real("all_actions", "logits", logits), real("all_actions", "q", q)
+    if x.ndim != 2 or values.shape != x.shape:
+        raise TypeError(BAD_ACTIONS.format(given=f"{list(x.shape)}, {list(values.shape)}"))
+    dtype = wide([x, values])
+    like = jnp.zeros(x.shape[0], dtype)
+    there = jnp.ones(like.shape, bool) if mask is None else flags("all_actions", like, mask=mask)
+    probs = jax.nn.softmax(jnp.where(there[:, None], x.astype(dtype), 0.0), axis=-1)
+    values = jnp.where(there[:, None] & (probs > 0), stop_gradient(values).astype(dtype), 0.0)
+    return loss_of(-jnp.sum(probs * values, axis=-1), there)
+
+
+class ScaleState(NamedTuple):
+    """What :class:`ReturnScale` keeps: moving averages of returns and of their squares, and how much of a whole they are."""
+
+    mean: Array
+    square: Array
+    weight: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ReturnScale:
+    """Running mean and deviation of returns, so that a critic's targets keep their size while rewards grow: state in, state out.
+
+    Attributes:
+      decay: of the moving averages, in [0, 1). They are corrected for their start.
+
+    Example:
+      >>> import jax.numpy as jnp, jax_scorefn as sf
+      >>> scale = sf.policy_gradient.ReturnScale(decay=0.9)
+      >>> state = scale.update(scale.init(), jnp.array([100.0, 300.0]))
+      >>> print(scale.normalise(state, jnp.array([100.0, 300.0])), scale.restore(state, jnp.array([-1.0, 1.0])))
+      [-1.  1.] [100. 300.]
+
+    References: vanhasselt2016.
+    """
+
+    decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(BAD_DECAY.format(given=self.decay))
+
+    def init(self) -> ScaleState:
+        """Nothing seen yet: mean 0, deviation 1."""
+        zero = jnp.zeros((), jnp.float32)
+        return ScaleState(zero, zero, zero)
+
+    def update(self, state: ScaleState, returns: Array, mask: Array | None = None) -> ScaleState:
+        """The state after a batch of returns, of any shape; one without any changes nothing."""
+        x = real("ReturnScale", "returns", returns)
+        there = jnp.ones(x.shape, bool) if mask is None else flags("ReturnScale", x, mask=mask)
+        x = jnp.where(there, stop_gradient(x).astype(jnp.float32), 0.0)
+        number = jnp.sum(there)
+        share = jnp.where(number > 0, 1.0 - self.decay, 0.0)
+        mean = lambda x: jnp.sum(x) / jnp.maximum(number, 1).astype(jnp.float32)
+        blend = lambda old, new: old + share * (new - old)
+        return ScaleState(
+            blend(state.mean, mean(x)), blend(state.square, mean(x**2)), blend(state.weight, jnp.ones(()))
+        )
+
+    def normalise(self, state: ScaleState, x: Array) -> Array:
+        """(x - mean) / deviation."""
+        mean, deviation = self._moments(state)
+        return (x - mean) / deviation
+
+    def restore(self, state: ScaleState, x: Array) -> Array:
+        """What :meth:`normalise` made x of."""
+        mean, deviation = self._moments(state)
+        return x * deviation + mean
+
+    def _moments(self, state: ScaleState) -> tuple[Array, Array]:
+        whole = jnp.maximum(state.weight, jnp.finfo(jnp.float32).tiny)
+        mean, square = state.mean / whole, state.square / whole
+        variance = jnp.maximum(square - mean**2, 0.0)
+        known = variance > 8 * jnp.finfo(jnp.float32).eps * square
+        return stop_gradient(mean), stop_gradient(jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)), 1.0))
