@@ -27,7 +27,9 @@ from jax_scorefn.policy_gradient._environments import (
     from_pgx as from_pgx,
 )
 from jax_scorefn.policy_gradient._group_advantages import group_advantages as group_advantages
+from jax_scorefn.policy_gradient._head import token_log_probs_of_head as token_log_probs_of_head
 from jax_scorefn.policy_gradient._loss import Loss as Loss, mean_loss as mean_loss
+from jax_scorefn.policy_gradient._packing import unpack as unpack
 from jax_scorefn.policy_gradient._penalties import (
     categorical_kl as categorical_kl,
     entropy as entropy,
@@ -48,6 +50,7 @@ from jax_scorefn.policy_gradient._rollout import (
     legal_logits as legal_logits,
     rollout as rollout,
 )
+from jax_scorefn.policy_gradient._sampling import sampling_logits as sampling_logits
 from jax_scorefn.policy_gradient._sequences import rloo as rloo, token_log_probs as token_log_probs
 from jax_scorefn.policy_gradient._targets import n_step_returns as n_step_returns, retrace as retrace, upgo as upgo
 from jax_scorefn.policy_gradient._trajectory import (

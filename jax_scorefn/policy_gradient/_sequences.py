@@ -23,19 +23,21 @@ from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.typing import Array
 
 BAD_TOKENS = (
-    "token_log_probs takes one sequence: logits of shape (T, K), tokens (T,) of integers and answer (T,) of booleans; it got {given}. "
-    "For a batch use jax.vmap."
+    "token_log_probs takes one sequence: logits of shape (T, K), tokens (T,) of integers, answer (T,) of booleans, segment_ids (T,) "
+    "of integers or None; it got {given}. For a batch use jax.vmap."
 )
 NO_TOKEN = (
-    "token_log_probs: {what} (compiled code cannot raise, and has NaN there). Logits at position t are about the token at t + 1: to "
+    "{name}: {what} (compiled code cannot raise, and has NaN there). Logits at position t are about the token at t + 1: to "
     "score the first token, put one that begins the text in front of it."
 )
-NOTHING_BEFORE = "answer[0] is True, and the first token has nothing before it that could give it a probability"
+NOTHING_BEFORE = (
+    "answer[{place}] is True, and the first token of a sequence has nothing before it that could give it a probability"
+)
 OUT_OF_RANGE = "the answer has a token {token} where the logits are of tokens 0 to {most}"
 BAD_GROUP = "rloo takes one group: log_prob_t of shape (G, T), rewards (G,), mask (G, T); it got {given}."
 
 
-def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
+def token_log_probs(logits: Array, tokens: Array, answer: Array, *, segment_ids: Array | None = None) -> Array:
     """Log-probability of each token of the answer, given all tokens before it.
 
     Args:
@@ -43,6 +45,8 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
       tokens: prompt, answer and padding, integers (T,).
       answer: booleans (T,): which tokens the model chose. The token that ends the answer is one of them; the first of all, which has
         nothing before it, is not.
+      segment_ids: integers (T,) where several sequences are packed in a row (:func:`unpack`): the first token of each has nothing
+        before it.
 
     Returns:
       Floats (T,): log p(x_t | x_0 .. x_{t-1}) where ``answer``, else 0, without a gradient. Pass ``answer`` on as ``mask``. The
@@ -58,39 +62,51 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array) -> Array:
       >>> print(sf.policy_gradient.token_log_probs(jnp.zeros((4, 2)), jnp.array([0, 1, 1, 0]), answer))
       [ 0.         0.        -0.6931472 -0.6931472]
     """
-    given_tokens, given_answer = tokens, answer
-    logits, tokens, answer = real("token_log_probs", "logits", logits), jnp.asarray(tokens), jnp.asarray(answer)
-    good = logits.ndim == 2 and tokens.shape == answer.shape == logits.shape[:1] and answer.dtype == jnp.bool_
-    if not good or not jnp.issubdtype(tokens.dtype, jnp.integer):
-        given = ", ".join(f"{x.dtype}{list(x.shape)}" for x in (logits, tokens, answer))
+    logits = real("token_log_probs", "logits", logits)
+    row = (tokens, answer) if segment_ids is None else (tokens, answer, segment_ids)
+    whole = [jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (tokens, *row[2:])]
+    good = logits.ndim == 2 and all(jnp.shape(x) == logits.shape[:1] for x in row) and all(whole)
+    if not good or jnp.result_type(answer) != jnp.bool_:
+        given = ", ".join(f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in (logits, *row))
         raise TypeError(BAD_TOKENS.format(given=given))
-    if tokens.shape[0] == 0:
+    if logits.shape[0] == 0:
         return jnp.zeros(0, logits.dtype)
-    _check(given_answer, given_tokens, logits.shape[1])
-    known = (tokens >= 0) & (tokens < logits.shape[1])
+    none = without_probability("token_log_probs", tokens, answer, segment_ids, logits.shape[1])
+    tokens, answer = jnp.asarray(tokens), jnp.asarray(answer)
     # what a masked position predicts is never looked at, so nothing that is wrong there comes back as 0 times infinity
     told = jnp.where(answer[1:, None], logits[:-1], jnp.zeros((), logits.dtype)).astype(wide([logits]))
-    index = jnp.where(answer & known, tokens, 0)[1:, None]
+    index = jnp.where(answer & ~none, tokens, 0)[1:, None]
     log_probs = jnp.take_along_axis(jax.nn.log_softmax(told), index, axis=1)[:, 0]
     log_probs = jnp.concatenate([jnp.zeros(1, log_probs.dtype), log_probs])
-    none = answer & ~known.at[0].set(False)
     log_probs = jnp.where(answer, log_probs, 0.0)
     return jnp.where(none, stop_gradient(nan_where(none, log_probs)), log_probs).astype(logits.dtype)
 
 
-def _check(answer: Any, tokens: Any, num_tokens: int) -> None:
-    """Raises where it can be seen that a token of the answer has no probability: in what was given, before jit made a tracer of it."""
-    if isinstance(answer, Tracer):
-        return
-    chosen = np.asarray(answer)
-    if chosen[0]:
-        raise ValueError(NO_TOKEN.format(what=NOTHING_BEFORE))
-    if isinstance(tokens, Tracer):
-        return
-    of_answer = np.asarray(tokens)[chosen]
-    strange = of_answer[(of_answer < 0) | (of_answer >= num_tokens)]
-    if strange.size:
-        raise ValueError(NO_TOKEN.format(what=OUT_OF_RANGE.format(token=strange[0], most=num_tokens - 1)))
+def without_probability(name: str, tokens: Any, answer: Any, segment_ids: Any, num_tokens: int) -> Array:
+    """Tokens of the answer that nothing gives a probability, booleans (T,); an error where that can be seen.
+
+    It is looked for in what was given, before jit made a tracer of it.
+    """
+    if not isinstance(answer, Tracer):
+        chosen = np.asarray(answer)
+        begins = np.arange(len(chosen)) == 0
+        if not isinstance(segment_ids, Tracer | type(None)):
+            begins |= np.asarray(segment_ids) != np.roll(np.asarray(segment_ids), 1)
+        if np.any(chosen & begins):
+            raise ValueError(
+                NO_TOKEN.format(name=name, what=NOTHING_BEFORE.format(place=int(np.argmax(chosen & begins))))
+            )
+        if not isinstance(tokens, Tracer):
+            of_answer = np.asarray(tokens)[chosen]
+            strange = of_answer[(of_answer < 0) | (of_answer >= num_tokens)]
+            if strange.size:
+                what = OUT_OF_RANGE.format(token=strange[0], most=num_tokens - 1)
+                raise ValueError(NO_TOKEN.format(name=name, what=what))
+    tokens, answer = jnp.asarray(tokens), jnp.asarray(answer)
+    begins = jnp.arange(tokens.shape[0]) == 0
+    if segment_ids is not None:
+        begins = begins | (jnp.asarray(segment_ids) != jnp.roll(jnp.asarray(segment_ids), 1))
+    return answer & (begins | (tokens < 0) | (tokens >= num_tokens))
 
 
 def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Loss:

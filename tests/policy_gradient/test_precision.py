@@ -22,6 +22,7 @@ OTHERS = {
     "entropy": lambda w: pg.entropy(w["r"]),
     "categorical_kl": lambda w: pg.categorical_kl(w["r"], w["v_t"]),
     "mean_loss": lambda w: pg.mean_loss(pg.Loss(w["r"], jnp.ones_like(w["r"]))),
+    "sampling_logits": lambda w: pg.sampling_logits(w["r"], temperature=2.0),
     "legal_logits": lambda w: pg.legal_logits(w["r"], jnp.arange(STEPS) > 3),
 }
 
