@@ -65,12 +65,12 @@ def sampling_logits(
     x = x / jnp.asarray(temperature, x.dtype)
     if top_k is None and top_p is None:
         return x
-    held = stop_gradient(x)
-    order = jnp.argsort(-held, axis=-1)
+    still = stop_gradient(x)
+    order = jnp.argsort(-still, axis=-1)
     place = jnp.argsort(order, axis=-1)
     stays = jnp.ones(x.shape, bool) if top_k is None else place < top_k
     if top_p is not None:
-        probs = jax.nn.softmax(jnp.where(stays, held, -jnp.inf).astype(jnp.float32), axis=-1)
+        probs = jax.nn.softmax(jnp.where(stays, still, -jnp.inf).astype(jnp.float32), axis=-1)
         in_order = jnp.take_along_axis(probs, order, axis=-1)
         before = jnp.take_along_axis(jnp.cumsum(in_order, axis=-1) - in_order, place, axis=-1)
         stays = stays & ((before < jnp.asarray(top_p, jnp.float32)) | (place == 0))
