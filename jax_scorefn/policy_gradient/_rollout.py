@@ -24,6 +24,12 @@ BAD_STEP = (
     "begins with, a scalar reward and two boolean scalars; {what}."
 )
 
+BAD_MEMORY = (
+    "With memory= a policy is policy(params, observation, memory) and returns (distribution, memory), the memory of the shapes and "
+    "dtypes that it begins with; {what}."
+)
+BAD_START = "start is the last of a rollout, or (observation, state) as env_reset returns them; not {given}."
+
 Reset = Callable[[Key], tuple[PyTree, PyTree]]
 """``env_reset(key) -> (observation, state)``."""
 Step = Callable[[Key, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]
@@ -31,12 +37,13 @@ Step = Callable[[Key, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array
 
 
 class Place(NamedTuple):
-    """Where a rollout stands, to go on from: the observation and state of now, and return and length of the episode so far."""
+    """Where a rollout stands, to go on from: the observation and state of now, return and length of the episode so far, memory."""
 
     observation: PyTree
     state: PyTree
     episode_return: Array
     episode_length: Array
+    memory: PyTree = None
 
 
 class Rollout(NamedTuple):
@@ -52,6 +59,7 @@ class Rollout(NamedTuple):
       episode_returns: sum of rewards of the episode that ended with this step; 0 where none did.
       episode_lengths: number of its steps; 0 where none did.
       last: where it stands now; pass it as ``start`` of the next.
+      memories: of a policy with a memory, what it remembered when each action was taken; None without.
     """
 
     observations: PyTree
@@ -63,17 +71,19 @@ class Rollout(NamedTuple):
     episode_returns: Array
     episode_lengths: Array
     last: Place
+    memories: PyTree = None
 
 
 def rollout(
-    policy: Callable[[Params, PyTree], Any],
+    policy: Callable[..., Any],
     env_step: Step,
     env_reset: Reset,
     params: Params,
     key: Key,
     num_steps: int,
     *,
-    start: Place | None = None,
+    start: Place | tuple[PyTree, PyTree] | None = None,
+    memory: PyTree = None,
     forget: bool = False,
     estimator: str = "score_function",
 ) -> Rollout:
@@ -86,7 +96,10 @@ def rollout(
       params: of the policy.
       key: one key.
       num_steps: a Python int.
-      start: where to go on from (``last`` of the rollout before); None begins an episode.
+      start: where to go on from: ``last`` of the rollout before, or ``(observation, state)``, the beginning of an episode; None is
+        what ``env_reset`` begins with.
+      memory: what a recurrent policy remembers at the beginning of an episode, a pytree. The policy is then
+        ``policy(params, observation, memory)`` and returns ``(distribution, memory)``; wherever an episode ends it forgets.
       forget: mark the ends of episodes with :func:`jax_scorefn.programs.forget`. Under ``expectation`` actions are then charged up to
         the end of their own episode only: another objective than the sum of the rewards of the window.
       estimator: of the actions, as in :func:`jax_scorefn.sample`. ``"pathwise"`` differentiates through policy, dynamics and rewards,
@@ -96,8 +109,8 @@ def rollout(
       :class:`Rollout`. For many environments: ``jax.vmap(lambda key: rollout(...))(keys)``.
 
     Raises:
-      TypeError: where ``env_step`` does not return what it should; and when it is differentiated in the policy's parameters outside of
-        ``expectation``.
+      TypeError: where ``env_step``, or a policy with a memory, does not return what it should; and when it is differentiated in the
+        policy's parameters outside of ``expectation``.
       ValueError: for ``num_steps`` that is not a positive int.
 
     Bias: under ``expectation``, none, for the sum of the rewards of the window, resets and all. Cost: a step of the policy, of the
@@ -119,28 +132,31 @@ def rollout(
     """
     num_steps = _checks.positive_int("num_steps", num_steps)
     key_start, key = jax.random.split(key)
-    if start is None:
-        observation, state = env_reset(key_start)
-        start = Place(observation, state, jnp.zeros(()), jnp.zeros((), jnp.int32))
+    memory = jax.tree.map(jnp.asarray, memory)
+    place = _placed(env_reset(key_start) if start is None else start, memory)
 
     def step(place: Place, key: Key) -> tuple[Place, Rollout]:
         key_action, key_step, key_reset = jax.random.split(key, 3)
-        action = sample(key_action, policy(params, place.observation), estimator=estimator, name="action")
+        if memory is None:
+            dist, remembered = policy(params, place.observation), None
+        else:
+            dist, remembered = _remembered(policy(params, place.observation, place.memory), memory)
+        action = sample(key_action, dist, estimator=estimator, name="action")
         observation, state, reward, terminated, truncated = _checked(env_step(key_step, place.state, action), place)
         total = place.episode_return + reward.astype(place.episode_return.dtype)
         length = place.episode_length + 1
         ended = terminated | truncated
-        after = _where(ended, env_reset(key_reset), (observation, state))
+        after = _where(ended, (*env_reset(key_reset), memory), (observation, state, remembered))
         if forget:
             after = forget_(after, when=ended)
         row = Rollout(
             place.observation, action, reward, terminated, truncated & ~terminated, observation,
-            jnp.where(ended, total, 0.0), jnp.where(ended, length, 0), place,
+            jnp.where(ended, total, 0.0), jnp.where(ended, length, 0), place, place.memory,
         )  # fmt: skip
-        place = Place(after[0], after[1], jnp.where(ended, 0.0, total), jnp.where(ended, 0, length))
+        place = Place(after[0], after[1], jnp.where(ended, 0.0, total), jnp.where(ended, 0, length), after[2])
         return place, row._replace(last=None)  # pyright: ignore[reportArgumentType]
 
-    last, rows = jax.lax.scan(step, start, jax.random.split(key, num_steps))
+    last, rows = jax.lax.scan(step, place, jax.random.split(key, num_steps))
     return rows._replace(last=last)
 
 
@@ -154,6 +170,23 @@ def legal_logits(logits: Array, legal: Array) -> Array:
       [0.5 0.  0.5]
     """
     return jnp.where(legal, logits, -jnp.inf)
+
+
+def _placed(start: Any, memory: PyTree) -> Place:
+    """Where a rollout begins."""
+    if isinstance(start, Place):
+        return start if start.memory is not None or memory is None else start._replace(memory=memory)
+    if not isinstance(start, tuple) or len(start) != 2:
+        raise TypeError(BAD_START.format(given=_checks.describe(start)))
+    return Place(start[0], start[1], jnp.zeros(()), jnp.zeros((), jnp.int32), memory)
+
+
+def _remembered(returned: Any, memory: PyTree) -> Any:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(BAD_MEMORY.format(what=f"it returned {_checks.describe(returned)}"))
+    if (found := jax.tree.map(_type, returned[1])) != (begun := jax.tree.map(_type, memory)):
+        raise TypeError(BAD_MEMORY.format(what=f"it returned {found}, and began with {begun}"))
+    return returned
 
 
 def _checked(returned: Any, place: Place) -> Any:

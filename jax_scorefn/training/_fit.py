@@ -2,6 +2,7 @@
 
     value, grads = value_and_grad(loss)(params, fold_in(key, i));    params = params + optimizer(grads)        for i = 0, 1, ...
 
+With ``collect`` an update is several of these, on parts of what was collected before them (``_minibatches``).
 Update i depends on the state before it and on i alone. So a run that was killed and goes on from its last saved state ends with the
 very numbers of one that was not, and the length of the inner loop changes nothing.
 """
@@ -21,16 +22,16 @@ import optax
 from jax_scorefn import _checks
 from jax_scorefn._progress import bar
 from jax_scorefn._trees import is_inexact, partition, uphill
+from jax_scorefn.training._minibatches import updates
+from jax_scorefn.training._returned import scalar, uniform
 from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
 NOT_A_LOSS = "fit wants a function loss(params, key), and an optax optimizer; as {name} it got {given}."
-BAD_LOSS = "loss must return {wanted}; it returned {given}."
-BAD_METRICS = "The metrics of a loss are a dictionary of scalars; {given}."
-UNKNOWN_METRIC = "show={show!r} is not one of the metrics: {known}."
-METRIC_CALLED_LOSS = (
-    "A metric called 'loss' would take the place of the loss itself in the history: give it another name."
+NO_COLLECT = (
+    "epochs={epochs} and minibatches={minibatches} are of what collect= returns; without it an update has one gradient."
 )
+UNKNOWN_METRIC = "show={show!r} is not one of the metrics: {known}."
 BAD_TAG = "tag is a string that names the run, or None; not {given}."
 OTHER_LOSSES = "its first updates had the losses {found}, and the same updates of this run have {wanted}"
 
@@ -60,6 +61,9 @@ def fit(
     *,
     has_aux: bool = False,
     carry: PyTree = None,
+    collect: Callable[..., Any] | None = None,
+    epochs: int = 1,
+    minibatches: int = 1,
     inner_steps: int = 100,
     progress: bool = False,
     show: str = "loss",
@@ -80,6 +84,11 @@ def fit(
       num_updates: how many, a Python int.
       has_aux: whether the loss returns metrics.
       carry: the first state of what the loss hands on; None is nothing.
+      collect: ``collect(params, key)`` returns a batch, a pytree of arrays whose leading axis counts rows: trajectories, answers. It
+        is called first in each update, with the parameters of then; metrics and carry are its own, in the places where a loss has
+        them. The loss is then ``loss(params, key, batch)``, a scalar, of a part of the batch; nothing in it is differentiated.
+      epochs: with ``collect``, how often an update goes through the batch, each time in another random order.
+      minibatches: with ``collect``, how many parts of the batch one after the other have a step of the optimizer each.
       inner_steps: updates in one compiled scan, and how often progress is shown.
       progress: a progress bar, with the mean of ``show`` over the last inner loop and the standard error of that mean.
       show: the metric that the progress bar shows.
@@ -123,14 +132,19 @@ def fit(
     if not isinstance(tag, str | None):
         raise TypeError(BAD_TAG.format(given=_checks.describe(tag)))
     trained, whole = partition(params, is_inexact)
-    trained, loss = jax.tree.map(jnp.asarray, trained), _uniform(loss, has_aux, carry is not None)
-    value_and_grad = jax.value_and_grad(lambda p, key, carry: loss(whole(p), key, carry), has_aux=True)
+    trained = jax.tree.map(jnp.asarray, trained)
+    epochs, minibatches = (_checks.positive_int(*x) for x in (("epochs", epochs), ("minibatches", minibatches)))
+    if collect is None:
+        if epochs * minibatches > 1:
+            raise ValueError(NO_COLLECT.format(epochs=epochs, minibatches=minibatches))
+        one = _gradient(uniform("loss", loss, has_aux, carry is not None), whole, optimizer)
+    else:
+        of_batch = jax.value_and_grad(lambda p, key, batch: scalar("loss", loss(whole(p), key, batch), "a scalar"))
+        fill = uniform("collect", collect, has_aux, carry is not None)
+        one = updates(lambda p, key, carry: fill(whole(p), key, carry), of_batch, optimizer, epochs, minibatches)
 
     def update(state: tuple[Params, Any, PyTree], i: Array) -> Any:
-        params, opt_state, carry = state
-        (value, (metrics, carry)), grads = value_and_grad(params, jax.random.fold_in(key, i), carry)
-        updates, opt_state = optimizer.update(uphill(grads), opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state, carry), {**metrics, "loss": value}
+        return one(*state, jax.random.fold_in(key, i))
 
     inner = jax.jit(lambda state, index: jax.lax.scan(update, state, index))
     state = (trained, optimizer.init(trained), carry)
@@ -174,38 +188,16 @@ def _same_losses(inner: Callable[..., Any], first: Any, kept: np.ndarray, folder
         raise ValueError(OTHER_RUN.format(folder=folder, what=what))
 
 
-def _kind(x: Any) -> str:
-    return f"an array of shape {list(jnp.shape(x))}" if hasattr(x, "dtype") else type(x).__name__
+def _gradient(loss: Callable[..., Any], whole: Callable[..., Any], optimizer: Any) -> Callable[..., Any]:
+    """An update of one gradient: ``(params, opt_state, carry, key)`` -> the next ones, and the metrics."""
+    value_and_grad = jax.value_and_grad(lambda p, key, carry: loss(whole(p), key, carry), has_aux=True)
 
+    def run(params: Params, opt_state: Any, carry: PyTree, key: Key) -> Any:
+        (value, (metrics, carry)), grads = value_and_grad(params, key, carry)
+        moved, opt_state = optimizer.update(uphill(grads), opt_state, params)
+        return (optax.apply_updates(params, moved), opt_state, carry), {**metrics, "loss": value}
 
-def _uniform(loss: Callable[..., Any], has_aux: bool, has_carry: bool) -> Callable[..., Any]:
-    """The loss as ``(params, key, carry) -> (value, (metrics, carry))``."""
-    wanted = "(value, (metrics, carry))" if has_aux and has_carry else "(value, carry)" if has_carry else ""
-    wanted = wanted or ("(value, metrics)" if has_aux else "a scalar")
-
-    def call(params: Params, key: Key, carry: PyTree) -> Any:
-        out = loss(params, key, carry) if has_carry else loss(params, key)
-        pair = has_aux or has_carry
-        if pair and not (isinstance(out, tuple) and len(out) == 2):
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=_kind(out)))
-        value: Any
-        rest: Any
-        value, rest = out if pair else (out, None)
-        if has_aux and has_carry and not (isinstance(rest, tuple) and len(rest) == 2):
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=f"(value, {_kind(rest)})"))
-        metrics, carry = rest if has_aux and has_carry else (rest, None) if has_aux else ({}, rest)
-        if not hasattr(value, "dtype") or jnp.shape(value) != ():
-            raise TypeError(BAD_LOSS.format(wanted=wanted, given=_kind(value)))
-        if not isinstance(metrics, dict):
-            raise TypeError(BAD_METRICS.format(given=f"it returned {_kind(metrics)}"))
-        if "loss" in metrics:
-            raise ValueError(METRIC_CALLED_LOSS)
-        for name, x in metrics.items():
-            if jnp.shape(x) != ():
-                raise TypeError(BAD_METRICS.format(given=f"{name} has shape {list(jnp.shape(x))}"))
-        return value, (metrics, carry)
-
-    return call
+    return run
 
 
 def _mean(name: str, values: np.ndarray) -> str:

@@ -203,3 +203,66 @@ def test_illegal_actions_have_probability_zero_and_finite_gradients():
     assert set(np.unique(draws)) == {0, 2}
     grad = jax.jit(jax.grad(lambda t: dist(t).log_prob(jnp.int32(2))))(theta)
     assert np.all(np.isfinite(grad)) and grad[1] == grad[3] == 0.0
+
+
+# A policy that remembers, and where a rollout begins
+
+
+def counting(params, observation, memory):
+    """It counts its steps in the episode."""
+    return sf.Bernoulli(logits=params[0] * observation[0] + params[1] * memory["count"]), {"count": memory["count"] + 1}
+
+
+def test_a_memory_is_carried_on_and_forgotten_at_ends():
+    memory = {"count": jnp.zeros(())}
+    run = jax.jit(lambda key: pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), key, 40, memory=memory))
+    steps = run(jax.random.key(0))
+    ended = np.asarray(steps.terminated | steps.truncated)
+    assert ended.any()
+    count, wanted = 0, []
+    for end in ended:
+        wanted.append(count)
+        count = 0 if end else count + 1
+    np.testing.assert_array_equal(steps.memories["count"], wanted)
+    assert steps.last.memory["count"] == count
+    # two halves are the whole: the memory goes on with the place
+    first = jax.jit(lambda k: pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), k, 7, memory=memory))(
+        jax.random.key(1)
+    )
+    second = jax.jit(
+        lambda k, start: pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), k, 3, start=start, memory=memory)
+    )(jax.random.key(2), first.last)
+    assert second.memories["count"][0] == first.last.memory["count"]
+
+
+def test_a_policy_that_remembers_has_its_gradient():
+    """The choices of two steps by enumeration: the second sees what the memory holds."""
+
+    def two(key, state, action):
+        return jnp.zeros(1), state + 1, (state + 1.0) * action, jnp.array(False), jnp.array(False)
+
+    begin = lambda key: (jnp.zeros(1), jnp.float32(0))
+
+    def recurrent(p, observation, memory):
+        return sf.Bernoulli(logits=p + memory), memory + 0.5
+
+    total = lambda p, key: pg.rollout(recurrent, two, begin, p, key, 2, memory=jnp.zeros(())).r_t.sum()
+    with jax.debug_key_reuse(False):
+        g = sf.testing.replicate(
+            lambda k: jax.grad(sf.expectation(total, num_samples=8))(0.3, k), jax.random.key(0), 4000
+        )
+    exact = jax.grad(lambda p: jax.nn.sigmoid(p) + 2 * jax.nn.sigmoid(p + 0.5))(0.3)
+    sf.testing.assert_unbiased(g, exact, precision=0.05)
+
+
+def test_a_start_is_an_observation_and_a_state():
+    begin = reset(jax.random.key(3))
+    run = jax.jit(lambda key: pg.rollout(policy, step, reset, PARAMS, key, 3, start=begin))
+    np.testing.assert_array_equal(run(jax.random.key(0)).observations[0], begin[0])
+    with pytest.raises(TypeError, match="start is the last of a rollout"):
+        pg.rollout(policy, step, reset, PARAMS, jax.random.key(0), 3, start=begin[0])
+    with pytest.raises(TypeError, match="returns .distribution, memory."):
+        pg.rollout(lambda p, o, m: policy(p, o), step, reset, PARAMS, jax.random.key(0), 3, memory=jnp.zeros(()))
+    with pytest.raises(TypeError, match="began with"):
+        forgetful = lambda p, o, m: (policy(p, o), jnp.zeros(2))
+        pg.rollout(forgetful, step, reset, PARAMS, jax.random.key(0), 3, memory=jnp.zeros(()))

@@ -280,3 +280,77 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     subprocess.run(command, check=True)
     subprocess.run([sys.executable, str(script), str(tmp_path / "whole.npy")], check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy"))
+
+
+# Epochs and minibatches on what was collected
+
+
+def collect(params, key):
+    """Draws, and what they are worth, with the parameters of then."""
+    x = sf.Bernoulli(logits=jnp.broadcast_to(params["l"], (12, 3))).sample(key)
+    return {"x": x, "worth": jnp.sum((x - 0.4) ** 2, axis=1)}
+
+
+def of_part(params, key, batch):
+    log_prob = jax.vmap(sf.Bernoulli(logits=params["l"]).log_prob)(batch["x"])
+    return jnp.mean((batch["worth"] - jnp.mean(batch["worth"])) * log_prob) + 1e-3 * jax.random.normal(key)
+
+
+def test_minibatches_are_the_loop_that_people_write():
+    fitted = sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 4, collect=collect, epochs=3, minibatches=2)
+    params, state, means = PARAMS, OPTIMIZER.init(PARAMS), []
+    for i in range(4):
+        key_collect, key_order, key_loss = jax.random.split(jax.random.fold_in(KEY, i), 3)
+        batch, values = collect(params, key_collect), []
+        orders = [jax.random.permutation(k, 12) for k in jax.random.split(key_order, 3)]
+        parts = [order[half * 6 : half * 6 + 6] for order in orders for half in range(2)]
+        for part, key in zip(parts, jax.random.split(key_loss, 6), strict=True):
+            value, grads = jax.value_and_grad(of_part)(params, key, jax.tree.map(lambda x, part=part: x[part], batch))
+            moved, state = OPTIMIZER.update(grads, state, params)
+            params = optax.apply_updates(params, moved)
+            values.append(value)
+        means.append(np.mean(values))
+    np.testing.assert_allclose(fitted.params["l"], params["l"], rtol=1e-5)
+    np.testing.assert_allclose(fitted.history["loss"], means, rtol=1e-4, atol=1e-6)
+
+
+def test_what_collects_has_metrics_and_carry_and_the_inner_length_changes_nothing():
+    def with_all(params, key, carry):
+        batch = collect(params, key)
+        return batch, ({"worth": jnp.mean(batch["worth"])}, carry + 1)
+
+    options = {"collect": with_all, "epochs": 2, "minibatches": 3, "has_aux": True, "carry": jnp.int32(0)}
+    one = sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 7, inner_steps=3, **options)
+    other = sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 7, inner_steps=100, show="worth", **options)
+    equal(one.params, other.params)
+    assert one.carry == 7 and set(one.history) == {"loss", "worth"} and len(one.history["worth"]) == 7
+
+
+def test_a_run_of_minibatches_goes_on_bit_for_bit(tmp_path):
+    options = {"collect": collect, "epochs": 2, "minibatches": 2, "inner_steps": 2}
+    whole = sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 8, **options)
+    sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 4, save_to=tmp_path, save_every=2, **options)
+    again = sf.training.fit(of_part, PARAMS, OPTIMIZER, KEY, 8, save_to=tmp_path, save_every=2, **options)
+    equal(whole.params, again.params)
+    np.testing.assert_array_equal(whole.history["loss"], again.history["loss"])
+
+
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"epochs": 2}, ValueError, "epochs=2 and minibatches=1 are of what collect="),
+        ({"collect": collect, "minibatches": 5}, ValueError, "12 rows .* 5 minibatches"),
+        ({"collect": lambda p, k: {"x": jnp.zeros(3), "y": jnp.zeros(4)}}, ValueError, "leading axis counts rows"),
+        ({"collect": lambda p, k: jnp.zeros(())}, ValueError, "leading axis counts rows"),
+        ({"collect": collect, "has_aux": True}, TypeError, "collect must return .batch, metrics."),
+        ({"collect": collect, "epochs": 0}, ValueError, "epochs"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(options, error, words):
+    with pytest.raises(error, match=words):
+        sf.training.fit(of_part if "collect" in options else loss, PARAMS, OPTIMIZER, KEY, 2, **options)
+
+
+def test_a_loss_of_a_part_is_a_scalar():
+    with pytest.raises(TypeError, match="loss must return a scalar"):
+        sf.training.fit(lambda p, k, b: b["worth"], PARAMS, OPTIMIZER, KEY, 2, collect=collect)
