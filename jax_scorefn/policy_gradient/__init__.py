@@ -23,7 +23,9 @@ from jax_scorefn.policy_gradient._critic import (
 from jax_scorefn.policy_gradient._environments import (
     Board as Board,
     Environment as Environment,
+    from_brax as from_brax,
     from_gymnax as from_gymnax,
+    from_jumanji as from_jumanji,
     from_pgx as from_pgx,
 )
 from jax_scorefn.policy_gradient._group_advantages import group_advantages as group_advantages

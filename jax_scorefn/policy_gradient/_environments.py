@@ -1,4 +1,4 @@
-"""Environments of other libraries as ``env_step`` and ``env_reset``: gymnax and pgx (the optional extra ``rl``).
+"""Environments of other libraries as ``env_step`` and ``env_reset``: gymnax, pgx (the optional extra ``rl``), jumanji and brax.
 
 Nothing is imported here: an adapter asks an environment for what it does, not for what it is.
 """
@@ -10,8 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn import _checks
 from jax_scorefn.policy_gradient._rollout import Reset, Step
 from jax_scorefn.typing import Array, Key, PyTree
+
+RESETS = (
+    "{name}: {wrapper} begins a new episode by itself, so the observation that an episode ended with is lost, which v_t is asked of. "
+    "Pass the environment inside of it (env.unwrapped, or env.env); rollout begins episodes anew."
+)
+AUTO = ("AutoResetWrapper", "VmapAutoResetWrapper")
 
 
 class Environment(NamedTuple):
@@ -46,6 +53,76 @@ def from_gymnax(env: Any, env_params: Any = None) -> Environment:
         return observation, state, reward, terminated, env.is_truncated(state, env_params)
 
     return Environment(step, lambda key: env.reset_env(key, env_params))
+
+
+def from_jumanji(env: Any) -> Environment:
+    """An environment of jumanji, with termination (a discount of 0) and truncation apart.
+
+    Args:
+      env: as ``jumanji.make(name)`` returns it, for one agent.
+
+    Returns:
+      :class:`Environment`. Its observations are jumanji's own, with an ``action_mask`` where some moves are illegal
+      (:func:`legal_logits`).
+
+    Raises:
+      ValueError: for a wrapper that begins new episodes by itself.
+    """
+    _refuse_resets("from_jumanji", env)
+
+    def step(key: Key, state: PyTree, action: PyTree) -> Any:
+        state, told = env.step(state, action)  # its state has a key of its own
+        last, over = told.last(), told.discount == 0
+        return told.observation, state, told.reward, last & over, last & ~over
+
+    def reset(key: Key) -> Any:
+        state, told = env.reset(key)
+        return told.observation, state
+
+    return Environment(step, reset)
+
+
+def from_brax(env: Any, *, episode_length: int | None = None) -> Environment:
+    """An environment of brax, with termination and truncation apart.
+
+    Args:
+      env: as ``brax.envs.get_environment(name)`` returns it, or within a wrapper that does not begin new episodes.
+      episode_length: after so many steps an episode is cut off; None is never, or as the wrapper has it.
+
+    Returns:
+      :class:`Environment`.
+
+    Raises:
+      ValueError: for a wrapper that begins new episodes by itself, and a length below 1.
+    """
+    _refuse_resets("from_brax", env)
+    most = None if episode_length is None else _checks.positive_int("episode_length", episode_length)
+
+    def step(key: Key, place: Any, action: PyTree) -> Any:
+        state, t = place
+        state, t = env.step(state, action), t + 1
+        cut = state.info.get("truncation", jnp.zeros(())) > 0
+        over = (state.done > 0) & ~cut
+        if most is not None:
+            cut = cut | (t >= most)
+        return state.obs, (state, t), state.reward, over, cut & ~over
+
+    def reset(key: Key) -> Any:
+        state = env.reset(key)
+        return state.obs, (state, jnp.zeros((), jnp.int32))
+
+    return Environment(step, reset)
+
+
+def _refuse_resets(name: str, env: Any) -> None:
+    """Wrappers are looked through by the names that both libraries have for what is inside."""
+    inside: Any = env
+    for _ in range(20):
+        if type(inside).__name__ in AUTO:
+            raise ValueError(RESETS.format(name=name, wrapper=type(inside).__name__))
+        inside = vars(inside).get("_env", vars(inside).get("env")) if hasattr(inside, "__dict__") else None
+        if inside is None:
+            return
 
 
 def from_pgx(env: Any, opponent: Any = None) -> Environment:
