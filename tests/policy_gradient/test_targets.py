@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from policy_calls import random_row
 
 import jax_scorefn as sf
@@ -25,8 +26,7 @@ def ends(row):
     return {"discount_t": row["discount"], "terminated": row["terminated"], "truncated": row["truncated"]}
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("n", [1, 2, 5, 20])
+@pytest.mark.parametrize("n, seed", covering([(n, seed) for n in (1, 2, 5, 20) for seed in range(4)]))
 def test_n_steps_by_hand(n, seed):
     row, discount, goes_on = steps_of(seed)
     wanted = []

@@ -35,7 +35,8 @@ def test_18_the_residue_of_rounding_is_not_magnified_by_a_standard_deviation():
 
 def test_20_the_axis_of_a_group_is_said_and_a_permutation_of_its_members_changes_nothing():
     """Tunix #816, grpo-flat #2, agents #651: normalised over the wrong axis, or over a micro-batch that cuts groups."""
-    assert inspect.signature(pg.group_advantages).parameters["group_axis"].default is inspect.Parameter.empty
+    with pytest.raises(TypeError, match="say which answers are to one question"):
+        pg.group_advantages(np.ones((3, 4), np.float32))
     rewards = (
         np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None]
     )
