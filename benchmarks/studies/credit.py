@@ -181,7 +181,9 @@ def plate(n: int, key: Any, replicates: int = 20_000) -> Record:
 
         return jax.grad(scored)(params["plate"])
 
-    runs = [sf.testing.replicate(f, key, replicates, batch=5000) for f in (fine, usual)]
+    runs = timing.side_by_side(
+        *[lambda f=f: sf.testing.replicate(f, key, replicates, batch=5000) for f in (fine, usual)]
+    )
     moments = [of_rows(np.asarray(found, np.float64)) for found in runs]
     clocks = [jax.jit(jax.vmap(f)) for f in (fine, usual)]
     keys = jax.random.split(jax.random.key(2), 100)

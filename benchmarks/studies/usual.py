@@ -15,6 +15,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 import jax_scorefn as sf
+from benchmarks import timing
 from benchmarks.peers.serve import of_rows
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Finding, Section, Table, num
@@ -186,11 +187,14 @@ def measure(name: str, settings: Settings) -> Record:
     habit, count = HABITS[name], 100_000 if settings.full else 20_000
     exact = jax.grad(habit.exact) if habit.order == 1 else jax.grad(jax.grad(habit.exact))
     found: dict[str, Any] = {"exact": np.asarray(exact(habit.params), float).reshape(-1).tolist()}
-    for side, gradient in (("usual", habit.usual), ("ours", habit.ours)):
-        rows = sf.testing.replicate(
-            lambda key, g=gradient: g(habit.params, key), settings.key("usual", name, side), count, batch=5000
-        )
-        found[side] = of_rows(np.asarray(rows, float).reshape(count, -1))
+
+    def moments(side: str, gradient: Callable[[Any, Any], Any]) -> dict[str, Any]:
+        of = lambda key: gradient(habit.params, key)
+        rows = sf.testing.replicate(of, settings.key("usual", name, side), count, batch=5000)
+        return of_rows(np.asarray(rows, float).reshape(count, -1))
+
+    both = timing.side_by_side(lambda: moments("usual", habit.usual), lambda: moments("ours", habit.ours))
+    found |= dict(zip(("usual", "ours"), both, strict=True))
     return {"found": found, "times": {}}
 
 
