@@ -23,7 +23,7 @@ def seconds(function: Callable[..., Any], *args: Any) -> float:
 
 
 def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
-    """What each returns; they run at once, so what is not timed compiles on all cores."""
+    """What each returns; they run at once, so what is not timed compiles on all cores. A context of JAX that is open is not theirs."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [pending.result() for pending in [pool.submit(call) for call in calls]]
 
@@ -35,7 +35,8 @@ def interleaved(functions: Sequence[Callable[..., Any]], params: Any, key: Any, 
     on whatever is called next. So each function is called twice, and the second call is timed: it pays for the first one, not for
     what another function has left.
     """
-    side_by_side(*[lambda f=function: jax.block_until_ready(f(params, key)) for function in functions])
+    for function in functions:
+        jax.block_until_ready(function(params, key))
     return [[_second_call(function, params, key) for function in functions] for _ in range(repeats)]
 
 

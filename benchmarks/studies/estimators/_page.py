@@ -66,7 +66,10 @@ def _table(part: OfProblem, cells: Cells) -> Table:
         Column("in theory", "The same, worked out without sampling, where a formula exists."),
         Column("calls of f|per gradient", "S, or the points of the support, for each expectation in it."),
         Column("µs per|gradient", "Median time of a compiled call, dispatch included, until its result is ready."),
-        Column("first call|(seconds)", "A fresh jit: tracing, compilation and the first run, while another function is compiled."),
+        Column(
+            "first call|(seconds)",
+            "A fresh jit: tracing, compilation and the first run, while another function is compiled.",
+        ),
         Column(
             "call variance|× µs",
             "Variance of one call times its time. Half of it means the same precision in half the time.",
