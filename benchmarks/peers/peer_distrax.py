@@ -38,4 +38,4 @@ if __name__ == "__main__":
         lambda logits: distrax.Independent(distrax.Bernoulli(logits=logits), 1),
         lambda logits: distrax.Categorical(logits=logits),
         lambda logits: distrax.Independent(distrax.Categorical(logits=logits), 1),
-    ))  # fmt: skip
+    ), {"W2 D=1 S=100": "a hundred bits: what is timed is the call"})  # fmt: skip
