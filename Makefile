@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all test-page lint types wheel examples docs clean
+.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all test-page test-environments lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +49,13 @@ test-page: $(VENV)/.stamp-test,bench,page
 	command -v chromium || command -v chromium-browser
 	test -d .page-tools/node_modules/axe-core || npm install --silent --no-audit --no-fund --prefix .page-tools axe-core@4
 	TEST_PAGE=1 $(BIN)/python -m pytest tests/benchmarks/test_page.py
+
+# Environments of jumanji and brax, which bring much else, in a virtual environment of their own.
+test-environments:
+	test -x .venv-environments/bin/python || $(PYTHON) -m venv .venv-environments
+	.venv-environments/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,environments]'
+	.venv-environments/bin/python -c 'import brax.envs, jumanji'
+	.venv-environments/bin/python -m pytest tests/policy_gradient/test_more_environments.py
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

@@ -14,12 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
-from jax_scorefn.policy_gradient._clipped import BAD_CLIP, clipped
+from jax_scorefn.policy_gradient._clipped import check_bounds, clipped
 from jax_scorefn.policy_gradient._loss import Loss, count
 from jax_scorefn.typing import Array
 
@@ -49,8 +49,8 @@ def grpo(
 ) -> Loss:
     """:func:`ppo_clip` on answers: each token has a ratio of its own, clipped, and the advantage of its answer.
 
-    With the advantages of :func:`group_advantages` and other options it is what goes by other names too: see
-    :doc:`/language-models`.
+    With the advantages of :func:`group_advantages` and other options it is what goes by other names too; the page on language models
+    has them, and what each is the gradient of.
 
     Args:
       log_prob_t: log-probability of each token under the policy that learns, shape (T,), or (B, T) of several answers.
@@ -147,7 +147,7 @@ def gspo(
         terms = clipped("gspo", stop_gradient(mean) + l - stop_gradient(l), advantage, clip, clip_high, max_log_ratio)
         return _reduced(-terms, mask, "sequence_mean")
 
-    if level == "sequence" and jnp.ndim(advantage) == jnp.ndim(log_prob_t) > 0:
+    if level == "sequence" and np.ndim(advantage) == np.ndim(log_prob_t) > 0:
         raise ValueError(TOKENS_HAVE_NONE)
     return _of_rows("gspo", one, log_prob_t, old_log_prob_t, advantage, mask, per_token=False)
 
@@ -195,10 +195,7 @@ def cispo(
     References: minimax2025.
     """
     _known("cispo", "reduction", reduction, REDUCTIONS)
-    for option, given, good in (("clip", clip, lambda x: 0 < x <= 1), ("clip_high", clip_high, lambda x: x > 0)):
-        if is_python_number(given) and not good(given):
-            wanted = "above 0" if option == "clip_high" else "above 0 and at most 1"
-            raise ValueError(BAD_CLIP.format(name="cispo", option=option, given=given, wanted=wanted))
+    check_bounds("cispo", clip, clip_high)
 
     def one(log_ratio: Array, l: Array, advantage: Array, mask: Array) -> Loss:
         low, high = (jnp.asarray(x, l.dtype) for x in (clip, clip_high))
@@ -227,8 +224,8 @@ def _of_rows(
         real(name, label, x) for label, x in (("log_prob_t", new), ("old_log_prob_t", old), ("advantage", advantage))
     )
     good = l.ndim in (1, 2) and old.shape == l.shape and advantage.shape in (l.shape, l.shape[:-1])
-    if not good or (mask is not None and jnp.shape(mask) != l.shape):
-        given = ", ".join(str(list(jnp.shape(x))) for x in (l, old, advantage, *(() if mask is None else (mask,))))
+    if not good or (mask is not None and np.shape(mask) != l.shape):
+        given = ", ".join(str(list(np.shape(x))) for x in (l, old, advantage, *(() if mask is None else (mask,))))
         raise TypeError(BAD_ROWS.format(name=name, given=given))
     mask = jnp.ones(l.shape, bool) if mask is None else flags(name, l, mask=mask)
     l, old, advantage = (x.astype(wide([l, old, advantage])) for x in (l, old, stop_gradient(advantage)))

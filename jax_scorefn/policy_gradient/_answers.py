@@ -17,6 +17,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
+from jax_scorefn.policy_gradient._group_advantages import group_advantages
 from jax_scorefn.policy_gradient._members import groups
 from jax_scorefn.typing import Array
 
@@ -58,10 +59,8 @@ def informative(
     x = real("informative", "returns", returns)
     members = groups("informative", "returns", x, group_axis, group_ids)
     there = jnp.ones(x.shape, bool) if mask is None else flags("informative", x, mask=mask)
-    x = stop_gradient(x).astype(wide([x]))
-    high, low = (members.most(jnp.where(there, y, -jnp.inf)) for y in (x, -x))
-    noise = 8 * jnp.finfo(x.dtype).eps * members.most(jnp.where(there, jnp.abs(x), 0.0))
-    return there & (high + low > noise)
+    x = jnp.where(there, stop_gradient(x).astype(wide([x])), 0.0)
+    return there & members.deviation(x, there)[2]
 
 
 def best_of_group(
@@ -157,14 +156,11 @@ def whiten(x: Array, *, mask: Array | None = None) -> Array:
     """
     given = real("whiten", "x", x)
     there = jnp.ones(given.shape, bool) if mask is None else flags("whiten", given, mask=mask)
-    values = jnp.where(there, stop_gradient(given).astype(wide([given])), 0.0)
-    number = jnp.maximum(jnp.sum(there), 1).astype(values.dtype)
-    mean = lambda y: jnp.sum(jnp.where(there, y, 0.0)) / number
-    centred = values - mean(values)
-    centred = jnp.where(there, centred - mean(centred), 0.0)
-    deviation = jnp.sqrt(mean(centred**2))
-    noise = 8 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), initial=0.0)
-    return jnp.where(deviation > noise, centred / jnp.where(deviation > noise, deviation, 1.0), 0.0).astype(given.dtype)
+    one = jnp.zeros(given.size, jnp.int32)  # all of them are one group
+    flat = group_advantages(
+        given.reshape(-1), group_ids=one, baseline="mean", divide_by_std=True, ddof=0, mask=there.reshape(-1)
+    )
+    return flat.reshape(given.shape)
 
 
 def collect_informative(

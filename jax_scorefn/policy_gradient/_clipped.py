@@ -72,6 +72,15 @@ def ppo_clip(
 def clipped(name: str, log_ratio: Array, advantage: Array, low: Any, high: Any, most: Any) -> Array:
     """min(w A, clip(w) A), w = exp(log_ratio): for A >= 0 it counts up to 1 + high, for A < 0 from 1 - low up to exp(most)."""
     high = low if high is None else high
+    check_bounds(name, low, high, most)
+    low, high, most = (jnp.asarray(x, log_ratio.dtype) for x in (low, high, most))
+    gain = jnp.minimum(log_ratio, jnp.log1p(high))
+    loss = jnp.clip(log_ratio, jnp.log1p(-low), most)
+    return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage
+
+
+def check_bounds(name: str, low: Any, high: Any, most: Any = 1.0) -> None:
+    """An error for numbers that are no bounds of a ratio; what is traced cannot be seen."""
     for option, given, wanted, good in (
         ("clip", low, "above 0 and at most 1", lambda x: 0 < x <= 1),
         ("clip_high", high, "above 0", lambda x: x > 0),
@@ -79,7 +88,3 @@ def clipped(name: str, log_ratio: Array, advantage: Array, low: Any, high: Any, 
     ):
         if is_python_number(given) and not good(given):
             raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted=wanted))
-    low, high, most = (jnp.asarray(x, log_ratio.dtype) for x in (low, high, most))
-    gain = jnp.minimum(log_ratio, jnp.log1p(high))
-    loss = jnp.clip(log_ratio, jnp.log1p(-low), most)
-    return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import is_python_number
@@ -123,8 +124,8 @@ def sampler_correction(
         raise ValueError(UNKNOWN.format(kind=kind, level=level, known=known))
     if is_python_number(low) and is_python_number(high) and not 0 <= low <= high:
         raise ValueError(BAD_BOUNDS.format(low=low, high=high))
-    if old.ndim not in (1, 2) or sampler.shape != old.shape or (mask is not None and jnp.shape(mask) != old.shape):
-        given = ", ".join(str(list(jnp.shape(x))) for x in (old, sampler, *(() if mask is None else (mask,))))
+    if old.ndim not in (1, 2) or sampler.shape != old.shape or (mask is not None and np.shape(mask) != old.shape):
+        given = ", ".join(str(list(np.shape(x))) for x in (old, sampler, *(() if mask is None else (mask,))))
         raise TypeError(BAD_ROWS.format(given=given))
     there = jnp.ones(old.shape, bool) if mask is None else flags("sampler_correction", old, mask=mask)
     dtype = wide([old, sampler])

@@ -87,17 +87,11 @@ def group_advantages(
 
     returns = stop_gradient(returns).astype(wide([returns]))
     returns = jnp.where(there, returns, 0.0)
-    count = members.total(there.astype(returns.dtype))
-    mean = lambda x: members.total(jnp.where(there, x, 0.0)) / jnp.maximum(count, 1)
-
-    centred = returns - mean(returns)
-    centred = jnp.where(there, centred - mean(centred), 0.0)  # the second pass takes what rounding left in the first
+    centred, std, differ = members.deviation(returns, there, ddof)
     advantages = centred
     if baseline == "leave_one_out":  # R_i - mean of the others = n / (n - 1) (R_i - mean of all)
+        count = members.total(there.astype(returns.dtype))
         advantages = centred * (count / jnp.maximum(count - 1, 1))
     if divide_by_std:
-        free = jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)
-        std = jnp.sqrt(mean(centred**2) * (count / free))
-        noise = 8 * jnp.finfo(returns.dtype).eps * members.most(jnp.abs(returns))
-        advantages = jnp.where(std > noise, advantages / jnp.where(std > noise, std, 1.0), 0.0)
+        advantages = jnp.where(differ, advantages / jnp.where(differ, std, 1.0), 0.0)
     return advantages.astype(given)

@@ -15,7 +15,7 @@ from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn.policy_gradient._arrays import real, wide
-from jax_scorefn.policy_gradient._sequences import without_probability
+from jax_scorefn.policy_gradient._sequences import sequence, without_probability
 from jax_scorefn.typing import Array
 
 BAD_SHAPES = (
@@ -64,12 +64,8 @@ def token_log_probs_of_head(
       [ 0.        -1.3862944 -1.3862944]
     """
     x, matrix = real("token_log_probs_of_head", "hidden", hidden), real("token_log_probs_of_head", "head", head)
-    row = (tokens, answer) if segment_ids is None else (tokens, answer, segment_ids)
-    whole = [jnp.issubdtype(jnp.result_type(y), jnp.integer) for y in (tokens, *row[2:])]
-    good = x.ndim == 2 and matrix.ndim == 2 and matrix.shape[0] == x.shape[1] and all(whole)
-    if not good or any(jnp.shape(y) != x.shape[:1] for y in row) or jnp.result_type(answer) != jnp.bool_:
-        given = ", ".join(f"{jnp.result_type(y)}{list(jnp.shape(y))}" for y in (x, matrix, *row))
-        raise TypeError(BAD_SHAPES.format(given=given))
+    good = x.ndim == 2 and matrix.ndim == 2 and matrix.shape[0] == x.shape[1]
+    tokens, answer, segment_ids = sequence(BAD_SHAPES, good, x, tokens, answer, segment_ids, matrix)
     for option, given in (("chunk_size", chunk_size), ("vocabulary_chunk", vocabulary_chunk)):
         if given < 1:
             raise ValueError(BAD_CHUNK.format(option=option, given=given))

@@ -35,6 +35,18 @@ class Groups:
         """The largest of the group of each member."""
         return self._over(x, jnp.max, jax.ops.segment_max)
 
+    def deviation(self, x: Array, there: Array, ddof: Any = 0) -> tuple[Array, Array, Array]:
+        """Less the mean of its group each member, the deviation of the group, and whether that is more than rounding."""
+        count = self.total(there.astype(x.dtype))
+        mean = lambda y: self.total(jnp.where(there, y, 0.0)) / jnp.maximum(count, 1)
+        centred = x - mean(x)
+        centred = jnp.where(
+            there, centred - mean(centred), 0.0
+        )  # the second pass takes what rounding left in the first
+        std = jnp.sqrt(mean(centred**2) * (count / jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)))
+        noise = 8 * jnp.finfo(x.dtype).eps * self.most(jnp.where(there, jnp.abs(x), 0.0))
+        return centred, std, std > noise
+
     def rank(self, x: Array) -> Array:
         """How many of its group come before each member: the larger first, and of equal ones the earlier."""
         if self.ids is None:

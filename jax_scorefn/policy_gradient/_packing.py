@@ -48,8 +48,9 @@ def unpack(segment_ids: Array, num_segments: int, *arrays: Array, mask: Array | 
     """
     ids = jnp.asarray(segment_ids)
     good = ids.ndim in (1, 2) and jnp.issubdtype(ids.dtype, jnp.integer)
-    if not good or any(jnp.shape(x) != ids.shape for x in (*arrays, *(() if mask is None else (mask,)))):
-        given = ", ".join(f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in (ids, *arrays))
+    others = [jnp.asarray(x) for x in (*arrays, *(() if mask is None else (mask,)))]
+    if not good or any(x.shape != ids.shape for x in others):
+        given = ", ".join(f"{x.dtype}{list(x.shape)}" for x in (ids, *others))
         raise TypeError(BAD_SEGMENTS.format(given=given))
     if num_segments < 1:
         raise ValueError(BAD_NUMBER.format(given=num_segments))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn.policy_gradient._arrays import flags, real, trajectory, wide
@@ -132,7 +133,7 @@ def kl_penalty(
     assert l is not None and ref is not None
     if kind not in KINDS:
         raise ValueError(UNKNOWN_KIND.format(given=kind, known=KINDS))
-    shapes = [x.shape for x in given if x is not None] + ([] if mask is None else [jnp.shape(mask)])
+    shapes = [x.shape for x in given if x is not None] + ([] if mask is None else [np.shape(mask)])
     if len(set(shapes)) > 1:
         raise TypeError(BAD_PENALTY.format(given=", ".join(str(list(shape)) for shape in shapes)))
     there = jnp.ones(l.shape, bool) if mask is None else flags("kl_penalty", l, mask=mask)

@@ -175,7 +175,9 @@ def legal_logits(logits: Array, legal: Array) -> Array:
 def _placed(start: Any, memory: PyTree) -> Place:
     """Where a rollout begins."""
     if isinstance(start, Place):
-        return start if start.memory is not None or memory is None else start._replace(memory=memory)
+        if start.memory is not None and memory is None:
+            raise TypeError(BAD_MEMORY.format(what="start has a memory, and memory= is not given"))
+        return start if start.memory is not None else start._replace(memory=memory)
     if not isinstance(start, tuple) or len(start) != 2:
         raise TypeError(BAD_START.format(given=_checks.describe(start)))
     return Place(start[0], start[1], jnp.zeros(()), jnp.zeros((), jnp.int32), memory)

@@ -63,12 +63,7 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array, *, segment_ids:
       [ 0.         0.        -0.6931472 -0.6931472]
     """
     logits = real("token_log_probs", "logits", logits)
-    row = (tokens, answer) if segment_ids is None else (tokens, answer, segment_ids)
-    whole = [jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (tokens, *row[2:])]
-    good = logits.ndim == 2 and all(jnp.shape(x) == logits.shape[:1] for x in row) and all(whole)
-    if not good or jnp.result_type(answer) != jnp.bool_:
-        given = ", ".join(f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in (logits, *row))
-        raise TypeError(BAD_TOKENS.format(given=given))
+    tokens, answer, segment_ids = sequence(BAD_TOKENS, logits.ndim == 2, logits, tokens, answer, segment_ids)
     if logits.shape[0] == 0:
         return jnp.zeros(0, logits.dtype)
     none = without_probability("token_log_probs", tokens, answer, segment_ids, logits.shape[1])
@@ -80,6 +75,17 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array, *, segment_ids:
     log_probs = jnp.concatenate([jnp.zeros(1, log_probs.dtype), log_probs])
     log_probs = jnp.where(answer, log_probs, 0.0)
     return jnp.where(none, stop_gradient(nan_where(none, log_probs)), log_probs).astype(logits.dtype)
+
+
+def sequence(message: str, good: bool, first: Array, tokens: Any, answer: Any, segment_ids: Any, *more: Array) -> Any:
+    """Tokens, answer and segments, one for each row of ``first``; NumPy stays NumPy, since its numbers can be looked at."""
+    row: list[Any] = [x if x is None or hasattr(x, "dtype") else np.asarray(x) for x in (tokens, answer, segment_ids)]
+    there = [x for x in row if x is not None]
+    whole = all(jnp.issubdtype(x.dtype, jnp.integer) for x in row[::2] if x is not None)
+    if not (good and whole and row[1].dtype == jnp.bool_ and all(x.shape == first.shape[:1] for x in there)):
+        given = ", ".join(f"{x.dtype}{list(x.shape)}" for x in (first, *more, *there))
+        raise TypeError(message.format(given=given))
+    return row
 
 
 def without_probability(name: str, tokens: Any, answer: Any, segment_ids: Any, num_tokens: int) -> Array:

@@ -1,4 +1,4 @@
-"""The formulas of TRL, verl and tunix in numpy, on rows as they lay them out: value and gradient are those of the call that the page names.
+"""The formulas of TRL and verl in numpy, on rows as they lay them out: value and gradient are those of the call that the page names.
 
 Where they differ from each other or from us is said here: the small number in a deviation, the cap of k3, what CISPO's bound counts.
 """
@@ -84,7 +84,7 @@ def test_grpo_dapo_and_dr_grpo(how):
     )
 
 
-@pytest.mark.parametrize("small", [1e-4, 1e-6])  # TRL, verl and tunix
+@pytest.mark.parametrize("small", [1e-4, 1e-6])  # TRL, verl
 def test_the_small_number_in_a_deviation_is_what_it_is(small):
     ours, theirs = np.asarray(advantages()), grouped(small)
     np.testing.assert_allclose(ours, theirs, rtol=10 * small)
@@ -178,13 +178,13 @@ def test_the_critic_of_ppo():
 
 
 def test_reinforce_plus_plus():
-    """verl: returns to go, then less the mean and over the deviation of all tokens; here n in its denominator, there n - 1."""
+    """verl: returns to go, then less the mean and over the deviation of all tokens, n - 1 in its denominator; ours is n."""
     r_t = RNG.normal(size=(B, T)) * M
     returns = np.stack([np.cumsum(row[::-1])[::-1] for row in r_t])
     chosen = returns[MASK]
-    theirs = (returns - chosen.mean()) / chosen.std() * M
+    theirs = (returns - chosen.mean()) / chosen.std(ddof=1) * M
     ours = pg.whiten(jax.vmap(lambda r, m: pg.discounted_returns(r, mask=m))(r_t, MASK), mask=MASK)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours * np.sqrt(1 - 1 / len(chosen)), theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_leave_one_out_of_verl():

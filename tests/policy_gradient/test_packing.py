@@ -69,6 +69,17 @@ def test_a_twin_that_takes_the_row_for_one_answer_is_seen():
     assert abs(packed - whole) > 1e-3
 
 
+def test_lists_are_arrays():
+    l, mask = [-1.0, -2.0], [True, False]
+    assert pg.grpo(l, l, 1.0, mask=mask).weight == pg.gspo(l, l, 1.0, mask=mask).weight == 1
+    assert pg.cispo(l, l, 1.0, mask=mask).weight == 1 and pg.kl_penalty(l, l, mask=mask).shape == (2,)
+    assert pg.sampler_correction(l, l, mask=mask).keep.tolist() == mask and pg.unpack([0, 1], 2, l, mask=mask)[
+        0
+    ].shape == (2, 2)
+    scored = pg.token_log_probs([[0.0, 0.0], [0.0, 0.0]], [0, 1], [False, True], segment_ids=[0, 0])
+    np.testing.assert_allclose(scored, [0, -np.log(2)], rtol=1e-6)
+
+
 def test_unpacked_rows():
     mask, l = pg.unpack(IDS[0], 3, L[0])
     assert mask.shape == l.shape == (3, 10) and np.all(np.asarray(mask).sum(axis=1) == [4, 3, 3])

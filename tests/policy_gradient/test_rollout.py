@@ -233,6 +233,8 @@ def test_a_memory_is_carried_on_and_forgotten_at_ends():
         lambda k, start: pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), k, 3, start=start, memory=memory)
     )(jax.random.key(2), first.last)
     assert second.memories["count"][0] == first.last.memory["count"]
+    with pytest.raises(TypeError, match="start has a memory"):
+        pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), jax.random.key(1), 3, start=first.last)
 
 
 def test_a_policy_that_remembers_has_its_gradient():
