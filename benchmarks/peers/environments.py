@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOME = ("ours", "by_hand")
 """What runs where this library does."""
+OURS = ("optax", "chex")
+"""What this library needs beside JAX, to take its turns where a peer runs."""
 NEWEST = 15
 """Python 3 of so many is looked for, and older ones."""
 MOST_SECONDS = 1800
@@ -56,15 +58,31 @@ def make(folder: Path, name: str) -> Path:
     Raises:
       Unavailable: where no Python is found for it, or something cannot be installed.
     """
-    wanted, python = json.dumps(needs(name), sort_keys=True), python_of(folder, name)
+    wanted, python = json.dumps(needs(name) | {"ours": OURS}, sort_keys=True), python_of(folder, name)
     stamp = folder / name / "made-of.json"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     shutil.rmtree(folder / name, ignore_errors=True)
     _run([str(_interpreter(needs(name)["requires-python"])), "-m", "venv", str(folder / name)])
     _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needs(name)["dependencies"]])
+    if _jaxlib(python, ""):
+        with contextlib.suppress(Unavailable):  # ours then runs at home, and the row says so
+            _beside(folder / name, python)
     stamp.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _beside(folder: Path, python: Path) -> None:
+    """What ours needs, at no other version of anything that is there."""
+    kept = subprocess.run([str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+    (folder / "kept.txt").write_text(kept, encoding="utf-8")
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*install, "--constraint", str(folder / "kept.txt"), *OURS])
+
+
+def _jaxlib(python: Path, version: str) -> list[Path]:
+    """Its package in an environment, where there is one of a version that begins so."""
+    return list(python.parents[1].glob(f"lib/python*/site-packages/jaxlib-{version}*"))
 
 
 def _run(command: list[str]) -> None:
@@ -98,7 +116,7 @@ def _interpreter(required: str) -> Path:
 def _flags(python: Path) -> str:
     """For the compiler of an environment: ours may be told what it does not know."""
     flags = os.environ.get("XLA_FLAGS", "").replace(FLAG, "").strip()
-    return f"{flags} {FLAG}" if any(python.parents[1].glob("lib/python*/site-packages/jaxlib-0.10.*")) else flags
+    return f"{flags} {FLAG}" if _jaxlib(python, "0.10.") else flags
 
 
 class Peer:

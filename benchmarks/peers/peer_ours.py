@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax_scorefn as sf
 from benchmarks.peers import problems as p
 from benchmarks.peers.serve import Gradient, serve
-from benchmarks.studies.speed import workloads
+from benchmarks.workloads import workloads
 
 SYSTEM = f"jax_scorefn {sf.__version__}, jax {jax.__version__}"
 

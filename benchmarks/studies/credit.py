@@ -30,9 +30,9 @@ from benchmarks.peers.serve import of_rows
 from benchmarks.report import figures
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
-from benchmarks.studies.speed import apply
 from benchmarks.study import Record, Records, Study, Task
 from benchmarks.words import times as in_words
+from benchmarks.workloads import apply
 
 RUN_LIMIT, TRACE_LIMIT, PLATE_LIMIT, PLATE_SIZES = 1.10, 4.0, 200.0, (16, 64, 256)
 

@@ -1,6 +1,7 @@
 """Other systems: a process that answers, one that does not, what is told of both, and the exact gradients of the shared problems."""
 
 import json
+import subprocess
 import sys
 
 import jax
@@ -24,8 +25,8 @@ from benchmarks.settings import Settings
 from benchmarks.studies import peers
 from benchmarks.studies.peers import _measure
 from benchmarks.studies.peers._exact import exact
-from benchmarks.studies.speed import workloads
 from benchmarks.study import Records
+from benchmarks.workloads import workloads
 
 NAME = "W2 D=1 S=100"
 PEER = """
@@ -131,6 +132,14 @@ def test_an_environment_is_made_again_when_its_needs_change(tmp_path, monkeypatc
         assert environments.make(tmp_path, "optax") == environments.python_of(tmp_path, "optax")
         assert len(ran) == times
     assert ran[1][-3:] == ["optax==0.2.6", "distrax", "jax<0.8"] and ran[3][-1] == "other"
+
+
+def test_ours_runs_where_nothing_is_but_what_the_library_needs():
+    """In an environment of a peer, that is: without what makes reports, and the data of studies."""
+    absent = ("matplotlib", "jinja2", "rich", "sklearn", "jsonschema", "distrax", "numpyro", "gymnax", "flax")
+    code = f"import sys; sys.modules |= dict.fromkeys({absent!r}); import benchmarks.peers.peer_ours as peer; print(len(peer.problems()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=environments.ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == str(len(problems.NAMES)), done.stderr
 
 
 def test_a_compiler_is_told_what_it_knows(tmp_path, monkeypatch):

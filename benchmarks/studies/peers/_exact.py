@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers import problems as p
 from benchmarks.peers.peer_ours import in_order
 from benchmarks.peers.serve import flat, seen
-from benchmarks.studies.speed import apply
+from benchmarks.workloads import apply
 
 
 def gaussian(params: dict[str, Any]) -> Any:

@@ -19,9 +19,9 @@ from benchmarks.peers import problems
 from benchmarks.report import figures
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
-from benchmarks.studies.speed._workloads import Workload, apply as apply, latents, workloads as workloads
 from benchmarks.study import Record, Records, Study, Task
 from benchmarks.words import number, times as in_words
+from benchmarks.workloads import Workload, latents, workloads
 
 FIRST_CALL_LIMIT, MEMORY_LIMIT_MIB = 1.5, 100.0
 QUICK = ("W2 D=200 S=100", "W4 S=8")
