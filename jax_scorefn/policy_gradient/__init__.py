@@ -49,6 +49,7 @@ from jax_scorefn.policy_gradient._returns import (
 from jax_scorefn.policy_gradient._rollout import (
     Place as Place,
     Rollout as Rollout,
+    begin as begin,
     legal_logits as legal_logits,
     rollout as rollout,
 )

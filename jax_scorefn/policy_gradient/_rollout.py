@@ -133,7 +133,7 @@ def rollout(
     num_steps = _checks.positive_int("num_steps", num_steps)
     key_start, key = jax.random.split(key)
     memory = jax.tree.map(jnp.asarray, memory)
-    place = _placed(env_reset(key_start) if start is None else start, memory)
+    place = begin(env_reset, key_start, memory=memory) if start is None else _placed(start, memory)
 
     def step(place: Place, key: Key) -> tuple[Place, Rollout]:
         key_action, key_step, key_reset = jax.random.split(key, 3)
@@ -158,6 +158,26 @@ def rollout(
 
     last, rows = jax.lax.scan(step, place, jax.random.split(key, num_steps))
     return rows._replace(last=last)
+
+
+def begin(env_reset: Reset, key: Key, *, memory: PyTree = None) -> Place:
+    """Where an episode begins, for ``start=`` of :func:`rollout`, which ends with such a place too: the carry of a training loop.
+
+    Args:
+      env_reset: as in :func:`rollout`.
+      key: one key. For many environments: ``jax.vmap(lambda key: begin(env_reset, key))(keys)``.
+      memory: as in :func:`rollout`.
+
+    Returns:
+      :class:`Place`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> place = sf.policy_gradient.begin(lambda key: (jnp.ones(2), jnp.zeros(())), jax.random.key(0))
+      >>> print(place.observation, place.episode_return)
+      [1. 1.] 0.0
+    """
+    return _placed(env_reset(key), jax.tree.map(jnp.asarray, memory))
 
 
 def legal_logits(logits: Array, legal: Array) -> Array:

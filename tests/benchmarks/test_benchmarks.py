@@ -373,3 +373,13 @@ def test_a_new_study_is_one_module():
 def test_reading_a_folder_without_results_says_so(tmp_path):
     with pytest.raises(store_module.Refused, match="no results"):
         read(tmp_path / "results.jsonl")
+
+
+def test_log_probabilities_in_blocks_are_those_of_all_logits_and_are_shown_beside_them(capsys):
+    from benchmarks.studies.speed import _vocabulary as vocabulary
+
+    for way in vocabulary.WAYS:
+        vocabulary.of_child(way, length=64, words=300, width=4)
+    rows = dict(zip(vocabulary.WAYS, map(json.loads, capsys.readouterr().out.splitlines()), strict=True))
+    assert rows["in blocks"]["value"] == pytest.approx(rows["all at once"]["value"], rel=1e-5)
+    assert [cell.text for cell, *_ in vocabulary.table(rows).rows] == list(vocabulary.WAYS)

@@ -1,5 +1,6 @@
 """Tables of papers: when a number agrees, each with a twin that does not; and every table made again, small."""
 
+import dataclasses
 import re
 
 import pytest
@@ -63,6 +64,7 @@ def test_every_letter_is_there_and_every_paper_says_what_it_is():
         assert of.wanted or of.figure or of.not_yet, name
         for row in of.wanted.values():
             assert all(np.isfinite(_base.number_of(text)) for text in row.values())
+        assert set(of.reasons) <= set(of.wanted), name
 
 
 SLOW = {name: () if name in ("group_advantages", "a_step", "state_space") else pytest.mark.slow for name in PAPERS}
@@ -90,7 +92,8 @@ def test_what_comes_out_is_what_the_paper_has(name):
 
 
 def test_a_number_that_is_missed_is_marked_and_told(monkeypatch):
-    of = PAPERS["group_advantages"]
+    of = dataclasses.replace(PAPERS["group_advantages"], reasons={"RLOO": "told why", "GRPO": "was met"})
+    monkeypatch.setitem(PAPERS, "group_advantages", of)
     outcome = of.measure(Settings())
     outcome.numbers["RLOO"]["right"] = (0.72, 0.0)
     outcome.claim("something else", False)
@@ -105,3 +108,4 @@ def test_a_number_that_is_missed_is_marked_and_told(monkeypatch):
     )
     table = next(part for part in shown.parts if isinstance(part, Table))
     assert [cell.mark for row in table.rows for cell in row].count("missed") == 1
+    assert "*RLOO, missed:* told why" in shown.parts and not any("was met" in str(part) for part in shown.parts)

@@ -268,3 +268,14 @@ def test_a_start_is_an_observation_and_a_state():
     with pytest.raises(TypeError, match="began with"):
         forgetful = lambda p, o, m: (policy(p, o), jnp.zeros(2))
         pg.rollout(forgetful, step, reset, PARAMS, jax.random.key(0), 3, memory=jnp.zeros(()))
+
+
+@pytest.mark.usefixtures("unchecked_keys")
+def test_a_rollout_from_a_beginning_is_the_one_that_begins_by_itself():
+    memory, key = {"count": 0.0}, jax.random.key(0)
+    run = lambda key, **start: pg.rollout(counting, step, reset, jnp.array([0.1, 0.2]), key, 12, **start)
+    alone = run(key, memory=memory)
+    place = pg.begin(reset, jax.random.split(key)[0], memory=memory)
+    placed = run(key, start=place, memory=memory)
+    assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), alone, placed))
+    assert jax.tree.map(jnp.shape, place) == jax.tree.map(jnp.shape, placed.last)

@@ -59,9 +59,4 @@ def window_loss(policy: Any, value: Any, environment: Any, num_envs: int, num_st
 
 def places(environment: Any, key: Any, count: int) -> Any:
     """Where ``count`` environments begin."""
-
-    def one(key: Any) -> pg.Place:
-        observation, state = environment.reset(key)
-        return pg.Place(observation, state, jnp.zeros(()), jnp.zeros((), jnp.int32))
-
-    return jax.vmap(one)(jax.random.split(key, count))
+    return jax.vmap(lambda key: pg.begin(environment.reset, key))(jax.random.split(key, count))

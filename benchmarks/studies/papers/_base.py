@@ -55,6 +55,7 @@ class Paper:
       wanted: row -> column -> the number as it is printed.
       within: what the numbers themselves are uncertain by, as a share of them: of a column or row, or of all ("").
       printed: columns that stand in the paper (or its repository); the others were worked out from its recipe.
+      reasons: row -> why a number of it may be missed, which the report shows where one is.
       figure: ``(outcome, theme) -> picture``.
       not_yet: what of it the library cannot do yet.
       needs: module -> extra.
@@ -68,6 +69,7 @@ class Paper:
     wanted: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     within: Mapping[str, float] = dataclasses.field(default_factory=dict)
     printed: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     figure: Callable[[Outcome, Any], Any] | None = None
     not_yet: Mapping[str, str] = dataclasses.field(default_factory=dict)
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)

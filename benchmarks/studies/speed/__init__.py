@@ -19,6 +19,7 @@ from benchmarks.peers import problems
 from benchmarks.report import figures
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
+from benchmarks.studies.speed import _vocabulary as vocabulary
 from benchmarks.study import Record, Records, Study, Task
 from benchmarks.words import number, times as in_words
 from benchmarks.workloads import Workload, latents, workloads
@@ -93,13 +94,14 @@ def tasks(settings: Settings) -> list[Task]:
         todo.append(Task(f"memory: S={draws} in chunks of 64", lambda s=draws: memory(s, 64)))
     if settings.full:
         todo += [Task(f"memory: S={draws} in one", lambda s=draws: memory(s, None)) for draws in DRAWS]
+        todo += [Task(f"vocabulary: {way}", lambda way=way: vocabulary.memory(way)) for way in vocabulary.WAYS]
     return todo
 
 
 def sections(records: Records, settings: Settings) -> list[Section]:
     """Times, and memory."""
     del settings
-    rows = {name: row for name, row in records.below("").items() if not name.startswith("memory")}
+    rows = {name: row for name, row in records.below("").items() if not name.startswith(("memory", "vocabulary"))}
     chunks, whole = ({} for _ in range(2))
     for name, row in records.below("memory: S=").items():
         draws, _, how = name.partition(" in ")
@@ -114,6 +116,8 @@ def sections(records: Records, settings: Settings) -> list[Section]:
     of_memory: list[Part] = []
     if len(chunks) > 1:
         of_memory += [_memory_finding(chunks), _memory_table(chunks, whole)]
+    if of_words := records.below("vocabulary: "):
+        of_memory.append(vocabulary.table(of_words))
     shown = [Section("time", "Time", parts)] if rows else []
     return shown + ([Section("memory", "Memory", of_memory)] if of_memory else [])
 
