@@ -11,7 +11,7 @@ import jax_scorefn as sf
 from benchmarks import report
 from benchmarks.settings import Settings
 from benchmarks.studies import control
-from benchmarks.studies.control import _cart_pole, _chess, _learning, _pendulum, _speed
+from benchmarks.studies.control import _cart_pole, _chess, _learning, _pendulum, _ppo, _speed
 from benchmarks.study import Records
 
 pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore")]
@@ -51,6 +51,15 @@ def test_what_is_timed_is_one_gradient_written_twice():
     for a, b in zip(*map(jax.tree.leaves, runs), strict=True):
         error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / 1500)
         assert np.max(np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-12)) < 5.5
+
+
+@pytest.mark.slow
+def test_ppo_learns_by_the_library_and_by_hand():
+    for of in (_ppo.ours, _ppo.by_hand):
+        curve = np.asarray(of(80, 16, 64)(jax.random.key(0)))
+        assert curve.shape == (80,) and np.mean(curve[-10:]) > 4 * np.mean(curve[:5])
+    record = merged(control.ppo(updates=10, num_envs=4, num_steps=16, repeats=2))
+    assert record["ratio_low"] <= record["ratio"] <= record["ratio_high"] and record["returns"] > 5
 
 
 @pytest.mark.slow
@@ -112,18 +121,30 @@ CONTROL = {
                  "errors": {"REINFORCE": [1.0, 0.1]}, "last": {"REINFORCE": -12.39}, "passed": False},
     "speed": {"ratio": 1.02, "ratio_low": 0.99, "ratio_high": 1.06, "steps_per_second": 1.44e6, "by_hand": 1.42e6,
               "environments": 256, "num_steps": 64, "passed": True},
+    "ppo": {"ratio": 0.97, "ratio_low": 0.94, "ratio_high": 1.03, "steps_per_second": 1.44e5, "by_hand": 1.42e5, "returns": 471.0,
+            "returns_by_hand": 468.0, "environments": 16, "num_steps": 64, "updates": 1000, "passed": True},
 }  # fmt: skip
 
 
 # By default all of them, one with a picture and one without.
 @pytest.mark.parametrize(
-    "left", covering([None, *CONTROL], lambda left: {None: "all", "speed": "no picture"}.get(left, "a picture"))
+    "left",
+    covering(
+        [None, *CONTROL], lambda left: {None: "all", "speed": "no picture", "ppo": "no picture"}.get(left, "a picture")
+    ),
 )
 def test_what_was_learned_is_in_the_report(tmp_path, left):
     told = CONTROL if left is None else {left: CONTROL[left]}  # each alone, and all of them
     records = Records([{"task": name, "found": record, "times": {}} for name, record in told.items()])
     page = report.write(tmp_path, {control.STUDY: records}, Settings(), seconds=1.0).read_text()
-    marks = {"cart pole": "2 of 2", "pendulum": "678", "chess": "11 → 77 %", "corridor": "12.39", "speed": "1.02"}
+    marks = {
+        "cart pole": "2 of 2",
+        "pendulum": "678",
+        "chess": "11 → 77 %",
+        "corridor": "12.39",
+        "speed": "1.02",
+        "ppo": "471, and 468",
+    }
     for name, record in told.items():
         assert marks[name] in page
         assert record["passed"] or "Missed." in page

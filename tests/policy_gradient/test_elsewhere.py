@@ -1,4 +1,5 @@
-"""The formulas of TRL and verl in numpy, on rows as they lay them out: value and gradient are those of the call that the page names.
+"""The formulas of TRL, verl and tunix in numpy, on rows as they lay them out: value and gradient are those of the call that the page
+names.
 
 Where they differ from each other or from us is said here: the small number in a deviation, the cap of k3, what CISPO's bound counts.
 """
@@ -192,3 +193,23 @@ def test_leave_one_out_of_verl():
     rows = REWARDS.reshape(-1, GROUP)
     theirs = (rows - rows.mean(axis=1, keepdims=True)) * GROUP / (GROUP - 1)
     np.testing.assert_allclose(pg.group_advantages(rows, group_axis=1), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", ["token", "gspo-token"])
+def test_tunix_always_has_the_dual_clip(ratio):
+    """Its bound is 3, with a ratio of each token and with one of the answer; its other modes are verl's under longer names."""
+    a, far = grouped(0.0)[:, None], OLD + 2.0 * RNG.normal(size=(B, T))
+
+    def theirs(l):
+        means = ((l - OLD) * M).sum(axis=1, keepdims=True) / M.sum(axis=1, keepdims=True)
+        moved = OLD + np.broadcast_to(means, l.shape) if ratio == "gspo-token" else l
+        return aggregated(ppo(moved, a, 0.2, 0.28, c=3.0), "seq-mean-token-mean")
+
+    loss, options = (pg.grpo, {"reduction": "sequence_mean"}) if ratio == "token" else (pg.gspo, {"level": "token"})
+    compare(
+        theirs,
+        lambda l: pg.mean_loss(
+            loss(l, OLD, advantages(), clip=0.2, clip_high=0.28, max_log_ratio=np.log(3.0), mask=MASK, **options)
+        ),
+        at=far,
+    )

@@ -14,11 +14,14 @@ from benchmarks.studies.control._cart_pole import cart_pole as cart_pole
 from benchmarks.studies.control._chess import chess as chess
 from benchmarks.studies.control._corridor import corridor as corridor
 from benchmarks.studies.control._pendulum import pendulum as pendulum
+from benchmarks.studies.control._ppo import ppo as ppo
 from benchmarks.studies.control._speed import speed as speed
 from benchmarks.study import Records, Study, Task
 from benchmarks.words import listed, number, times
 
-WORKLOADS = {"cart pole": cart_pole, "pendulum": pendulum, "chess": chess, "corridor": corridor, "speed": speed}
+WORKLOADS = {
+    "cart pole": cart_pole, "pendulum": pendulum, "chess": chess, "corridor": corridor, "speed": speed, "ppo": ppo,
+}  # fmt: skip
 
 
 def tasks(settings: Settings) -> list[Task]:
@@ -36,6 +39,7 @@ def sections(records: Records, settings: Settings) -> list[Section]:
         "chess": _chess_section,
         "corridor": _corridor_section,
         "speed": _speed_section,
+        "ppo": _ppo_section,
     }
     return [of(records[name]) for name, of in shown.items() if name in records]
 
@@ -163,6 +167,17 @@ def _speed_section(r: dict[str, Any]) -> Section:
     return Section(
         "rollouts", "Speed of rollouts", [_wanted(f"{r['ratio']:.2f}", "of the speed of by hand", text, r["passed"])]
     )
+
+
+def _ppo_section(r: dict[str, Any]) -> Section:
+    text = (
+        f"PPO on {r['environments']} CartPole environments, {number(r['updates'])} updates of {r['num_steps']} steps each, "
+        f"compilation and all: {number(r['steps_per_second'])} steps per second by `rollout` and `training.fit`, {r['ratio']:.2f} "
+        f"of a loop that is written out by hand (95 %: {r['ratio_low']:.2f} to {r['ratio_high']:.2f}), in turns. At the end an "
+        f"episode returns {r['returns']:.0f}, and {r['returns_by_hand']:.0f} by hand. Wanted is 0.95."
+    )
+    finding = _wanted(f"{r['ratio']:.2f}", "of the speed of a PPO loop by hand", text, r["passed"])
+    return Section("ppo", "A whole PPO training", [finding])
 
 
 STUDY = Study(
