@@ -38,10 +38,10 @@ bench-speed: $(VENV)/.stamp-bench
 bench-simulators: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks simulators --out $(OUT)
 
-test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
+test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
+test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The report in a browser; chromium has to be there, as Debian's package of that name.
@@ -61,7 +61,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc
+types: $(VENV)/.stamp-dev $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
 	$(BIN)/pyright
 	$(BIN)/python tests/typed/check.py
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jax.core import Tracer
 
 from jax_scorefn._guards import guard
 from jax_scorefn.engine._map import HOST_RESULT
+from jax_scorefn.engine._workers import Batch, each, workers_of
 from jax_scorefn.typing import Array, PyTree
 
 CLOSES_OVER_TRACER = (
@@ -33,7 +35,13 @@ WRONG_RESULT = "The black-box function {name} returned shape {given} where resul
 
 
 def black_box(
-    f: Callable[[PyTree], Any], *, result_shape: tuple[int, ...] = (), vectorized: bool = False
+    f: Callable[[PyTree], Any],
+    *,
+    result_shape: tuple[int, ...] = (),
+    vectorized: bool = False,
+    executor: Executor | None = None,
+    batch_size: int | None = None,
+    timeout: float | None = None,
 ) -> Callable[[PyTree], Array]:
     """Make a plain Python function usable as an estimator's f: under jit, vmap, chunks and inside gradients.
 
@@ -42,17 +50,24 @@ def black_box(
         with the draws on the leading axis of each array. It must return the same for the same draw.
       result_shape: shape of the result for one draw.
       vectorized: see ``f``.
+      executor: any ``concurrent.futures.Executor``, whose workers call ``f``: threads, processes, a cluster. It is yours and stays
+        open. What goes to another process is pickled: the function and the draws.
+      batch_size: how many draws a worker gets at a time; None is one, or the whole chunk where ``f`` is vectorized.
+      timeout: seconds in which at least one batch must come back; None is for ever.
 
     Returns:
       A function of one draw that returns a float array of ``result_shape``. The host is called once for each chunk of
       draws, forwards and backwards together.
 
     Raises:
-      TypeError: when differentiated in its input (as ``pathwise`` would), or when ``f`` closes over a traced value.
+      TypeError: when differentiated in its input (as ``pathwise`` would), when ``f`` closes over a traced value, and for an executor
+        that is none.
+      ValueError: for a batch size or a time-out that is none, or is given without an executor.
       jax.errors.JaxRuntimeError: at run time, with the user's exception and its message, when ``f`` raises or its result has
-        the wrong shape.
+        the wrong shape. With an executor it names the draws: those that raised, those that are lost with a worker that died, those
+        that did not come back in time.
 
-    Cost: one host call for each chunk. Not for TPUs without host callbacks.
+    Cost: one host call for each chunk, whose draws come back in their order whoever made them. Not for TPUs without host callbacks.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -65,40 +80,54 @@ def black_box(
     if not callable(f):
         raise TypeError(f"black_box wants a function of one draw; it got {type(f).__name__}.")
     name = getattr(f, "__name__", type(f).__name__)
-    result_shape = tuple(result_shape)
+    result_shape, workers = tuple(result_shape), workers_of(executor, batch_size, timeout)
 
     def call(x: PyTree) -> Array:
         _refuse_tracers(f, name)
         x = guard(jax.tree.map(jnp.asarray, x), order=0, message=NOT_DIFFERENTIABLE)
         shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
         result = jax.ShapeDtypeStruct(result_shape, jnp.result_type(float))
-        on_host = functools.partial(_run, f, name, vectorized, result, shapes)
+        on_host = functools.partial(_run, f, name, vectorized, workers, result, shapes)
         value = jax.pure_callback(on_host, result, x, vmap_method="broadcast_all")
         return checkpoint_name(value, HOST_RESULT)
 
     return functools.wraps(f, updated=())(call)
 
 
-def _run(f, name, vectorized, result, shapes, x):
+def _run(f, name, vectorized, workers, result, shapes, x):
     """On the host: x has the batch axes of every vmap in front of one draw's shape."""
     leaves, treedef = jax.tree.flatten(x)
     leaves = [np.asarray(leaf) for leaf in leaves]
-    batch = leaves[0].shape[: leaves[0].ndim - len(shapes[0])] if leaves else ()
-    count = math.prod(batch)
+    leading = leaves[0].shape[: leaves[0].ndim - len(shapes[0])] if leaves else ()
+    count = math.prod(leading)
     rows = [leaf.reshape(count, *shape) for leaf, shape in zip(leaves, shapes, strict=True)]
+    draw = lambda index: treedef.unflatten([row[index] for row in rows])
+    size = (workers and workers.batch_size) or (max(count, 1) if vectorized else 1)
+    batches = [Batch(i, min(i + size, count)) for i in range(0, count, size)]
     if vectorized:
-        out = _numbers(f(treedef.unflatten(rows)), name)
-        if out.shape != (count, *result.shape):
-            hint = f", so ({count}, ...) for a chunk of {count} draws"
-            raise ValueError(WRONG_RESULT.format(name=name, given=out.shape, wanted=result.shape, hint=hint))
+        call, args = f, lambda batch: (draw(slice(batch.first, batch.stop)),)
+    elif size == 1:
+        call, args = f, lambda batch: (draw(batch.first),)
     else:
-        out = np.empty((count, *result.shape), result.dtype)
-        for i in range(count):
-            one = _numbers(f(treedef.unflatten([row[i] for row in rows])), name)
-            if one.shape != result.shape:
-                raise ValueError(WRONG_RESULT.format(name=name, given=one.shape, wanted=result.shape, hint=""))
-            out[i] = one
-    return out.reshape(*batch, *result.shape).astype(result.dtype)
+        call, args = functools.partial(each, f), lambda batch: ([draw(i) for i in range(batch.first, batch.stop)],)
+    done = workers.results(call, args, batches, name) if workers else (call(*args(batch)) for batch in batches)
+    out = np.empty((count, *result.shape), result.dtype)
+    for batch, given in zip(batches, done, strict=True):
+        if vectorized:
+            length = batch.stop - batch.first
+            hint = f", so ({length}, ...) for {length} draws"
+            out[batch.first : batch.stop] = _shaped(given, name, result.shape, (length, *result.shape), hint)
+        else:
+            for i, one in zip(range(batch.first, batch.stop), [given] if size == 1 else given, strict=True):
+                out[i] = _shaped(one, name, result.shape, result.shape)
+    return out.reshape(*leading, *result.shape)
+
+
+def _shaped(given: Any, name: str, declared: tuple[int, ...], wanted: tuple[int, ...], hint: str = "") -> np.ndarray:
+    array = _numbers(given, name)
+    if array.shape != wanted:
+        raise ValueError(WRONG_RESULT.format(name=name, given=array.shape, wanted=declared, hint=hint))
+    return array
 
 
 def _numbers(result: Any, name: str) -> np.ndarray:
