@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jax_scorefn._trees import is_inexact, to_float
 from jax_scorefn._users_code import OF_A_DRAW, noted
@@ -133,14 +134,14 @@ def positive_int(option: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def is_python_number(value: Any) -> bool:
-    """Whether it is a number of Python, whose range can be looked at. An array may be traced, and is taken as it is."""
-    return isinstance(value, int | float)
+def denies(good: Callable[[np.ndarray], Any], value: Any) -> bool:
+    """Whether a number, or one of an array of them, is not ``good``. Of what is traced, and of None, nothing is known."""
+    return not (value is None or isinstance(value, Tracer) or np.all(good(np.asarray(value))))
 
 
 def is_real_scalar(value: Any) -> bool:
     """Whether it is a real number, of Python or in an array without axes."""
-    return is_python_number(value) or (getattr(value, "shape", None) == () and jnp.isrealobj(value))
+    return isinstance(value, int | float) or (getattr(value, "shape", None) == () and jnp.isrealobj(value))
 
 
 def key(name: str, value: Any) -> None:

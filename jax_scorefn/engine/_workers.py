@@ -95,6 +95,6 @@ def workers_of(executor: Any, batch_size: Any, timeout: Any) -> Workers | None:
         return None
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(NOT_AN_EXECUTOR.format(given=_checks.describe(executor)))
-    if timeout is not None and not (_checks.is_python_number(timeout) and timeout > 0):
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise ValueError(BAD_TIMEOUT.format(given=timeout))
     return Workers(executor, None if batch_size is None else _checks.positive_int("batch_size", batch_size), timeout)

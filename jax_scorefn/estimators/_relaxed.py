@@ -52,7 +52,7 @@ def perturbed_given(log_probs: Array, hot: Array, v: Array) -> Array:
 
 def softened(z: Array, temperature: Array | float) -> Array:
     """softmax(z / temperature)."""
-    if _checks.is_python_number(temperature) and not temperature > 0:
+    if _checks.denies(lambda x: x > 0, temperature):
         raise ValueError(BAD_TEMPERATURE.format(given=temperature))
     return jax.nn.softmax(z / jnp.asarray(temperature, z.dtype), axis=-1)
 

@@ -19,7 +19,7 @@ from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
-from jax_scorefn.policy_gradient._clipped import check_bounds, clipped
+from jax_scorefn.policy_gradient._clipped import FAR, check_bounds, clipped
 from jax_scorefn.policy_gradient._loss import Loss, count
 from jax_scorefn.typing import Array
 
@@ -144,7 +144,7 @@ def gspo(
         if level == "sequence" and advantage.ndim == 0:
             value = -clipped("gspo", mean, advantage, clip, clip_high, max_log_ratio)
             return Loss(jnp.where(jnp.any(mask), value, 0.0), jnp.minimum(count(mask, l), 1))
-        terms = clipped("gspo", stop_gradient(mean) + l - stop_gradient(l), advantage, clip, clip_high, max_log_ratio)
+        terms = clipped("gspo", stop_gradient(mean) + (l - stop_gradient(l)), advantage, clip, clip_high, max_log_ratio)
         return _reduced(-terms, mask, "sequence_mean")
 
     if level == "sequence" and np.ndim(advantage) == np.ndim(log_prob_t) > 0:
@@ -199,7 +199,7 @@ def cispo(
 
     def one(log_ratio: Array, l: Array, advantage: Array, mask: Array) -> Loss:
         low, high = (jnp.asarray(x, l.dtype) for x in (clip, clip_high))
-        weight = jnp.exp(jnp.clip(stop_gradient(log_ratio), jnp.log1p(-low), jnp.log1p(high)))
+        weight = jnp.exp(jnp.clip(stop_gradient(log_ratio), jnp.log1p(-low), jnp.minimum(jnp.log1p(high), FAR)))
         return _reduced(-weight * advantage * magic_box(l), mask, reduction)
 
     return _of_rows("cispo", one, log_prob_t, old_log_prob_t, advantage, mask)

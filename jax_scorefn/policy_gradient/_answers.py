@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import positive_int
+from jax_scorefn._trees import is_key
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
 from jax_scorefn.policy_gradient._group_advantages import group_advantages
 from jax_scorefn.policy_gradient._members import groups
@@ -96,11 +98,10 @@ def best_of_group(
     References: shrivastava2025.
     """
     x = real("best_of_group", "metric", metric)
-    if keep < 1:
-        raise ValueError(BAD_NUMBER.format(name="best_of_group", option="keep", given=keep, wanted="1 or more"))
+    keep = positive_int("keep", keep)
     members = groups("best_of_group", "metric", x, group_axis, group_ids)
     there = jnp.ones(x.shape, bool) if mask is None else flags("best_of_group", x, mask=mask)
-    return there & (members.rank(jnp.where(there, stop_gradient(x), -jnp.inf)) < keep)
+    return there & (members.rank(jnp.where(there, stop_gradient(x), 0.0), there) < keep)
 
 
 def overlong_penalty(lengths: Array, *, longest: int, cushion: int) -> Array:
@@ -127,8 +128,9 @@ def overlong_penalty(lengths: Array, *, longest: int, cushion: int) -> Array:
     if not 0 < cushion <= longest:
         wanted = f"above 0 and at most longest={longest}"
         raise ValueError(BAD_NUMBER.format(name="overlong_penalty", option="cushion", given=cushion, wanted=wanted))
-    over = longest - cushion - real("overlong_penalty", "lengths", lengths)
-    return jnp.clip(over / cushion, -1.0, 0.0)
+    given = real("overlong_penalty", "lengths", lengths)
+    over = longest - cushion - given.astype(wide([given]))
+    return jnp.clip(over / cushion, -1.0, 0.0).astype(given.dtype)
 
 
 def whiten(x: Array, *, mask: Array | None = None) -> Array:
@@ -175,7 +177,7 @@ def collect_informative(
       most_batches: how often it is asked.
 
     Returns:
-      ``(returns, data)`` of the first so many groups, as NumPy arrays.
+      ``(returns, data)`` of the first so many groups, as NumPy arrays (keys as keys).
 
     Raises:
       RuntimeError: where there are too few after so many batches.
@@ -194,11 +196,12 @@ def collect_informative(
     found: list[tuple[Any, Any]] = []
     number = 0
     for batch in range(most_batches):
-        returns, data = jax.tree.map(np.asarray, sample(batch))
+        returns, data = jax.tree.map(lambda x: x if is_key(x) else np.asarray(x), sample(batch))
         good = np.asarray(informative(returns, group_axis=group_axis)).any(axis=group_axis)
         found.append((np.moveaxis(returns, group_axis, -1)[good], jax.tree.map(lambda x, good=good: x[good], data)))
         number += int(good.sum())
         if number >= num_groups:
-            together = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_groups], *found)
+            join = lambda *parts: (jnp if is_key(parts[0]) else np).concatenate(parts)[:num_groups]
+            together = jax.tree.map(join, *found)
             return np.moveaxis(together[0], -1, group_axis), together[1]
     raise RuntimeError(NOT_ENOUGH.format(batches=most_batches, found=number, wanted=num_groups))

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_scorefn._trees import to_float
 from jax_scorefn.typing import Array
@@ -67,6 +69,15 @@ def real(name: str, label: str, value: Any) -> Array:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(NOT_REAL.format(name=name, argument=label, dtype=x.dtype))
     return to_float(x)
+
+
+def compared(ids: Any) -> Array:
+    """Integers that are only compared with each other; those that JAX would cut to 32 bits are numbered anew."""
+    if not isinstance(ids, jax.Array):
+        host = np.asarray(ids)
+        if host.dtype.kind in "iu" and np.any(host != host.astype(jax.dtypes.canonicalize_dtype(host.dtype))):
+            ids = np.unique(host, return_inverse=True)[1].reshape(host.shape).astype(np.int32)
+    return jnp.asarray(ids)
 
 
 def wide(arrays: Iterable[Array]) -> Any:

@@ -11,12 +11,14 @@ from typing import Any
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.policy_gradient._arrays import trajectory
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss, loss_of
 from jax_scorefn.typing import Array
 
+FAR = 80.0
+"""The largest logarithm of a ratio, for bounds that are infinite: its exponential is a number in float32."""
 BAD_CLIP = "{name}: {option}={given} must be {wanted}."
 
 
@@ -74,17 +76,17 @@ def clipped(name: str, log_ratio: Array, advantage: Array, low: Any, high: Any, 
     high = low if high is None else high
     check_bounds(name, low, high, most)
     low, high, most = (jnp.asarray(x, log_ratio.dtype) for x in (low, high, most))
-    gain = jnp.minimum(log_ratio, jnp.log1p(high))
-    loss = jnp.clip(log_ratio, jnp.log1p(-low), most)
+    gain = jnp.minimum(log_ratio, jnp.minimum(jnp.log1p(high), FAR))
+    loss = jnp.clip(log_ratio, jnp.log1p(-low), jnp.minimum(most, FAR))
     return jnp.exp(jnp.where(advantage >= 0, gain, loss)) * advantage
 
 
 def check_bounds(name: str, low: Any, high: Any, most: Any = 1.0) -> None:
     """An error for numbers that are no bounds of a ratio; what is traced cannot be seen."""
     for option, given, wanted, good in (
-        ("clip", low, "above 0 and at most 1", lambda x: 0 < x <= 1),
+        ("clip", low, "above 0 and at most 1", lambda x: (x > 0) & (x <= 1)),
         ("clip_high", high, "above 0", lambda x: x > 0),
         ("max_log_ratio", most, "above 0", lambda x: x > 0),
     ):
-        if is_python_number(given) and not good(given):
+        if denies(good, given):
             raise ValueError(BAD_CLIP.format(name=name, option=option, given=given, wanted=wanted))

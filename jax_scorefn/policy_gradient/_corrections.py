@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
 from jax_scorefn.policy_gradient._loss import count
 from jax_scorefn.typing import Array
@@ -122,7 +123,11 @@ def sampler_correction(
     if (level, kind) not in KINDS:
         known = ", ".join(f"{k} at {l}" for l, k in sorted(KINDS))
         raise ValueError(UNKNOWN.format(kind=kind, level=level, known=known))
-    if is_python_number(low) and is_python_number(high) and not 0 <= low <= high:
+    least = low if kind in ("band", "reject") else 0.0
+    traced = any(isinstance(x, Tracer) for x in (least, high))
+    if any(denies(lambda x: x >= 0, x) for x in (least, high)) or not (
+        traced or np.all(np.asarray(least) <= np.asarray(high))
+    ):
         raise ValueError(BAD_BOUNDS.format(low=low, high=high))
     if old.ndim not in (1, 2) or sampler.shape != old.shape or (mask is not None and np.shape(mask) != old.shape):
         given = ", ".join(str(list(np.shape(x))) for x in (old, sampler, *(() if mask is None else (mask,))))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.policy_gradient._arrays import flags, real, trajectory, wide
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss, loss_of
@@ -60,7 +60,7 @@ def critic_loss(
     """
     if (clip is None) != (old_v_tm1 is None):
         raise ValueError(ONE_OF_TWO)
-    if clip is not None and is_python_number(clip) and not clip > 0:
+    if denies(lambda x: x > 0, clip):
         raise ValueError(BAD_CLIP.format(given=clip))
     value, target, old = trajectory("critic_loss", v_tm1=v_tm1, target_t=target_t, old_v_tm1=old_v_tm1)
     turns = episodes("critic_loss", value, mask)
@@ -109,10 +109,10 @@ def all_actions(logits: Array, q: Array, *, mask: Array | None = None) -> Loss:
 
 
 class ScaleState(NamedTuple):
-    """What :class:`ReturnScale` keeps: moving averages of returns and of their squares, and how much of a whole they are."""
+    """What :class:`ReturnScale` keeps: mean and deviation of the returns so far, and how much of a whole their weights are."""
 
     mean: Array
-    square: Array
+    deviation: Array
     weight: Array
 
 
@@ -121,7 +121,8 @@ class ReturnScale:
     """Running mean and deviation of returns, so that a critic's targets keep their size while rewards grow: state in, state out.
 
     Attributes:
-      decay: of the moving averages, in [0, 1). They are corrected for their start.
+      decay: of the moving averages, in [0, 1). They are corrected for their start. Where returns differ by rounding, the deviation
+        is 1.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
@@ -149,13 +150,18 @@ class ReturnScale:
         x = real("ReturnScale", "returns", returns)
         there = jnp.ones(x.shape, bool) if mask is None else flags("ReturnScale", x, mask=mask)
         x = jnp.where(there, stop_gradient(x).astype(jnp.float32), 0.0)
-        number = jnp.sum(there)
-        share = jnp.where(number > 0, 1.0 - self.decay, 0.0)
-        mean = lambda x: jnp.sum(x) / jnp.maximum(number, 1).astype(jnp.float32)
-        blend = lambda old, new: old + share * (new - old)
-        return ScaleState(
-            blend(state.mean, mean(x)), blend(state.square, mean(x**2)), blend(state.weight, jnp.ones(()))
-        )
+        number = jnp.maximum(jnp.sum(there), 1).astype(jnp.float32)
+        mean = lambda x: jnp.sum(jnp.where(there, x, 0.0)) / number
+        middle = mean(x)
+        away = jnp.where(there, x - middle, 0.0)
+        size = jnp.max(jnp.abs(away), initial=0.0)
+        own = size * jnp.sqrt(mean((away / jnp.where(size > 0, size, 1.0)) ** 2))
+        weight = state.weight + (1.0 - self.decay) * (1.0 - state.weight)
+        new = (1.0 - self.decay) / weight  # of all that was seen, what these are
+        step = middle - state.mean
+        parts = jnp.stack([jnp.sqrt(1 - new) * state.deviation, jnp.sqrt(new * (1 - new)) * step, jnp.sqrt(new) * own])
+        after = ScaleState(state.mean + new * step, _length(parts), weight)
+        return jax.tree.map(lambda new, old: jnp.where(jnp.any(there), new, old), after, state)
 
     def normalise(self, state: ScaleState, x: Array) -> Array:
         """(x - mean) / deviation."""
@@ -168,8 +174,11 @@ class ReturnScale:
         return x * deviation + mean
 
     def _moments(self, state: ScaleState) -> tuple[Array, Array]:
-        whole = jnp.maximum(state.weight, jnp.finfo(jnp.float32).tiny)
-        mean, square = state.mean / whole, state.square / whole
-        variance = jnp.maximum(square - mean**2, 0.0)
-        known = variance > 8 * jnp.finfo(jnp.float32).eps * square
-        return stop_gradient(mean), stop_gradient(jnp.where(known, jnp.sqrt(jnp.where(known, variance, 1.0)), 1.0))
+        known = state.deviation > 8 * jnp.finfo(jnp.float32).eps * jnp.abs(state.mean)
+        return stop_gradient(state.mean), stop_gradient(jnp.where(known, state.deviation, 1.0))
+
+
+def _length(x: Array) -> Array:
+    """Of a vector, whose squares may overflow."""
+    size = jnp.max(jnp.abs(x))
+    return size * jnp.sqrt(jnp.sum((x / jnp.where(size > 0, size, 1.0)) ** 2))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.policy_gradient._members import groups
 from jax_scorefn.typing import Array
@@ -79,7 +79,7 @@ def group_advantages(
     size = returns.shape[members.axis]
     if members.ids is None and size < 2:
         raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
-    if is_python_number(ddof) and ddof not in (0, 1):
+    if denies(lambda x: (x == 0) | (x == 1), ddof):
         raise ValueError(BAD_DDOF.format(given=ddof))
     there = jnp.ones(returns.shape, bool) if mask is None else jnp.asarray(mask)
     if there.shape != returns.shape or there.dtype != jnp.bool_:

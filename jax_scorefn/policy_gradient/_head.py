@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import denies
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.policy_gradient._sequences import sequence, without_probability
@@ -22,7 +23,7 @@ BAD_SHAPES = (
     "token_log_probs_of_head takes one sequence: hidden (T, D), head (D, K), tokens (T,) of integers, answer (T,) of booleans, "
     "segment_ids (T,) of integers or None; it got {given}."
 )
-BAD_CHUNK = "token_log_probs_of_head: {option}={given} must be 1 or more."
+BAD_OPTION = "token_log_probs_of_head: {option}={given} must be {wanted}."
 
 
 def token_log_probs_of_head(
@@ -49,13 +50,14 @@ def token_log_probs_of_head(
       segment_ids: as in :func:`token_log_probs`.
 
     Returns:
-      Floats (T,), as :func:`token_log_probs`. Products and sums are in float32 at least.
+      Floats (T,), as :func:`token_log_probs`. Sums are in float32 at least, those of the gradient over all blocks too.
 
     Raises:
       TypeError: for other shapes.
-      ValueError: as :func:`token_log_probs`, and for chunks below 1.
+      ValueError: as :func:`token_log_probs`, for chunks below 1, and a temperature that is not above 0.
 
-    Cost: memory of one block of logits, chunk_size x vocabulary_chunk; the products are made twice for a gradient.
+    Cost: memory of one block of logits, chunk_size x vocabulary_chunk, and of the head in float32; the products are made twice for a
+    gradient.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
@@ -67,16 +69,23 @@ def token_log_probs_of_head(
     good = x.ndim == 2 and matrix.ndim == 2 and matrix.shape[0] == x.shape[1]
     tokens, answer, segment_ids = sequence(BAD_SHAPES, good, x, tokens, answer, segment_ids, matrix)
     for option, given in (("chunk_size", chunk_size), ("vocabulary_chunk", vocabulary_chunk)):
-        if given < 1:
-            raise ValueError(BAD_CHUNK.format(option=option, given=given))
+        if denies(lambda y: y >= 1, given):
+            raise ValueError(BAD_OPTION.format(option=option, given=given, wanted="1 or more"))
+    if denies(lambda y: y > 0, temperature):
+        raise ValueError(BAD_OPTION.format(option="temperature", given=temperature, wanted="above 0"))
     if x.shape[0] == 0:
         return jnp.zeros(0, x.dtype)
     size, dtype = matrix.shape[1], wide([x, matrix])
     none = without_probability("token_log_probs_of_head", tokens, answer, segment_ids, size)
     tokens, answer = jnp.asarray(tokens), jnp.asarray(answer)
+    if x.shape[0] == 1:  # nothing stands before it
+        return nan_where(none, jnp.zeros(1, x.dtype))
     block = min(vocabulary_chunk, size)
     blocks = -(-size // block)
-    parts = jnp.pad(matrix, ((0, 0), (0, blocks * block - size))).reshape(-1, blocks, block).swapaxes(0, 1)
+    # wide, so that what comes back to them from all blocks is added up wide; a product is of what was given
+    parts = (
+        jnp.pad(matrix.astype(dtype), ((0, 0), (0, blocks * block - size))).reshape(-1, blocks, block).swapaxes(0, 1)
+    )
 
     def of_positions(rows: tuple[Array, Array]) -> Array:
         h, index = rows
@@ -84,7 +93,8 @@ def token_log_probs_of_head(
         @jax.checkpoint
         def step(carry: tuple[Array, Array, Array], row: tuple[Array, Array]) -> Any:
             (most, total, chosen), (start, part) = carry, row
-            logits = jnp.matmul(h, part, preferred_element_type=dtype) / jnp.asarray(temperature, dtype)
+            product = jnp.matmul(h.astype(x.dtype), part.astype(matrix.dtype), preferred_element_type=dtype)
+            logits = product / jnp.asarray(temperature, dtype)
             logits = jnp.where(start + jnp.arange(block)[None] < size, logits, -jnp.inf)  # the last block is filled up
             top = jnp.maximum(most, stop_gradient(jnp.max(logits, axis=1)))
             total = total * jnp.exp(most - top) + jnp.sum(jnp.exp(logits - top[:, None]), axis=1)
@@ -98,7 +108,7 @@ def token_log_probs_of_head(
         return chosen - most - jnp.log(total)
 
     # what is not answer is never looked at, whatever stands there
-    before = jnp.where(answer[1:, None], x[:-1], jnp.zeros((), x.dtype))
+    before = jnp.where(answer[1:, None], x[:-1], jnp.zeros((), x.dtype)).astype(dtype)
     index = jnp.where(answer[1:] & ~none[1:], tokens[1:], 0)
     length = before.shape[0]
     rows = max(1, min(chunk_size, length))

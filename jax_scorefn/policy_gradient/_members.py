@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn.policy_gradient._arrays import compared
 from jax_scorefn.typing import Array
 
 WHICH = (
@@ -36,23 +37,29 @@ class Groups:
         return self._over(x, jnp.max, jax.ops.segment_max)
 
     def deviation(self, x: Array, there: Array, ddof: Any = 0) -> tuple[Array, Array, Array]:
-        """Less the mean of its group each member, the deviation of the group, and whether that is more than rounding."""
+        """Less the mean of its group each member, the deviation of the group, and whether its members differ by more than rounding.
+
+        Where one is not a number, they do.
+        """
         count = self.total(there.astype(x.dtype))
         mean = lambda y: self.total(jnp.where(there, y, 0.0)) / jnp.maximum(count, 1)
         centred = x - mean(x)
         centred = jnp.where(
             there, centred - mean(centred), 0.0
         )  # the second pass takes what rounding left in the first
-        std = jnp.sqrt(mean(centred**2) * (count / jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)))
+        size = self.most(jnp.abs(centred))  # squares of large ones overflow, those of small ones are 0
+        scaled = centred / jnp.where(size > 0, size, 1.0)
+        std = size * jnp.sqrt(mean(scaled**2) * (count / jnp.maximum(count - jnp.asarray(ddof, count.dtype), 1)))
+        largest, least = (self.most(jnp.where(there, y, -jnp.inf)) for y in (x, -x))
         noise = 8 * jnp.finfo(x.dtype).eps * self.most(jnp.where(there, jnp.abs(x), 0.0))
-        return centred, std, std > noise
+        return centred, std, (largest + least > noise) | ~(largest + least < jnp.inf)
 
-    def rank(self, x: Array) -> Array:
-        """How many of its group come before each member: the larger first, and of equal ones the earlier."""
+    def rank(self, x: Array, there: Array) -> Array:
+        """How many of its group come before each member: the larger first, of equal ones the earlier, what is not there last."""
         if self.ids is None:
-            return jnp.argsort(jnp.argsort(-x, axis=self.axis), axis=self.axis)
+            return jnp.argsort(jnp.lexsort((-x, ~there), axis=self.axis), axis=self.axis)
         place = jnp.arange(x.shape[0])
-        order = jnp.lexsort((-x, self.ids))
+        order = jnp.lexsort((-x, ~there, self.ids))
         ids = self.ids[order]
         first = jax.lax.cummax(jnp.where(jnp.concatenate([jnp.ones(1, bool), ids[1:] != ids[:-1]]), place, 0))
         return jnp.zeros_like(place).at[order].set(place - first)
@@ -71,7 +78,7 @@ def groups(name: str, argument: str, like: Array, axis: int | None, ids: Any) ->
         if not -like.ndim <= axis < like.ndim:
             raise ValueError(BAD_AXIS.format(given=axis, argument=argument, shape=list(like.shape)))
         return Groups(axis, None)
-    ids = jnp.asarray(ids)
+    ids = compared(ids)
     if like.ndim == 0 or ids.shape != like.shape[:1] or not jnp.issubdtype(ids.dtype, jnp.integer):
         given = f"{ids.dtype}{list(ids.shape)}"
         raise TypeError(BAD_IDS.format(name=name, argument=argument, shape=list(like.shape), given=given))

@@ -7,7 +7,11 @@ unpacked      x x x x . . .  .  .            one row for each, the same numbers,
 
 from __future__ import annotations
 
+import math
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_scorefn.policy_gradient._arrays import flags, real
 from jax_scorefn.typing import Array
@@ -46,6 +50,10 @@ def unpack(segment_ids: Array, num_segments: int, *arrays: Array, mask: Array | 
       >>> print(sf.policy_gradient.grpo(l, l, jnp.array([1.0, 2.0]), mask=mask).sum)
       [-2. -2.]
     """
+    if not isinstance(segment_ids, jax.Array):
+        segment_ids = np.asarray(segment_ids)
+        if segment_ids.dtype.kind in "iu":  # before JAX cuts them to 32 bits
+            segment_ids = np.where((segment_ids >= 0) & (segment_ids < num_segments), segment_ids, -1).astype(np.int32)
     ids = jnp.asarray(segment_ids)
     good = ids.ndim in (1, 2) and jnp.issubdtype(ids.dtype, jnp.integer)
     others = [jnp.asarray(x) for x in (*arrays, *(() if mask is None else (mask,)))]
@@ -55,9 +63,9 @@ def unpack(segment_ids: Array, num_segments: int, *arrays: Array, mask: Array | 
     if num_segments < 1:
         raise ValueError(BAD_NUMBER.format(given=num_segments))
     chosen = jnp.ones(ids.shape, bool) if mask is None else flags("unpack", ids, mask=mask)
-    number = jnp.arange(num_segments, dtype=ids.dtype)[:, None]
-    rows = lambda x: jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], num_segments, x.shape[-1])).reshape(
-        -1, x.shape[-1]
-    )
-    place = jnp.broadcast_to(number, (*ids.shape[:-1], *number.shape)).reshape(-1, 1)
+    ids = ids.astype(jnp.int32) if ids.dtype.itemsize < 4 else ids
+    number, length = jnp.arange(num_segments, dtype=ids.dtype)[:, None], ids.shape[-1]
+    total = num_segments * math.prod(ids.shape[:-1])
+    rows = lambda x: jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], num_segments, length)).reshape(total, length)
+    place = jnp.broadcast_to(number, (*ids.shape[:-1], *number.shape)).reshape(total, 1)
     return (rows(ids) == place) & rows(chosen), *(rows(real("unpack", "arrays", x)) for x in arrays)

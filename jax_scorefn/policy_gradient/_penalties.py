@@ -127,23 +127,34 @@ def kl_penalty(
 
     References: schulman2020, tang2025 (gradients of each), deepseek2025 (the weighed k3).
     """
-    arrays = {"log_prob_t": log_prob_t, "ref_log_prob_t": ref_log_prob_t, "old_log_prob_t": old_log_prob_t}
-    given = [None if x is None else real("kl_penalty", label, x) for label, x in arrays.items()]
-    l, ref, old = given
-    assert l is not None and ref is not None
+    if log_prob_t is None or ref_log_prob_t is None:
+        raise TypeError(BAD_PENALTY.format(given="None"))
+    l, ref = real("kl_penalty", "log_prob_t", log_prob_t), real("kl_penalty", "ref_log_prob_t", ref_log_prob_t)
+    old = None if old_log_prob_t is None else real("kl_penalty", "old_log_prob_t", old_log_prob_t)
+    given = [l, ref, *(() if old is None else (old,))]
     if kind not in KINDS:
         raise ValueError(UNKNOWN_KIND.format(given=kind, known=KINDS))
-    shapes = [x.shape for x in given if x is not None] + ([] if mask is None else [np.shape(mask)])
+    shapes = [x.shape for x in given] + ([] if mask is None else [np.shape(mask)])
     if len(set(shapes)) > 1:
         raise TypeError(BAD_PENALTY.format(given=", ".join(str(list(shape)) for shape in shapes)))
     there = jnp.ones(l.shape, bool) if mask is None else flags("kl_penalty", l, mask=mask)
-    dtype = wide([x for x in given if x is not None])
+    dtype = wide(given)
     now = l.astype(dtype)  # cast in one place: its slopes are added up wide
     against = lambda other: jnp.where(there, now - stop_gradient(other).astype(dtype), 0.0)
     k1 = against(ref)
-    term = {"k1": k1, "k2": k1**2 / 2, "k3": jnp.expm1(jnp.minimum(-k1, MOST)) + k1}[kind]
+    least = jnp.maximum(k1, -MOST)
+    term = {"k1": k1, "k2": k1**2 / 2, "k3": jnp.expm1(-least) + least}[kind]
     if old is not None:
-        term = term * jnp.exp(jnp.minimum(against(old), MOST))
+        ahead = against(old)
+        weight = jnp.exp(jnp.minimum(ahead, MOST))
+        if (
+            kind == "k3"
+        ):  # weight exp(-k1) is exp(ref - old), without a derivative; written out, the two of it cancel in float32
+            slope = weight * (k1 - 1)
+            term = stop_gradient(weight * term) + (slope - stop_gradient(slope))
+        else:
+            term = weight * term
+        term = jnp.where(ahead > MOST, stop_gradient(term), term)
     return term.astype(l.dtype)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.policy_gradient._arrays import per_step, real, trajectory
 from jax_scorefn.policy_gradient._episodes import Episodes, episodes
 from jax_scorefn.typing import Array
@@ -264,6 +264,6 @@ def _bounded(log_ratio: Array, option: str, bound: Any) -> Array:
     """The logarithm of min(bound, ratio)."""
     if bound is None:
         return log_ratio
-    if is_python_number(bound) and not bound >= 0:
+    if denies(lambda x: x >= 0, bound):
         raise ValueError(BAD_BOUND.format(option=option, given=bound))
     return jnp.minimum(log_ratio, jnp.log(jnp.asarray(bound, log_ratio.dtype)))

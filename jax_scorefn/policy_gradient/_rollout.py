@@ -29,6 +29,7 @@ BAD_MEMORY = (
     "dtypes that it begins with; {what}."
 )
 BAD_START = "start is the last of a rollout, or (observation, state) as env_reset returns them; not {given}."
+OTHER_START = "start has the {name} {found}, where an episode begins with {begun}."
 
 Reset = Callable[[Key], tuple[PyTree, PyTree]]
 """``env_reset(key) -> (observation, state)``."""
@@ -134,6 +135,8 @@ def rollout(
     key_start, key = jax.random.split(key)
     memory = jax.tree.map(jnp.asarray, memory)
     place = begin(env_reset, key_start, memory=memory) if start is None else _placed(start, memory)
+    if start is not None:
+        _same_kind(place, jax.eval_shape(env_reset, key_start), memory)
 
     def step(place: Place, key: Key) -> tuple[Place, Rollout]:
         key_action, key_step, key_reset = jax.random.split(key, 3)
@@ -201,6 +204,15 @@ def _placed(start: Any, memory: PyTree) -> Place:
     if not isinstance(start, tuple) or len(start) != 2:
         raise TypeError(BAD_START.format(given=_checks.describe(start)))
     return Place(start[0], start[1], jnp.zeros(()), jnp.zeros((), jnp.int32), memory)
+
+
+def _same_kind(place: Place, begins: Any, memory: PyTree) -> None:
+    """A start from elsewhere is what the environment and the memory begin with, but for its numbers."""
+    pairs = [("observation", place.observation, begins[0]), ("state", place.state, begins[1])]
+    pairs += [("memory", place.memory, memory)] if memory is not None else []
+    for name, given, wanted in pairs:
+        if (found := jax.tree.map(_type, given)) != (begun := jax.tree.map(_type, wanted)):
+            raise TypeError(OTHER_START.format(name=name, found=found, begun=begun))
 
 
 def _remembered(returned: Any, memory: PyTree) -> Any:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import is_python_number
-from jax_scorefn.policy_gradient._arrays import real
+from jax_scorefn._checks import denies
+from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.typing import Array
 
 BAD_OPTION = "sampling_logits: {option}={given} must be {wanted}."
@@ -57,10 +58,10 @@ def sampling_logits(
         raise TypeError(NO_AXIS)
     for option, given, wanted, good in (
         ("temperature", temperature, "above 0", lambda y: y > 0),
-        ("top_k", top_k, "1 or more", lambda y: y >= 1),
-        ("top_p", top_p, "above 0 and at most 1", lambda y: 0 < y <= 1),
+        ("top_k", top_k, "a whole number, 1 or more", lambda y: (y >= 1) & (y == np.floor(y))),
+        ("top_p", top_p, "above 0 and at most 1", lambda y: (y > 0) & (y <= 1)),
     ):
-        if given is not None and is_python_number(given) and not good(given):
+        if denies(good, given):
             raise ValueError(BAD_OPTION.format(option=option, given=given, wanted=wanted))
     x = x / jnp.asarray(temperature, x.dtype)
     if top_k is None and top_p is None:
@@ -70,8 +71,9 @@ def sampling_logits(
     place = jnp.argsort(order, axis=-1)
     stays = jnp.ones(x.shape, bool) if top_k is None else place < top_k
     if top_p is not None:
-        probs = jax.nn.softmax(jnp.where(stays, still, -jnp.inf).astype(jnp.float32), axis=-1)
+        probs = jax.nn.softmax(jnp.where(stays, still, -jnp.inf).astype(wide([x])), axis=-1)
         in_order = jnp.take_along_axis(probs, order, axis=-1)
         before = jnp.take_along_axis(jnp.cumsum(in_order, axis=-1) - in_order, place, axis=-1)
-        stays = stays & ((before < jnp.asarray(top_p, jnp.float32)) | (place == 0))
+        most = jnp.asarray(top_p, before.dtype)  # at 1 it is all: a sum of 128,000 of them comes to 1 before its end
+        stays = stays & ((before < most) | (most >= 1) | (place == 0))
     return jnp.where(stays, x, jnp.asarray(-jnp.inf, x.dtype))

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box, nan_where
-from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, real, wide
+from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, compared, real, wide
 from jax_scorefn.policy_gradient._group_advantages import group_advantages
 from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.typing import Array
@@ -111,7 +111,8 @@ def without_probability(name: str, tokens: Any, answer: Any, segment_ids: Any, n
     tokens, answer = jnp.asarray(tokens), jnp.asarray(answer)
     begins = jnp.arange(tokens.shape[0]) == 0
     if segment_ids is not None:
-        begins = begins | (jnp.asarray(segment_ids) != jnp.roll(jnp.asarray(segment_ids), 1))
+        ids = compared(segment_ids)
+        begins = begins | (ids != jnp.roll(ids, 1))
     return answer & (begins | (tokens < 0) | (tokens >= num_tokens))
 
 

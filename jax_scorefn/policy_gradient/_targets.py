@@ -11,6 +11,7 @@ action values as ``v_tm1`` and ``v_t``.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn.policy_gradient._arrays import per_step, real, trajectory
@@ -64,7 +65,7 @@ def n_step_returns(
     References: suttonbarto2018 (section 7.1).
     """
     name = "n_step_returns"
-    if n < 1:
+    if not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(BAD_N.format(given=n))
     r, before, v = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn._checks import is_python_number
+from jax_scorefn._checks import denies
 from jax_scorefn.typing import Array, Key
 
 BAD_MDP = "TabularMDP: {what}."
@@ -68,7 +68,7 @@ class TabularMDP:
         for name, table in (("transition", self.transition), ("start", self.start)):
             if not np.allclose(np.sum(table, axis=-1), 1) or np.min(table) < 0:
                 raise ValueError(BAD_MDP.format(what=f"the probabilities of {name} do not sum to 1"))
-        if is_python_number(self.discount) and not 0 <= self.discount <= 1:
+        if denies(lambda x: (x >= 0) & (x <= 1), self.discount):
             raise ValueError(BAD_MDP.format(what=f"the discount is between 0 and 1, not {self.discount}"))
 
     @property

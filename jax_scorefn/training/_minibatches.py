@@ -17,7 +17,7 @@ from jax_scorefn._trees import uphill
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
 BAD_SPLIT = "collect returned {size} rows (the leading axis of all of its arrays), which {minibatches} minibatches do not divide."
-NO_ROWS = "collect returns a pytree of arrays whose leading axis counts rows, all as many; it returned {given}."
+NO_ROWS = "collect returns a pytree of arrays whose leading axis counts rows, all as many and one at least; it returned {given}."
 
 
 def updates(
@@ -54,6 +54,6 @@ def updates(
 
 def _rows(batch: PyTree) -> int:
     shapes = [jnp.shape(x) for x in jax.tree.leaves(batch)]
-    if not shapes or any(shape[:1] != shapes[0][:1] or not shape for shape in shapes):
+    if not shapes or any(shape[:1] != shapes[0][:1] or not shape for shape in shapes) or not shapes[0][0]:
         raise ValueError(NO_ROWS.format(given=f"shapes {[list(shape) for shape in shapes]}"))
     return shapes[0][0]

@@ -61,7 +61,7 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
       >>> print(f"{state[0].snr:.0f}")
       4
     """
-    if _checks.is_python_number(decay) and not 0 <= decay < 1:
+    if _checks.denies(lambda x: (x >= 0) & (x < 1), decay):
         raise ValueError(f"track_snr wants 0 <= decay < 1, not {decay}.")
 
     def init(params: PyTree) -> SnrState:

@@ -141,7 +141,7 @@ def importance_weights(
     if max_weight is not None:
         if log_proposals is None:
             raise ValueError(NO_WEIGHTS)
-        if not _checks.is_real_scalar(max_weight) or (_checks.is_python_number(max_weight) and not max_weight > 0):
+        if not _checks.is_real_scalar(max_weight) or _checks.denies(lambda x: x > 0, max_weight):
             raise ValueError(BAD_MAX_WEIGHT.format(given=max_weight))
     if log_proposals is None:
         return None
