@@ -19,8 +19,7 @@ from jax.lax import stop_gradient
 from jax_scorefn._checks import positive_int
 from jax_scorefn._trees import is_key
 from jax_scorefn.policy_gradient._arrays import flags, real, wide
-from jax_scorefn.policy_gradient._group_advantages import group_advantages
-from jax_scorefn.policy_gradient._members import groups
+from jax_scorefn.policy_gradient._members import Groups, groups
 from jax_scorefn.typing import Array
 
 BAD_NUMBER = "{name}: {option}={given} must be {wanted}."
@@ -158,11 +157,11 @@ def whiten(x: Array, *, mask: Array | None = None) -> Array:
     """
     given = real("whiten", "x", x)
     there = jnp.ones(given.shape, bool) if mask is None else flags("whiten", given, mask=mask)
-    one = jnp.zeros(given.size, jnp.int32)  # all of them are one group
-    flat = group_advantages(
-        given.reshape(-1), group_ids=one, baseline="mean", divide_by_std=True, ddof=0, mask=there.reshape(-1)
-    )
-    return flat.reshape(given.shape)
+    flat, there = given.reshape(-1), there.reshape(-1)
+    flat = jnp.where(there, stop_gradient(flat).astype(wide([flat])), 0.0)
+    centred, std, differ = Groups(0, None).deviation(flat, there)  # all of them are one group
+    white = jnp.where(differ, centred / jnp.where(differ, std, 1.0), 0.0)
+    return white.astype(given.dtype).reshape(given.shape)
 
 
 def collect_informative(

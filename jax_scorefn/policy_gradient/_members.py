@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ class Groups:
 
     def most(self, x: Array) -> Array:
         """The largest of the group of each member."""
-        return self._over(x, jnp.max, jax.ops.segment_max)
+        return self._over(x, functools.partial(jnp.max, initial=-jnp.inf), jax.ops.segment_max)
 
     def deviation(self, x: Array, there: Array, ddof: Any = 0) -> tuple[Array, Array, Array]:
         """Less the mean of its group each member, the deviation of the group, and whether its members differ by more than rounding.

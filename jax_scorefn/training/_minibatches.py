@@ -36,7 +36,6 @@ def updates(
         size = _rows(batch)
         if size % minibatches:
             raise ValueError(BAD_SPLIT.format(size=size, minibatches=minibatches))
-        orders = jax.vmap(lambda key: jax.random.permutation(key, size))(jax.random.split(key_order, epochs))
 
         def step(state: Any, row: tuple[Array, Key]) -> Any:
             (params, opt_state), (index, key) = state, row
@@ -44,9 +43,15 @@ def updates(
             moved, opt_state = optimizer.update(uphill(grads), opt_state, params)
             return (optax.apply_updates(params, moved), opt_state), value
 
-        steps = epochs * minibatches
-        rows = orders.reshape(steps, size // minibatches), jax.random.split(key_loss, steps)
-        (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), rows)
+        def epoch(state: Any, keys: tuple[Key, Key]) -> Any:
+            key_order, key_loss = keys
+            order = jax.random.permutation(key_order, size).reshape(
+                minibatches, -1
+            )  # here: a batch of sorts takes longer
+            return jax.lax.scan(step, state, (order, jax.random.split(key_loss, minibatches)))
+
+        keys = jax.random.split(key_order, epochs), jax.random.split(key_loss, epochs)
+        (params, opt_state), losses = jax.lax.scan(epoch, (params, opt_state), keys)
         return (params, opt_state, carry), {**metrics, "loss": jnp.mean(losses)}
 
     return run

@@ -304,7 +304,8 @@ def test_minibatches_are_the_loop_that_people_write():
         batch, values = collect(params, key_collect), []
         orders = [jax.random.permutation(k, 12) for k in jax.random.split(key_order, 3)]
         parts = [order[half * 6 : half * 6 + 6] for order in orders for half in range(2)]
-        for part, key in zip(parts, jax.random.split(key_loss, 6), strict=True):
+        keys = [key for epoch in jax.random.split(key_loss, 3) for key in jax.random.split(epoch, 2)]
+        for part, key in zip(parts, keys, strict=True):
             value, grads = jax.value_and_grad(of_part)(params, key, jax.tree.map(lambda x, part=part: x[part], batch))
             moved, state = OPTIMIZER.update(grads, state, params)
             params = optax.apply_updates(params, moved)

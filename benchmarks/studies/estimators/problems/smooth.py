@@ -53,7 +53,7 @@ SMOOTH = Problem(
     "each shifted at random.",
     num_draws=NUM_DRAWS,
     replicates=(1_000, 10_000),
-    batch=250,
+    batch=1,
     setup=_setup,
     refuses={"exact": "Quadrature takes more nodes in four dimensions than its limit."},
     full_only=("score-mean", "score-best", "double-cv"),
