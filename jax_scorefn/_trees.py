@@ -143,3 +143,9 @@ def flatten_floats(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
         return treedef.unflatten(filled)
 
     return flat, restore
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Whether every number of every leaf is finite."""
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if is_inexact(x)]
+    return jnp.all(jnp.stack(finite)) if finite else jnp.array(True)

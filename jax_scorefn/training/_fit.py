@@ -10,6 +10,7 @@ very numbers of one that was not, and the length of the inner loop changes nothi
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import optax
 
 from jax_scorefn import _checks
 from jax_scorefn._progress import bar
-from jax_scorefn._trees import is_inexact, partition, uphill
+from jax_scorefn._trees import all_finite, is_inexact, partition, uphill
 from jax_scorefn.training._minibatches import updates
 from jax_scorefn.training._returned import scalar, uniform
 from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
@@ -33,6 +34,11 @@ NO_COLLECT = (
 )
 UNKNOWN_METRIC = "show={show!r} is not one of the metrics: {known}."
 BAD_TAG = "tag is a string that names the run, or None; not {given}."
+STOPPED = (
+    "fit stopped at update {update} (the first is 0): its loss is {loss}, or parameters after it are not finite. What is returned, "
+    "and saved, is the state before it."
+)
+FINE = "whether the state is finite"
 OTHER_LOSSES = "its first updates had the losses {found}, and the same updates of this run have {wanted}"
 
 
@@ -70,6 +76,7 @@ def fit(
     save_to: str | Path | None = None,
     save_every: int = 1000,
     tag: str | None = None,
+    stop_on_nonfinite: bool = False,
 ) -> Fitted:
     """Minimise ``loss(params, key)`` by ``num_updates`` updates of an optax optimizer.
 
@@ -99,9 +106,11 @@ def fit(
       save_every: updates between two saved states (rounded up to whole inner loops).
       tag: a name of the run, which the folder must agree with. What shows in none of the numbers above cannot be compared, such as
         data that come in later or a slightly different learning rate: put that here.
+      stop_on_nonfinite: whether to end with the last update whose loss and parameters were finite, and to warn which one was not. It
+        costs a copy of the state in each update.
 
     Returns:
-      :class:`Fitted`.
+      :class:`Fitted`; of a run that was stopped, the history of the updates before.
 
     Raises:
       TypeError: where the loss does not return what it should; for a loss or an optimizer that is none, a bad key, or a tag that is no
@@ -146,10 +155,23 @@ def fit(
     def update(state: tuple[Params, Any, PyTree], i: Array) -> Any:
         return one(*state, jax.random.fold_in(key, i))
 
-    inner = jax.jit(lambda state, index: jax.lax.scan(update, state, index))
+    def watched(before: tuple[Any, Array], i: Array) -> Any:
+        """Once something is not finite, the state stays as it was."""
+        state, fine = before
+        after, rows = update(state, i)
+        fine = fine & jnp.isfinite(rows["loss"]) & all_finite(after[0])
+        return (jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, state), fine), rows | {FINE: fine}
+
+    def run(state: Any, index: Array) -> Any:
+        if not stop_on_nonfinite:
+            return jax.lax.scan(update, state, index)
+        (state, _), rows = jax.lax.scan(watched, (state, jnp.array(True)), index)
+        return state, rows
+
+    inner = jax.jit(run)
     state = (trained, optimizer.init(trained), carry)
     index = jax.ShapeDtypeStruct((1,), jnp.uint32)
-    names = list(jax.eval_shape(inner, state, index)[1])
+    names = [name for name in jax.eval_shape(inner, state, index)[1] if name != FINE]
     if show not in names:
         raise ValueError(UNKNOWN_METRIC.format(show=show, known=", ".join(sorted(names))))
 
@@ -168,13 +190,19 @@ def fit(
         while done < num_updates:
             size = min(inner_steps, num_updates - done)
             state, rows = inner(state, jnp.arange(done, done + size, dtype=jnp.uint32))
-            done += size
-            history = {name: np.concatenate([history[name], np.asarray(rows[name])]) for name in names}
-            if progress:
+            fine = np.asarray(rows.pop(FINE, np.ones(size, bool)))
+            done += int(fine.sum())
+            history = {name: np.concatenate([history[name], np.asarray(rows[name])[fine]]) for name in names}
+            if progress and done:
                 report(done, _mean(show, history[show][-size:]))
-            if store is not None and (done - saved >= save_every or done == num_updates):
+            stopped = not fine.all()
+            if store is not None and (done - saved >= save_every or done == num_updates or (stopped and done > saved)):
                 store.save(done, state, history)
                 saved = done
+            if stopped:
+                loss_there = np.asarray(rows["loss"])[fine.sum()]
+                warnings.warn(STOPPED.format(update=done, loss=loss_there), RuntimeWarning, stacklevel=2)
+                break
     params, opt_state, carry = state
     return Fitted(whole(params), opt_state, carry, history)
 

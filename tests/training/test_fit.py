@@ -355,3 +355,50 @@ def test_what_cannot_be_split_is_refused(options, error, words):
 def test_a_loss_of_a_part_is_a_scalar():
     with pytest.raises(TypeError, match="loss must return a scalar"):
         sf.training.fit(lambda p, k, b: b["worth"], PARAMS, OPTIMIZER, KEY, 2, collect=collect)
+
+
+# A loss that is not finite
+
+
+def breaks_at(update):
+    """x^2, which is not a number at one update."""
+
+    def loss(params, key, count):
+        return jnp.sum(params**2) + jnp.where(count == update, jnp.nan, 0.0), count + 1
+
+    return loss
+
+
+@pytest.mark.parametrize("inner_steps", [1, 4, 100])
+def test_training_stops_with_the_last_finite_state(tmp_path, inner_steps):
+    loss, start = breaks_at(7), jnp.ones(3)
+    options = {"carry": jnp.int32(0), "inner_steps": inner_steps}
+    whole = sf.training.fit(loss, start, optax.sgd(0.1), KEY, 7, **options)
+    with pytest.warns(RuntimeWarning, match=r"fit stopped at update 7 .the first is 0.: its loss is nan"):
+        stopped = sf.training.fit(
+            loss, start, optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, save_to=tmp_path, **options
+        )
+    np.testing.assert_array_equal(stopped.params, whole.params)
+    np.testing.assert_array_equal(stopped.history["loss"], whole.history["loss"])
+    assert stopped.carry == 7
+    with pytest.warns(RuntimeWarning, match="update 7"):  # from where it stood, which is where it stops again
+        again = sf.training.fit(
+            loss, start, optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, save_to=tmp_path, **options
+        )
+    np.testing.assert_array_equal(again.params, whole.params)
+
+
+def test_parameters_that_are_not_finite_stop_it_too():
+    loss = lambda params, key: jnp.sum(jnp.sqrt(params))  # at 0 its derivative is infinite
+    with pytest.warns(RuntimeWarning, match="update 0"):
+        stopped = sf.training.fit(loss, jnp.zeros(2), optax.sgd(0.1), KEY, 5, stop_on_nonfinite=True)
+    assert np.all(stopped.params == 0) and stopped.history["loss"].size == 0
+
+
+def test_a_run_that_stays_finite_is_the_same_with_the_watch():
+    loss = lambda params, key: jnp.sum((params - jax.random.normal(key, (3,))) ** 2)
+    runs = [
+        sf.training.fit(loss, jnp.ones(3), optax.adam(0.1), KEY, 30, stop_on_nonfinite=watch) for watch in (True, False)
+    ]
+    np.testing.assert_array_equal(*(run.params for run in runs))
+    np.testing.assert_array_equal(*(run.history["loss"] for run in runs))
