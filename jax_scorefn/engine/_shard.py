@@ -15,6 +15,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from jax_scorefn.typing import Array, PyTree
 
+NO_MESH = (
+    "sharding= is over {names}, of an Explicit mesh (which jax.make_mesh makes), and that mesh is not set here. Call the estimator "
+    "under 'with jax.set_mesh(mesh):', or make the mesh with axis_types=(jax.sharding.AxisType.Auto,)."
+)
 NOT_A_SHARDING = "sharding is a jax.sharding.Sharding for the axis of draws (one dimension), not {given!r}."
 
 
@@ -24,6 +28,8 @@ def shard(index: Array, sharding: Sharding | None) -> Array:
         return index
     if not isinstance(sharding, Sharding):
         raise TypeError(NOT_A_SHARDING.format(given=sharding))
+    if missing := set(_explicit_names(sharding)) - set(jax.sharding.get_abstract_mesh().axis_names):
+        raise ValueError(NO_MESH.format(names=", ".join(map(repr, sorted(missing)))))
     pad = -index.shape[0] % sharding.num_devices
     if pad:  # the last draw once more, so that nothing new is evaluated; gather cuts the copies off
         index = jnp.concatenate([index, jnp.broadcast_to(index[-1:], (pad,))])
@@ -51,8 +57,13 @@ def rows_at(tree: PyTree, index: Array, sharding: Sharding | None) -> PyTree:
 
 
 def _is_explicit(sharding: Any) -> bool:
+    return bool(_explicit_names(sharding))
+
+
+def _explicit_names(sharding: Any) -> list[str]:
+    """Of the axes of a mesh that are used, those whose shardings are in the types of arrays."""
     if not isinstance(sharding, NamedSharding):
-        return False
+        return []
     types = dict(zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True))
     names = [name for entry in sharding.spec for name in (entry if isinstance(entry, tuple) else (entry,)) if name]
-    return any(types[name] == AxisType.Explicit for name in names)
+    return [name for name in names if types[name] == AxisType.Explicit]

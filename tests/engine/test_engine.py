@@ -145,6 +145,18 @@ def _inside(mesh, function):
 
 
 @pytest.mark.sharded
+@pytest.mark.parametrize("jitted", [False, True])
+def test_an_explicit_mesh_that_is_not_set_is_told_with_the_remedy(jitted):
+    sharding = NamedSharding(jax.make_mesh((2,), ("draws",), axis_types=(AxisType.Explicit,)), PartitionSpec("draws"))
+    estimate = lambda p, k: sf.score_function_grad(jnp.sum, NORMAL, p, k, num_samples=S, sharding=sharding)
+    program = lambda p, key: jnp.sum(sf.sample(key, sf.Normal(loc=p["m"], scale=1.0), estimator="score_function"))
+    expected = jax.grad(sf.expectation(program, num_samples=4, sharding=sharding))
+    for run in (estimate, expected):
+        with pytest.raises(ValueError, match="that mesh is not set here. Call the estimator under 'with jax.set_mesh"):
+            (jax.jit(run) if jitted else run)(PARAMS, jax.random.key(0))
+
+
+@pytest.mark.sharded
 def test_draws_really_lie_on_the_devices():
     mesh = jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("draws"))
