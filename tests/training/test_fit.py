@@ -256,8 +256,8 @@ import sys, jax, jax.numpy as jnp, numpy as np, optax
 import jax_scorefn as sf
 coin = sf.family(lambda p: sf.Bernoulli(logits=p))
 loss = lambda p, key: sf.score_function(lambda x: jnp.sum((x - 0.4) ** 2), coin, p, key, num_samples=256)
-out = sf.training.fit(loss, jnp.zeros(200), optax.adam(0.01), jax.random.key(0), 4000, inner_steps=20, save_every=100,
-                      save_to=sys.argv[1] if len(sys.argv) > 2 else None)
+out = sf.training.fit(loss, jnp.zeros(200), optax.adam(0.01), jax.random.key(0), int(sys.argv[1]), inner_steps=20,
+                      save_every=int(sys.argv[2]), save_to=sys.argv[3] if len(sys.argv) > 4 else None)
 np.save(sys.argv[-1], np.concatenate([np.asarray(out.params), out.history["loss"]]))
 """
 
@@ -267,7 +267,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     pytest.importorskip("orbax.checkpoint")
     script, saved = tmp_path / "run.py", tmp_path / "state"
     script.write_text(textwrap.dedent(RUN))
-    command = [sys.executable, str(script), str(saved), str(tmp_path / "resumed.npy")]
+    command = [sys.executable, str(script), "4000", "100", str(saved), str(tmp_path / "resumed.npy")]
     process = subprocess.Popen(command)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (saved.exists() and len(list(saved.glob("[0-9]*"))) >= 2):
@@ -278,7 +278,28 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     steps = [int(path.name) for path in saved.glob("[0-9]*") if path.name.isdigit()]
     assert 0 < max(steps) < 4000
     subprocess.run(command, check=True)
-    subprocess.run([sys.executable, str(script), str(tmp_path / "whole.npy")], check=True)
+    subprocess.run([sys.executable, str(script), "4000", "100", str(tmp_path / "whole.npy")], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy"))
+
+
+@pytest.mark.slow
+def test_killed_fifty_times_at_random_it_ends_with_the_same_bits(tmp_path):
+    """Each time within a second and a half of the first save of that attempt: in an update, in a save, between them."""
+    pytest.importorskip("orbax.checkpoint")
+    script, saved, random = tmp_path / "run.py", tmp_path / "state", np.random.default_rng(0)
+    script.write_text(textwrap.dedent(RUN))
+    command = [sys.executable, "-W", "ignore", str(script), "100000", "20", str(saved), str(tmp_path / "resumed.npy")]
+    newest = lambda: max((int(path.name) for path in saved.glob("[0-9]*") if path.name.isdigit()), default=0)
+    for _ in range(50):
+        before, process, deadline = newest(), subprocess.Popen(command), time.monotonic() + 120
+        while newest() == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it was over before it was killed"
+    done = newest() + 40
+    for name, folder in (("resumed.npy", [str(saved)]), ("whole.npy", [])):
+        subprocess.run([sys.executable, str(script), str(done), "20", *folder, str(tmp_path / name)], check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy"))
 
 
