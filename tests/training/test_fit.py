@@ -391,22 +391,25 @@ def breaks_at(update):
 
 
 @pytest.mark.parametrize("inner_steps", [1, 4, 100])
-def test_training_stops_with_the_last_finite_state(tmp_path, inner_steps):
-    loss, start = breaks_at(7), jnp.ones(3)
+def test_training_stops_with_the_last_finite_state(inner_steps):
     options = {"carry": jnp.int32(0), "inner_steps": inner_steps}
-    whole = sf.training.fit(loss, start, optax.sgd(0.1), KEY, 7, **options)
+    whole = sf.training.fit(breaks_at(7), jnp.ones(3), optax.sgd(0.1), KEY, 7, **options)
     with pytest.warns(RuntimeWarning, match=r"fit stopped at update 7 .the first is 0.: its loss is nan"):
-        stopped = sf.training.fit(
-            loss, start, optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, save_to=tmp_path, **options
-        )
+        stopped = sf.training.fit(breaks_at(7), jnp.ones(3), optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, **options)
     np.testing.assert_array_equal(stopped.params, whole.params)
     np.testing.assert_array_equal(stopped.history["loss"], whole.history["loss"])
     assert stopped.carry == 7
-    with pytest.warns(RuntimeWarning, match="update 7"):  # from where it stood, which is where it stops again
-        again = sf.training.fit(
-            loss, start, optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, save_to=tmp_path, **options
-        )
-    np.testing.assert_array_equal(again.params, whole.params)
+
+
+def test_a_run_that_was_stopped_is_saved_there_and_stops_there_again(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    options = {"carry": jnp.int32(0), "inner_steps": 4, "stop_on_nonfinite": True, "save_to": tmp_path}
+    runs = []
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="update 7"):
+            runs.append(sf.training.fit(breaks_at(7), jnp.ones(3), optax.sgd(0.1), KEY, 20, **options))
+    np.testing.assert_array_equal(*(run.params for run in runs))
+    assert max(int(path.name) for path in tmp_path.glob("[0-9]*")) == 7
 
 
 def test_parameters_that_are_not_finite_stop_it_too():
