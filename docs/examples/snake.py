@@ -133,7 +133,7 @@ def parts(returns, size):
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 for ax, (name, returns) in zip(axes, curves.items(), strict=True):
-    means = parts(returns, max(1, returns.shape[1] // 50))
+    means = parts(returns, max(5, returns.shape[1] // 50))
     updates = np.linspace(0, returns.shape[1], means.shape[1] + 1)[1:]
     ax.plot(updates, means.T, color="C0", alpha=0.4, lw=1)
     ax.plot(updates, np.median(means, axis=0), color="C0", lw=2)
