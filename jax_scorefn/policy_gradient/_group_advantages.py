@@ -44,7 +44,7 @@ def group_advantages(
       group_axis: that axis. There is no default: a wrong one is the commonest mistake.
       group_ids: in its place, integers (B,): answers with the same number are a group, however many and wherever they are.
       baseline: "leave_one_out", the mean of the *other* members, or "mean", that of all, the member itself too.
-      divide_by_std: divide by the standard deviation of the group. Where that is no more than rounding, the advantages are 0.
+      divide_by_std: divide by the standard deviation of the group. Where its members differ by rounding, the advantages are 0.
       ddof: what is taken off n in the denominator of the variance: 1, as every implementation of GRPO has it, or 0.
       mask: booleans of the same shape; False marks members that do not exist. They change nothing and get 0.
 

@@ -45,9 +45,8 @@ def updates(
 
         def epoch(state: Any, keys: tuple[Key, Key]) -> Any:
             key_order, key_loss = keys
-            order = jax.random.permutation(key_order, size).reshape(
-                minibatches, -1
-            )  # here: a batch of sorts takes longer
+            # here, one at a time: XLA sorts several rows at once more slowly
+            order = jax.random.permutation(key_order, size).reshape(minibatches, -1)
             return jax.lax.scan(step, state, (order, jax.random.split(key_loss, minibatches)))
 
         keys = jax.random.split(key_order, epochs), jax.random.split(key_loss, epochs)
