@@ -40,6 +40,8 @@ class Baseline:
         centred with it too.
       per_parameter: whether an estimator is to fit, beside it, one more constant for each parameter.
       uses_mode: whether it wants f at the distribution's mode.
+      of_mean: ``(values, mean of all S values, S) -> b``, if it needs to know no more of draws that do not depend on each other. A
+        constant that is added to the values is added to it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Baseline:
     linear: bool = False
     per_parameter: bool = False
     uses_mode: bool = False
+    of_mean: Callable[[Array, Array, int], Array] | None = None
 
     def __call__(self, values: Array, group_size: int = 1, at_mode: Array | None = None) -> Array:
         """What is subtracted for each draw, in a shape that broadcasts with ``values`` and does not widen them."""

@@ -41,6 +41,7 @@ leave_one_out = Baseline(
     2,
     "b_i is the mean of the other draws' values (kool2019).",
     linear=True,
+    of_mean=lambda value, mean, total: mean + (mean - value) / (total - 1),
 )
 batch_mean = Baseline(
     "batch_mean",
@@ -49,6 +50,7 @@ batch_mean = Baseline(
     2,
     "b is the mean of all values, the draw's own among them: the score part comes out 1 - 1/S of what it should be.",
     linear=True,
+    of_mean=lambda value, mean, total: mean,
 )
 optimal_constant = Baseline(
     "optimal_constant",

@@ -2,12 +2,13 @@
 
     largest array of all draws at once  <  32 MiB:   all of them
     otherwise:                                       as many as make that array 4 MiB
+    what is kept of all draws   >=   64 MiB:          nothing is, where sums over the draws are enough
 
 An array of that size goes through main memory from one operation to the next; of 4 MiB it stays in a CPU's caches, and the memory
-of a gradient stops growing with the number of draws. The sizes are those of the traced program, so the choice is the same in each run.
-Only under ``jit`` (a loop outside it is compiled anew in each call), only on a CPU, only where what is returned for each draw is so
-small that the loop saves something, and never where the host is called (be it to print), which may be asked twice. A surrounding
-``vmap`` is not seen.
+of a gradient stops growing with the number of draws. The sizes are those of the traced program, in every lane of a surrounding
+``vmap``, so the choice is the same in each run. Only under ``jit`` (a loop outside it is compiled anew in each call), only on a CPU,
+only where what is returned for each draw is so small that the loop saves something, and never where the host is called (be it to
+print), which may be asked twice.
 """
 
 from __future__ import annotations
@@ -15,35 +16,82 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.extend.core import jaxpr_as_fun, subjaxprs
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, subjaxprs
 
+from jax_scorefn import _checks
 from jax_scorefn._trees import in_explicit_mesh
-from jax_scorefn.typing import Array, PyTree
+from jax_scorefn.engine._lanes import lanes
+from jax_scorefn.typing import Array, ChunkSize, PyTree
 
 SPLIT_FROM, CHUNK = 32 * 2**20, 4 * 2**20
 SMALLER_RESULT = 4
 """A result of less than this part of the largest array is worth a loop."""
 
+FEWEST_SUMMED, SUMS_FROM = 2**16, 64 * 2**20
+"""From so many draws, with results of so many bytes, on nothing is kept of a draw where all that is wanted are sums."""
+
 
 def suitable_chunk(many: Callable[[Array], PyTree], total: int) -> tuple[Callable[[Array], PyTree], int | None]:
     """``many(0 .. total - 1)`` and the size of its chunks. That is None where all at once is best, and ``many`` is traced then."""
-    if jax.default_backend() != "cpu" or in_explicit_mesh() or not isinstance(jnp.arange(1), Tracer):
+    if not _is_chosen():
         return many, None
-    traced, result = jax.make_jaxpr(many, return_shape=True)(jax.ShapeDtypeStruct((total,), jnp.uint32))
-    operations = list(_operations(traced.jaxpr))
-    largest = max(_sizes((v.aval for operation in operations for v in operation.outvars), total), default=0)
-    returned = max(_sizes(traced.out_avals, total), default=0)
-    calls_host = any(re.search("callback|debug", operation.primitive.name) for operation in operations)
-    if calls_host or largest < SPLIT_FROM or largest < SMALLER_RESULT * returned:
+    traced, result = _traced(many, total)
+    memory = _memory(traced, total)
+    if memory.calls_host or memory.largest < SPLIT_FROM or memory.largest < SMALLER_RESULT * memory.returned:
         return lambda index: jax.tree.unflatten(jax.tree.structure(result), jaxpr_as_fun(traced)(index)), None
-    most = max(1, CHUNK * total // largest)
-    # A shorter last chunk would be compiled on its own.
-    return many, next((size for size in range(most, most // 2, -1) if total % size == 0), most)
+    return many, _in_caches(memory.largest, total)
+
+
+def chunk_of_sums(many: Callable[[Array], PyTree], total: int, chunk_size: ChunkSize) -> int | None:
+    """The size of chunks where the rows of ``many(0 .. total - 1)`` are so large that only their sums are to be kept, else None."""
+    is_auto = isinstance(chunk_size, str)
+    if total < FEWEST_SUMMED or chunk_size is None or (is_auto and not _is_chosen()):
+        return None
+    memory = _memory(_traced(many, total)[0], total)
+    if memory.calls_host or memory.returned < SUMS_FROM:
+        return None
+    size = _in_caches(memory.largest, total) if is_auto else _checks.positive_int("chunk_size", chunk_size)
+    return size if size < total else None
+
+
+def _is_chosen() -> bool:
+    """Whether a size is chosen here, where nobody has given one."""
+    return jax.default_backend() == "cpu" and not in_explicit_mesh() and isinstance(jnp.arange(1), Tracer)
+
+
+def _in_caches(largest: int, total: int) -> int:
+    """As many draws as suit the caches."""
+    return divisor_near(max(1, CHUNK * total // largest), total)
+
+
+def divisor_near(most: int, total: int) -> int:
+    """The largest divisor of ``total`` between half of ``most`` and that, else ``most``: what is left over is compiled on its own."""
+    return next((size for size in range(most, most // 2, -1) if total % size == 0), most)
+
+
+class _Memory(NamedTuple):
+    """Bytes of the largest array of all draws, and of all that is returned for them; whether a draw asks the host."""
+
+    largest: int
+    returned: int
+    calls_host: bool
+
+
+def _traced(many: Callable[[Array], PyTree], total: int) -> tuple[ClosedJaxpr, PyTree]:
+    return jax.make_jaxpr(many, return_shape=True)(jax.ShapeDtypeStruct((total,), jnp.uint32))
+
+
+def _memory(traced: ClosedJaxpr, total: int) -> _Memory:
+    operations, copies = list(_operations(traced.jaxpr)), lanes(traced.consts)
+    largest = max(_sizes((v.aval for operation in operations for v in operation.outvars), total), default=0)
+    returned = sum(_sizes(traced.out_avals, total))
+    calls_host = any(re.search("callback|debug", operation.primitive.name) for operation in operations)
+    return _Memory(copies * largest, copies * returned, calls_host)
 
 
 def _operations(jaxpr: Any) -> Iterator[Any]:

@@ -254,8 +254,9 @@ def test_a_chunk_is_chosen_where_it_saves_time_and_memory():
     assert chunks_of(lambda p: grad(p, 8389), wide) == 8  # of 1048, and 5 draws more
     assert chunks_of(lambda p: grad(p, 10_000, chunk_size=None), wide) is None
     assert chunks_of(lambda p: grad(p, 10_000, chunk_size=5000), wide) == 2
-    # What is returned for each draw has to be in memory anyway.
-    assert chunks_of(lambda p: grad(p, 10_000_000), narrow) is None
+    # What is returned for each draw has to be in memory anyway, until it is so much that it is summed.
+    assert chunks_of(lambda p: grad(p, 8_000_000), narrow) is None
+    assert loops_of(lambda p: grad(p, 10_000_000), narrow) == {10}
     assert chunks_of(lambda p: grad(p, 10_000, has_aux=True), wide) is None
     # The largest array may be one that f makes, in a branch or a loop, and not one that the draws do not need.
     makes = lambda x: jax.lax.cond(x[0] > 0, lambda x: jnp.sum(jnp.tile(x, 1000)), jnp.sum, x)
@@ -276,7 +277,7 @@ def test_a_chunk_is_chosen_for_one_call_under_a_transform_for_a_bound_and_for_po
     wide = {"m": jnp.zeros(1000), "s": jnp.zeros(1000)}
     f, key = lambda x: jnp.sum(x**2), jax.random.key(0)
     grad = lambda p, n, key=key: sf.score_function_grad(f, NORMAL, p, key, num_samples=n)
-    assert chunks_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 10
+    assert chunks_of(jax.vmap(lambda p, k: grad(p, 10_000, key=k), (None, 0)), wide, jax.random.split(key, 2)) == 20
     assert chunks_of(lambda p: sf.pathwise_grad(f, NORMAL, p, key, num_samples=10_000), wide) == 10
     assert (
         chunks_of(lambda p: sf.exact_grad(lambda x: jnp.sum(x), COINS, p, max_points=2**20), jnp.zeros(20)) is not None

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines
-from jax_scorefn._surrogate import nan_where, score_surrogate, self_normalized_surrogate
-from jax_scorefn._trees import along_draws, flatten_floats, stop
+from jax_scorefn._surrogate import score_surrogate, self_normalized_surrogate
+from jax_scorefn._trees import flatten_floats, stop
 from jax_scorefn.baselines import Baseline
 from jax_scorefn.control_variates import ControlVariate, attach, is_per_parameter
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._score._per_parameter import Sampled, Term, correction, fit, scores_of, tabulated
-from jax_scorefn.estimators._score._source import importance_weights, source_of
+from jax_scorefn.estimators._score._source import importance_weights, of_possible, source_of
+from jax_scorefn.estimators._score._two_passes import chunk_of, in_two_passes
 from jax_scorefn.estimators._statistics import mean_error, ratio_error
 from jax_scorefn.schemes import Scheme
 from jax_scorefn.typing import EVERY_ORDER, Array, Bias, Capability
@@ -84,7 +85,8 @@ def score_function(
     and proposal. Given draws that depend on each other, or unnormalised densities: vanishing.
     ``sf.ESTIMATORS["score_function"].bias_with(logp, **options)`` says it as data.
     Cost: One backward pass, whatever the number of parameters; memory of ``chunk_size`` draws and a few scalars for each
-    draw. Coefficients for each parameter: the score of each draw beside it, S x P numbers, and a second pass.
+    draw, where these take less than 64 MiB: from there on, with baselines that need no more of the others than their mean, the draws
+    are made once more instead. Coefficients for each parameter: the score of each draw beside it, S x P numbers, and a second pass.
 
     Example:
       >>> import jax, jax_scorefn as sf
@@ -112,6 +114,8 @@ def estimate(f, call, baseline: Any, control_variate=None, scheme=None, proposal
     controls = attach(control_variate, f, call.dist)
     given, fitted = ([c for c in controls if c.is_fitted == wanted] for wanted in (False, True))
     _may_be_combined(source, subtract, controls, len(fitted) + subtract.per_parameter)
+    if not (controls or each) and (chunk_size := chunk_of(f, call, source, subtract)):
+        return in_two_passes(f, call, source, subtract, chunk_size)
     drawn = _sample(f, call, source, controls, each, max_weight)
     values, log_probs, weights = drawn.values, drawn.log_probs, drawn.weights
     answer = functools.partial(
@@ -171,9 +175,7 @@ def _sample(f, call, source, controls, each, max_weight):
         return value, list(hs.values()), log_prob, log_proposal, score(made, x), x if call.reports or each else None
 
     values, hs, log_probs, log_proposals, scores, samples = call.map(one, source.draws, source.num_samples)
-    # A distribution with NaN among its parameters may still draw numbers. They are draws of nothing, and their value is NaN.
-    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
-    values = nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
+    values = of_possible(source, values, log_probs)
     weights = importance_weights(log_probs, log_proposals, source.normalized, max_weight)
     return Sampled(values, dict(zip(controls, hs, strict=True)), log_probs, weights, scores, samples)
 

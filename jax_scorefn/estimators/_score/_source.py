@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
-from jax_scorefn._trees import stop
+from jax_scorefn._surrogate import nan_where
+from jax_scorefn._trees import along_draws, stop
 from jax_scorefn.distributions import Distribution, as_distribution, is_distribution
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.typing import Array, Capability, PyTree
@@ -53,6 +54,7 @@ class Source:
       log_prob: ``(what one draw is made of, x, dist) -> log p(x)`` of a draw that was made before, for any distribution of the family.
       possible: whether each draw has p > 0, so that a log-probability of -inf means that something is wrong.
       normalized: whether the weights are known, and not just their ratios.
+      own: whether the distribution itself is drawn from, so that no draw has a weight.
     """
 
     num_samples: int
@@ -62,6 +64,7 @@ class Source:
     log_prob: Callable[[Any, PyTree, Distribution], Array]
     possible: bool
     normalized: bool
+    own: bool = False
 
 
 def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
@@ -86,7 +89,7 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
             # A distribution may score what x was rounded from. So the draw is made once more, where it comes out the same.
             return noise.again().sample_and_log_prob(dist)[1] if noise.repeatable else dist.log_prob(x)
 
-        return Source(num_samples, group_size, noise, own, again, possible=True, normalized=dist.normalized)
+        return Source(num_samples, group_size, noise, own, again, possible=True, normalized=dist.normalized, own=True)
 
     other = _proposal(proposal, dist)
     noise = engine.noise_of(other, call.key, num_samples, scheme, call.sharding)
@@ -132,6 +135,12 @@ def _given(call: Call) -> Source:
 
     table = call.points((dist.draws, dist.log_proposal))
     return Source(dist.num_samples, 1, table, score, _of_x, possible=False, normalized=dist.normalized)
+
+
+def of_possible(source: Source, values: Array, log_probs: Array) -> Array:
+    """The values, NaN at draws of nothing: a distribution with NaN among its parameters may still draw numbers."""
+    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
+    return nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
 
 
 def importance_weights(
