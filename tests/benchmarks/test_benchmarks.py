@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks import report, run as run_module, store as store_module
 from benchmarks.__main__ import main
-from benchmarks.report import files
+from benchmarks.report import figures, files
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Finding, Section, Table, num
 from benchmarks.store import open_store, read
@@ -383,3 +383,19 @@ def test_log_probabilities_in_blocks_are_those_of_all_logits_and_are_shown_besid
     rows = dict(zip(vocabulary.WAYS, map(json.loads, capsys.readouterr().out.splitlines()), strict=True))
     assert rows["in blocks"]["value"] == pytest.approx(rows["all at once"]["value"], rel=1e-5)
     assert [cell.text for cell, *_ in vocabulary.table(rows).rows] == list(vocabulary.WAYS)
+
+
+def test_growth_is_measured_by_size_and_its_slope_told(capsys):
+    from benchmarks.studies.speed import _growth as growth
+
+    for what in growth.SIZES:
+        growth.of_child(what, 200)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(row["milliseconds"] > 0 and row["mib"] >= 0 for row in told)
+    assert len(list(growth.tasks())) == sum(map(len, growth.SIZES.values()))
+    times = {"draws of W1 10000": 1.0, "draws of W1 100000": 10.0, "draws of W1 1000000": 200.0, "parameters 1000": 3.0}
+    finding, table, figure = growth.parts({name: {"milliseconds": ms, "mib": 5.0} for name, ms in times.items()})
+    assert finding.figure == "1.15"  # log10(200) / 2
+    assert finding.alarm
+    assert [row[1].value for row in table.rows] == [10_000, 100_000, 1_000_000, 1000]
+    assert figure.paint(figures.LIGHT).axes

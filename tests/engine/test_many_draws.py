@@ -29,7 +29,9 @@ def two_passes(monkeypatch):
     monkeypatch.setattr(_chunk, "SUMS_FROM", 0)
     monkeypatch.setattr(_chunk, "CHUNK", 64)
     found, sums = [], _map.sum_draws
-    monkeypatch.setattr(sf.engine, "sum_draws", lambda *args, **how: (found.append(how["chunk_size"]), sums(*args, **how))[1])
+    monkeypatch.setattr(
+        sf.engine, "sum_draws", lambda *args, **how: (found.append(how["chunk_size"]), sums(*args, **how))[1]
+    )
     return found
 
 
@@ -63,7 +65,9 @@ def test_two_passes_are_one(name, two_passes):
 
 
 @pytest.mark.parametrize("family", [BITS, POISSON], ids=["bits", "poisson"])
-@pytest.mark.parametrize("baseline", [None, sf.baselines.leave_one_out, sf.baselines.batch_mean], ids=["none", "leave_one_out", "batch_mean"])
+@pytest.mark.parametrize(
+    "baseline", [None, sf.baselines.leave_one_out, sf.baselines.batch_mean], ids=["none", "leave_one_out", "batch_mean"]
+)
 def test_every_baseline_that_needs_a_mean_and_every_order(family, baseline, two_passes):
     how = {"num_samples": S, "baseline": baseline}
     constant = 0.0 if baseline is None else 1000.0  # which is measured away
@@ -84,7 +88,9 @@ def test_every_baseline_that_needs_a_mean_and_every_order(family, baseline, two_
 def test_a_parameter_that_is_nan_is_told_in_two_passes_too(two_passes):
     bad = {"m": PARAMS["m"].at[1].set(jnp.nan), "s": PARAMS["s"]}
     value, grads = jax.jit(
-        jax.value_and_grad(lambda p: sf.score_function(jnp.sum, BITS, p, jax.random.key(0), num_samples=S, chunk_size=6))
+        jax.value_and_grad(
+            lambda p: sf.score_function(jnp.sum, BITS, p, jax.random.key(0), num_samples=S, chunk_size=6)
+        )
     )(bad)
     assert two_passes
     assert np.isnan(value)
@@ -146,9 +152,13 @@ def error_of_sums(total, chunk_size):
     _, m, s = SUMS
     family = sf.family(lambda p: sf.Normal(loc=p[0], scale=jnp.exp(p[1])))
     params, key, f = jnp.array([m, s]), jax.random.key(0), lambda x: 0.5 + x**2
-    run = jax.jit(jax.value_and_grad(lambda p: sf.score_function(f, family, p, key, num_samples=total, chunk_size=chunk_size)))
+    run = jax.jit(
+        jax.value_and_grad(lambda p: sf.score_function(f, family, p, key, num_samples=total, chunk_size=chunk_size))
+    )
     value, grads = run(params)
-    table = jax.jit(lambda p: sf.score_function(f, family, p, key, num_samples=total, chunk_size=None, has_aux=True)[1].samples)
+    table = jax.jit(
+        lambda p: sf.score_function(f, family, p, key, num_samples=total, chunk_size=None, has_aux=True)[1].samples
+    )
     x, (m, s) = np.asarray(table(params), np.float64), np.asarray(params, np.float64)
     z, fs = (x - m) / np.exp(s), 0.5 + x**2
     left = fs - (np.sum(fs) - fs) / (total - 1)
@@ -171,7 +181,9 @@ print(json.dumps((timing.high_water_mark() - idle) / 1024))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "total"), [("latents", 10**5), ("lambda draws: gaussian(10, draws)", 10**8)], ids=["W4", "W1"])
+@pytest.mark.parametrize(
+    ("make", "total"), [("latents", 10**5), ("lambda draws: gaussian(10, draws)", 10**8)], ids=["W4", "W1"]
+)
 def test_memory_stays_within_200_mib(make, total):
     code = IN_A_CHILD.format(make=make.replace("latents", "lambda draws: latents(draws)"), total=total)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

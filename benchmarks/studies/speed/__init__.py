@@ -19,7 +19,7 @@ from benchmarks.peers import problems
 from benchmarks.report import figures
 from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
-from benchmarks.studies.speed import _vocabulary as vocabulary
+from benchmarks.studies.speed import _growth as growth, _vocabulary as vocabulary
 from benchmarks.study import Record, Records, Study, Task
 from benchmarks.words import number, times as in_words
 from benchmarks.workloads import Workload, latents, workloads
@@ -95,13 +95,16 @@ def tasks(settings: Settings) -> list[Task]:
     if settings.full:
         todo += [Task(f"memory: S={draws} in one", lambda s=draws: memory(s, None)) for draws in DRAWS]
         todo += [Task(f"vocabulary: {way}", lambda way=way: vocabulary.memory(way)) for way in vocabulary.WAYS]
+        todo += growth.tasks()
     return todo
 
 
 def sections(records: Records, settings: Settings) -> list[Section]:
     """Times, and memory."""
     del settings
-    rows = {name: row for name, row in records.below("").items() if not name.startswith(("memory", "vocabulary"))}
+    rows = {
+        name: row for name, row in records.below("").items() if not name.startswith(("memory", "vocabulary", "growth"))
+    }
     chunks, whole = ({} for _ in range(2))
     for name, row in records.below("memory: S=").items():
         draws, _, how = name.partition(" in ")
@@ -118,6 +121,8 @@ def sections(records: Records, settings: Settings) -> list[Section]:
         of_memory += [_memory_finding(chunks), _memory_table(chunks, whole)]
     if of_words := records.below("vocabulary: "):
         of_memory.append(vocabulary.table(of_words))
+    if of_sizes := records.below("growth: "):
+        of_memory += growth.parts(of_sizes)
     shown = [Section("time", "Time", parts)] if rows else []
     return shown + ([Section("memory", "Memory", of_memory)] if of_memory else [])
 
