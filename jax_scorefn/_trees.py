@@ -101,6 +101,11 @@ def in_explicit_mesh() -> bool:
     return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
+def in_shard_map() -> bool:
+    """Whether arrays say in their type over which devices they differ: no collective of an inner axis is known there."""
+    return jax.sharding.AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
+
+
 def take_rows(tree: PyTree, index: Array) -> PyTree:
     """``x[index]`` for every leaf x. In an Explicit mesh by comparing the index with every row."""
     if not in_explicit_mesh():

@@ -565,3 +565,23 @@ def loss_of(name: str, estimator: str, **options):
         return record.function(lambda x: case.f(x, own) + log_q(x), family, params, key, **options)
 
     return loss
+
+
+SAMPLING = {
+    name: {"num_samples": 8}
+    for name in (
+        "score_function", "pathwise", "double_control_variate", "vargrad", "arm", "disarm", "arms", "rao_blackwell", "sum_and_sample",
+        "unordered_set", "disarm_categorical", "carms", "rebar", "relax", "rodeo", "gumbel_softmax", "straight_through", "gumbel_rao", "reinmax",
+        "sticking_the_landing", "measure_valued", "coupled",
+    )
+} | {"iwae": {"num_samples": 8, "num_particles": 1}}  # fmt: skip
+BIASED = {name for name, record in sf.ESTIMATORS.items() if record.bias is sf.Bias.BIASED}
+OPTIONS = {**SAMPLING, "exact": {}}
+
+
+def _works(name, estimator):
+    return not sf.ESTIMATORS[estimator].missing(dist_of(name))
+
+
+PAIRS = [(name, estimator) for name in CASES for estimator in OPTIONS if _works(name, estimator)]
+REFUSED = [(name, estimator) for name in CASES for estimator in OPTIONS if not _works(name, estimator)]

@@ -5,6 +5,7 @@
 since the score has mean 0. A good b_i takes out most of the variance.
 """
 
+from jax_scorefn.baselines._across import across as across
 from jax_scorefn.baselines._base import Baseline as Baseline, Values as Values
 from jax_scorefn.baselines._ema import EMA as EMA, EMAState as EMAState, ema as ema
 from jax_scorefn.baselines._learned import Learned as Learned, LearnedState as LearnedState, learned as learned

@@ -14,4 +14,4 @@ from jax_scorefn.engine._noise import (
     noise_of as noise_of,
     uniforms as uniforms,
 )
-from jax_scorefn.engine._shard import rows_at as rows_at
+from jax_scorefn.engine._shard import over_devices as over_devices, rows_of as rows_of

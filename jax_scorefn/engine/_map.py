@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks
 from jax_scorefn.engine._chunk import divisor_near, suitable_chunk
-from jax_scorefn.engine._shard import gather, rows_at, shard
+from jax_scorefn.engine._shard import gather, index_of, num_shards, rows_of, shard, share
 from jax_scorefn.typing import Array, ChunkSize, PyTree
 
 MANY_CHUNKS = 64
@@ -41,7 +41,7 @@ def map_draws(
     """
 
     def many(index: Array) -> PyTree:
-        return jax.vmap(one_draw)(draws(index), rows_at(beside, index, sharding))
+        return jax.vmap(one_draw)(draws(index), rows_of(beside, index, sharding))
 
     return map_index(many, num_samples, chunk_size, sharding)
 
@@ -55,44 +55,55 @@ def sum_draws(
     sharding: jax.sharding.Sharding | None = None,
 ) -> PyTree:
     """The sum of ``one_draw(draw i)``: nothing is kept of a draw but its share in the sum of its chunk."""
-    sums = map_index(lambda index: jax.vmap(one_draw)(draws(index)), num_samples, chunk_size, sharding, _summed)
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
+    table = _table(lambda index: jax.vmap(one_draw)(draws(index)), num_samples, chunk_size, sharding, _summed)
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=(0, 1)), table)
 
 
 def points(table: PyTree, sharding: jax.sharding.Sharding | None = None) -> Callable[[Array], PyTree]:
     """Draws that are there already: rows of a table."""
-    return lambda index: rows_at(table, index, sharding)
+    return lambda index: rows_of(table, index, sharding)
 
 
 def map_index(
-    many: Callable[[Array], PyTree],
-    total: int,
-    chunk_size: ChunkSize,
-    sharding: jax.sharding.Sharding | None,
-    kept: Callable[[PyTree], PyTree] = lambda rows: rows,
+    many: Callable[[Array], PyTree], total: int, chunk_size: ChunkSize, sharding: jax.sharding.Sharding | None
 ) -> PyTree:
-    """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis: what is kept of each chunk's rows."""
+    """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis."""
     if isinstance(chunk_size, str) and chunk_size == "auto":
         many, chunk_size = suitable_chunk(many, total) if sharding is None else (many, None)
+    table = _table(many, total, chunk_size, sharding, lambda rows, exists: rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total], table)
+
+
+def _table(
+    many: Callable[[Array], PyTree],
+    total: int,
+    chunk_size: Any,
+    sharding: jax.sharding.Sharding | None,
+    kept: Callable[[PyTree, Array], PyTree],
+) -> PyTree:
+    """What is kept of the rows of each chunk, ``(devices, rows of a device, ...)``: device by device and chunk by chunk."""
+    devices, own = num_shards(sharding), share(total, sharding)
 
     def span(start: Array | int, size: int) -> PyTree:
-        index = shard(start + jnp.arange(size, dtype=jnp.uint32), sharding)
-        return kept(gather(many(index), size, sharding))
+        index = index_of(start, size, total, sharding)
+        rows = gather(many(shard(index, total, sharding)), sharding)
+        return kept(jax.tree.map(lambda leaf: leaf.reshape(devices, size, *leaf.shape[1:]), rows), index < total)
 
     if chunk_size is None:
-        return span(0, total)
+        return span(0, own)
     chunk_size = _checks.positive_int('Unless it is None or "auto", chunk_size', chunk_size)
     if chunk_size >= total:
-        return span(0, total)
+        return span(0, own)
 
-    num_full, rest = divmod(total, chunk_size)
+    size = max(1, chunk_size // devices)
+    num_full, rest = divmod(own, size)
     chunk = jax.checkpoint(
-        lambda start: span(start, chunk_size),
+        lambda start: span(start, size),
         policy=jax.checkpoint_policies.save_only_these_names(HOST_RESULT),
         prevent_cse=False,  # inside a loop there is nothing to be merged with
     )
-    stacked = _loop(chunk, jnp.arange(num_full, dtype=jnp.uint32) * chunk_size)
-    return _joined(stacked, span(num_full * chunk_size, rest)) if rest else stacked
+    table = _loop(chunk, jnp.arange(num_full, dtype=jnp.uint32) * size)
+    return _joined(table, span(num_full * size, rest)) if rest else table
 
 
 def _loop(chunk: Callable[[Array], PyTree], starts: Array) -> PyTree:
@@ -100,20 +111,23 @@ def _loop(chunk: Callable[[Array], PyTree], starts: Array) -> PyTree:
     total = starts.shape[0]
     inner = divisor_near(math.isqrt(total), total) if total >= MANY_CHUNKS else total
     outer, rest = divmod(total, inner)
-    rows_of = lambda starts: _one_after_another(jax.lax.map(chunk, starts))
+    in_turn = lambda starts: _one_after_another(jax.lax.map(chunk, starts))
     if outer == 1:
-        return rows_of(starts)
-    stacked = _one_after_another(jax.lax.map(rows_of, starts[: total - rest].reshape(outer, inner)))
-    return _joined(stacked, rows_of(starts[total - rest :])) if rest else stacked
+        return in_turn(starts)
+    table = _one_after_another(jax.lax.map(in_turn, starts[: total - rest].reshape(outer, inner)))
+    return _joined(table, in_turn(starts[total - rest :])) if rest else table
 
 
-def _one_after_another(chunks: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), chunks)
+def _one_after_another(tables: PyTree) -> PyTree:
+    """Tables on a leading axis as one, each device with its own rows."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:]), tables)
 
 
 def _joined(head: PyTree, tail: PyTree) -> PyTree:
-    return jax.tree.map(lambda head, tail: jnp.concatenate([head, tail]), head, tail)
+    return jax.tree.map(lambda head, tail: jnp.concatenate([head, tail], axis=1), head, tail)
 
 
-def _summed(rows: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0, keepdims=True), rows)
+def _summed(rows: PyTree, exists: Array) -> PyTree:
+    """The sum of each device's rows, as one row."""
+    there = lambda leaf: exists.reshape(exists.shape + (1,) * (leaf.ndim - 2))
+    return jax.tree.map(lambda leaf: jnp.sum(jnp.where(there(leaf), leaf, 0), axis=1, keepdims=True), rows)

@@ -81,7 +81,7 @@ def gradients_of_draws(
 
     def many(index: Array) -> PyTree:
         tables = [each.made for each in maps], [each.beside for each in maps], slopes
-        own = jax.vmap(of_row)(*engine.rows_at(tables, index, sharding))
+        own = jax.vmap(of_row)(*engine.rows_of(tables, index, sharding))
         return jax.tree.map(lambda g, shared: total * g + shared[None], own, common)
 
     rows = engine.map_index(many, total, chunk_size, sharding)

@@ -155,7 +155,8 @@ def estimator(
             f = noted(f, OF_A_DRAW)
             f = f if estimates == "E[f]" else of_target(record.name, f, logp, params)
             objective = Objective(f) if estimates == "E[f]" else f
-            value, info, num_groups = body(objective, call, **options)
+            with engine.over_devices(sharding):
+                value, info, num_groups = body(objective, call, **options)
             if isinstance(objective, Objective):
                 value, info = objective.answer(value), lambda info=info: objective.described(info())
             answer = (value, report(info(), params)) if has_aux else value

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn import _checks, baselines, engine
-from jax_scorefn._trees import in_explicit_mesh
+from jax_scorefn._trees import along_draws, in_explicit_mesh, in_shard_map
 from jax_scorefn._wide import cast, wide
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, watched
@@ -120,9 +120,9 @@ def expectation(
     checked(plan)
     if lost not in ANSWERS:
         raise ValueError(NO_SUCH_ANSWER.format(given=lost))
-    whole = chunk_size is None and sharding is None
 
     @functools.wraps(program)
+    @engine.over_devices(sharding)
     def estimate(*args: P.args, **kwargs: P.kwargs) -> Any:
         traced, leaves, key, finish = trace_planned(plan, program, signature, has_aux, args, kwargs)
         if lost != "ignore":
@@ -135,12 +135,14 @@ def expectation(
             return row if row is not None else _across(subtracted, jax.lax.stop_gradient(value), num_samples)
 
         def many(index: Array, rows: Any = None, only_leaves: bool = False) -> Any:
-            rows = None if rows is None else engine.rows_at(rows, index, sharding)
+            rows = None if rows is None else engine.rows_of(rows, index, sharding)
 
             def one(i: Array, row: Any) -> Any:
                 k = jax.random.fold_in(key, i)
                 operands = [cast(x, dtype) for x, dtype in zip(widened, dtypes, strict=True)]
-                comparison = Comparison(options, jax.random.fold_in(picks, i), of_others, index.shape[0])
+                comparison = Comparison(
+                    options, jax.random.fold_in(picks, i), functools.partial(of_others, i), index.shape[0]
+                )
                 costs, rest, values = traced(
                     [*operands, k], (lambda *_: 0.0) if only_leaves else subtract, row, comparison
                 )
@@ -156,7 +158,8 @@ def expectation(
         _use(key)
         picks = jax.random.fold_in(key, NO_RUN)
         rows = None
-        if subtracted is not None and not whole:
+        over_explicit = sharding is not None and in_explicit_mesh()
+        if subtracted is not None and (chunk_size is not None or over_explicit or in_shard_map()):
             values = engine.map_index(lambda i: many(i, only_leaves=True), num_samples, chunk_size, sharding)
             rows = [subtracted(value) for value in jax.lax.stop_gradient(values)]
         costs, rest = engine.map_index(lambda i: many(i, rows), num_samples, chunk_size, sharding)
@@ -213,22 +216,20 @@ def resolved_baseline(baseline: Any, num_samples: int) -> baselines.Baseline | N
 
 
 def _across(baseline: baselines.Baseline, value: Array, num_samples: int) -> Array:
-    """The baseline of this run, inside of the map over runs."""
-    index = jax.lax.axis_index(AXIS)
-    if baseline is baselines.leave_one_out and not in_explicit_mesh():  # not every version of JAX maps psum there
-        # measured from the first run, so that a constant never enters a sum
-        first = jax.lax.psum(jnp.where(index == 0, value, jnp.zeros_like(value)), AXIS)
-        deviation = value - first
-        return first + (jax.lax.psum(deviation, AXIS) - deviation) / (num_samples - 1)
-    rows = baseline(jax.lax.all_gather(value, AXIS))
-    return jnp.broadcast_to(rows, (num_samples, *value.shape))[index]
+    """The baseline of this run, inside of the map over runs. Those beyond the last one fill up a device, and count for nothing."""
+    values = jax.lax.all_gather(value, AXIS)[:num_samples]
+    if baseline is baselines.leave_one_out:  # measured from the first run, so that a constant never enters a sum
+        first = values[0]
+        return first + (jnp.sum(values - first[None], axis=0) - (value - first)) / (num_samples - 1)
+    rows = jnp.broadcast_to(baseline(values), values.shape)
+    return rows[jnp.minimum(jax.lax.axis_index(AXIS), num_samples - 1)]
 
 
-def of_others(x: Array) -> Array:
-    """The arrays of all runs, with 0 for this one."""
-    rows = jax.lax.all_gather(x, AXIS)
-    mine = jnp.arange(rows.shape[0], dtype=jnp.int32) == jax.lax.axis_index(AXIS)
-    return jnp.where(mine.reshape(-1, *[1] * x.ndim), jnp.zeros_like(rows), rows)
+def of_others(run: Array, x: Array) -> Array:
+    """The arrays of all runs, with 0 for this one, whose number is given, and for a run that is made again to fill up a device."""
+    rows, runs = (jax.lax.all_gather(each, AXIS) for each in (x, run))
+    again = jnp.concatenate([jnp.zeros((1,), bool), runs[1:] == runs[:-1]])
+    return jnp.where(along_draws((runs == run) | again, rows), jnp.zeros_like(rows), rows)
 
 
 def _use(key: Any) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import frame
-from covering import covering
+from covering import covering, few
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from versions import explicit_meshes
 
@@ -340,3 +340,37 @@ def test_other_distributions_in_an_explicit_mesh(dist):
     expected = grad(jnp.array([0.1, 0.2, -0.3]), jax.random.key(0))
     sharded = jax.jit(lambda p, k: sf.score_function_grad(f, sf.family(dist), p, k, num_samples=13, sharding=sharding))
     assert_same(_inside(mesh, sharded)(np.array([0.1, 0.2, -0.3], np.float32), jax.random.key(0)), expected)
+
+
+ALL_AXES = {
+    "gamma": (lambda p: sf.Gamma(concentration=jnp.exp(p), rate=1.0), {}),
+    "student": (lambda p: sf.StudentT(df=5.0, loc=p, scale=1.0), {}),
+    "poisson": (lambda p: sf.Poisson(rate=jnp.exp(p)), {}),
+    "sequence": (lambda p: sf.Autoregressive(lambda p, c, k: (c, p + c), p, jnp.zeros(3), 3), {}),
+    "coefficients": (lambda p: sf.Categorical(logits=p), {"baseline": sf.baselines.optimal_constant}),
+}
+
+
+@pytest.mark.sharded
+@pytest.mark.parametrize("name", few(ALL_AXES, "gamma"))
+def test_auto_axes_is_the_way_out_of_an_explicit_mesh(name):
+    """JAX has no rule for these, some in the backward pass; an error on the way forward says what to do, and that does it."""
+    dist, how = ALL_AXES[name]
+    mesh, spec, key = (
+        jax.make_mesh((4,), ("draws",), axis_types=(AxisType.Explicit,)),
+        PartitionSpec("draws"),
+        jax.random.key(0),
+    )
+    params, f = jnp.array([0.1, 0.2, -0.3]), lambda x: jnp.sum(x.astype(float) ** 2)
+    grad = lambda p, k, sharding=None: sf.score_function_grad(
+        f, sf.family(dist), p, k, num_samples=13, sharding=sharding, **how
+    )
+    expected = jax.jit(grad)(params, key)
+    with jax.set_mesh(mesh):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            jax.jit(lambda p, k: grad(p, k, NamedSharding(mesh, spec)))(params, jax.random.key(0))
+        told = any("jax.sharding.auto_axes" in note for note in getattr(caught.value, "__notes__", ()))
+        assert told == (name not in ("gamma", "student"))
+        call = lambda p, k: grad(p, k, NamedSharding(jax.sharding.get_abstract_mesh(), spec))
+        spread = jax.jit(jax.sharding.auto_axes(call, out_sharding=PartitionSpec()))(params, jax.random.key(0))
+    np.testing.assert_allclose(spread, expected, rtol=1e-4, atol=1e-5)

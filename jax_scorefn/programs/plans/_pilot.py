@@ -161,7 +161,8 @@ class Pilot:
             picks = jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index)
             subtract = lambda value, row: 0.0 if row is None else row
             operands = [*leaves, jax.random.fold_in(key, index)]
-            costs, _, values = program(operands, subtract, row, Comparison(self.coupled, picks, of_others, size))
+            comparison = Comparison(self.coupled, picks, functools.partial(of_others, index), size)
+            costs, _, values = program(operands, subtract, row, comparison)
             return _total(costs), jax.lax.stop_gradient(values)
 
         def terms(index: Array, row: Any) -> Array:
