@@ -137,7 +137,10 @@ def _run(options: argparse.Namespace, begin: float) -> int:
     log = Console(stderr=True, highlight=False)
     if store.aside is not None:
         log.print(f"a new run; the results that were there are {store.aside}", markup=False, soft_wrap=True)
-    run([(study, task) for study in chosen for task in _tasks(study, settings, options.only)], store, log)
+    try:
+        run([(study, task) for study in chosen for task in _tasks(study, settings, options.only)], store, log)
+    except Refused as error:
+        raise Unusable(str(error)) from error
     told = {study: found for study in STUDIES if len(found := store.of(study.name))}
     try:
         path = report.write(options.out, told, settings, seconds=time.perf_counter() - begin, console=_screen())

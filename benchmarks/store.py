@@ -6,6 +6,7 @@ was being written when the run was killed), and it is cut off.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -29,11 +30,24 @@ class Store:
         self.path, self.lines, self.aside = path, lines, aside
 
     def add(self, line: dict[str, Any]) -> None:
-        """Append one line and wait until it is on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, separators=(",", ":"), allow_nan=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append one line and wait until it is on the disk.
+
+        Raises:
+          Refused: where it cannot be written; the file is as it was before then.
+        """
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, separators=(",", ":"), allow_nan=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size)  # half a line would spoil the next one
+            told = error.strerror or error
+            raise Refused(
+                f"cannot write to {self.path}: {told}; results before are kept, go on with --resume"
+            ) from error
         self.lines.append(line)
 
     def has(self, study: str, task: str) -> bool:

@@ -25,7 +25,7 @@ from jax_scorefn._progress import bar
 from jax_scorefn._trees import all_finite, is_inexact, partition, uphill
 from jax_scorefn.training._minibatches import updates
 from jax_scorefn.training._returned import scalar, uniform
-from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity
+from jax_scorefn.training._saved import NOT_INSTALLED, OTHER_RUN, Saved, identity, uninterrupted
 from jax_scorefn.typing import Array, Key, Params, PyTree
 
 NOT_A_LOSS = "fit wants a function loss(params, key), and an optax optimizer; as {name} it got {given}."
@@ -37,6 +37,10 @@ BAD_TAG = "tag is a string that names the run, or None; not {given}."
 STOPPED = (
     "fit stopped at update {update} (the first is 0): its loss is {loss}, or parameters after it are not finite. What is returned, "
     "and saved, is the state before it."
+)
+INTERRUPTED = (
+    "fit was interrupted after {done} of {wanted} updates. What is returned, and saved, is the state after them: the same call with "
+    "save_to= goes on from there."
 )
 FINE = "whether the state is finite"
 OTHER_LOSSES = "its first updates had the losses {found}, and the same updates of this run have {wanted}"
@@ -110,13 +114,15 @@ def fit(
         costs a copy of the state in each update.
 
     Returns:
-      :class:`Fitted`; of a run that was stopped, the history of the updates before.
+      :class:`Fitted`; of a run that was stopped, the history of the updates before. An interrupt (Ctrl-C) ends the run after the last
+      whole inner loop, with a warning; before there is one, it is raised.
 
     Raises:
       TypeError: where the loss does not return what it should; for a loss or an optimizer that is none, a bad key, or a tag that is no
         string.
       ValueError: for bad numbers, an unknown metric, one called "loss", or a folder with the state of another run, or with none that
         can be read.
+      OSError: where a state cannot be saved: a full disk, a folder that cannot be written. Those that are saved stay as they are.
       ImportError: without the packages for a progress bar or saved states (the extra ``training``).
 
     The gradient is that of the loss as it is; of an estimate of this library it is an unbiased estimate. Cost: one compilation for
@@ -187,23 +193,36 @@ def fit(
             if done > num_updates:
                 raise ValueError(OTHER_RUN.format(folder=save_to, what=f"{done} updates, and {num_updates} are wanted"))
         saved = done
-        while done < num_updates:
-            size = min(inner_steps, num_updates - done)
-            state, rows = inner(state, jnp.arange(done, done + size, dtype=jnp.uint32))
-            fine = np.asarray(rows.pop(FINE, np.ones(size, bool)))
-            done += int(fine.sum())
-            history = {name: np.concatenate([history[name], np.asarray(rows[name])[fine]]) for name in names}
-            if progress and done:
-                report(done, _mean(show, history[show][-size:]))
-            stopped = not fine.all()
-            if store is not None and (done - saved >= save_every or done == num_updates or (stopped and done > saved)):
-                store.save(done, state, history)
-                saved = done
-            if stopped:
-                loss_there = np.asarray(rows["loss"])[fine.sum()]
-                warnings.warn(STOPPED.format(update=done, loss=loss_there), RuntimeWarning, stacklevel=2)
-                break
-    params, opt_state, carry = state
+        reached, stopped = (
+            (done, state, history),
+            "",
+        )  # one name, so that an interrupt finds all of it or what was before
+        try:
+            while done < num_updates and not stopped:
+                size = min(inner_steps, num_updates - done)
+                state, rows = inner(state, jnp.arange(done, done + size, dtype=jnp.uint32))
+                fine = np.asarray(rows.pop(FINE, np.ones(size, bool)))
+                done += int(fine.sum())
+                history = {name: np.concatenate([history[name], np.asarray(rows[name])[fine]]) for name in names}
+                reached = done, state, history
+                if progress and done:
+                    report(done, _mean(show, history[show][-size:]))
+                if not fine.all():
+                    stopped = STOPPED.format(update=done, loss=np.asarray(rows["loss"])[fine.sum()])
+                if store is not None and done - saved >= save_every:
+                    with uninterrupted():
+                        store.save(*reached)
+                        saved = done
+        except KeyboardInterrupt:
+            if not reached[0]:
+                raise
+            stopped = INTERRUPTED.format(done=reached[0], wanted=num_updates)
+        if store is not None and reached[0] > saved:
+            with uninterrupted():
+                store.save(*reached)
+    if stopped:
+        warnings.warn(stopped, RuntimeWarning, stacklevel=2)
+    done, (params, opt_state, carry), history = reached
     return Fitted(whole(params), opt_state, carry, history)
 
 

@@ -7,9 +7,14 @@ It is kept beside every state. A folder whose identity differs holds another run
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import signal
+import tempfile
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,11 @@ NO_IDENTITY = "it was saved by an older version, which did not keep what tells i
 DAMAGED = (
     "The state after {step} updates in {folder} cannot be read ({error}). It is set aside as {aside}, and the one before it "
     "is taken."
+)
+NO_FOLDER = "save_to={folder} cannot be written ({error}). Name a folder that can be made, or leave save_to out."
+NOT_SAVED = (
+    "The state after {step} updates cannot be saved in {folder} ({error}). States that were saved before are there: make room, and "
+    "the same call goes on from the newest."
 )
 NOTHING_WHOLE = "No saved state in {folder} can be read: {error}. Use another folder, or remove it."
 
@@ -60,6 +70,11 @@ class Saved:
 
         self.ocp, self.folder, self.identity = ocp, folder.resolve(), identity
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        try:  # before anything is computed that could not be kept
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise type(error)(NO_FOLDER.format(folder=folder, error=_line(error))) from error
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Saved:
@@ -72,7 +87,10 @@ class Saved:
         """Keep the state after so many updates."""
         args = self.ocp.args
         arrays = args.StandardSave({"state": _numbered(state), "history": history})
-        self.manager.save(done, args=args.Composite(arrays=arrays, run=args.JsonSave(self.identity)))
+        try:
+            self.manager.save(done, args=args.Composite(arrays=arrays, run=args.JsonSave(self.identity)))
+        except Exception as error:  # whatever orbax or the file system raises
+            raise OSError(NOT_SAVED.format(step=done, folder=self.folder, error=_line(error))) from error
 
     def load(self, state: PyTree) -> tuple[int, PyTree, dict[str, np.ndarray]] | None:
         """Updates done, state and history of the newest whole one; None of an empty folder."""
@@ -112,6 +130,23 @@ class Saved:
         self.manager.reload()
         message = DAMAGED.format(step=step, folder=self.folder, error=_line(error), aside=aside.name)
         warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Until what is inside is done, an interrupt waits: a state that is cut short is none, and threads are writing it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *told: waiting.append(told))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        before(*waiting[0])
 
 
 class _OtherRun(Exception):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -399,3 +400,20 @@ def test_growth_is_measured_by_size_and_its_slope_told(capsys):
     assert finding.alarm
     assert [row[1].value for row in table.rows] == [10_000, 100_000, 1_000_000, 1000]
     assert figure.paint(figures.LIGHT).axes
+
+
+def test_a_full_disk_is_one_error_and_the_results_before_stay(tmp_path):
+    """A limit on the size of a file, so that a write fails in the midst of a line."""
+    store = open_store(tmp_path, Settings(), resume=False)
+    store.add({"study": "s", "task": "a", "seconds": 1.0, "found": {}, "times": {}})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (store.path.stat().st_size + 10, limits[1]))
+        with pytest.raises(
+            store_module.Refused, match=r"cannot write to .*results before are kept, go on with --resume"
+        ):
+            store.add({"study": "s", "task": "b", "seconds": 1.0, "found": {}, "times": {}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    store.add({"study": "s", "task": "c", "seconds": 1.0, "found": {}, "times": {}})
+    assert [line.get("task") for line in read(store.path)] == [None, "a", "c"]

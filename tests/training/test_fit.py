@@ -1,5 +1,7 @@
 """The training loop: the plain optax loop's numbers, whatever the inner length, and after being killed as well."""
 
+import contextlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -301,6 +303,87 @@ def test_killed_fifty_times_at_random_it_ends_with_the_same_bits(tmp_path):
     for name, folder in (("resumed.npy", [str(saved)]), ("whole.npy", [])):
         subprocess.run([sys.executable, str(script), str(done), "20", *folder, str(tmp_path / name)], check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy"))
+
+
+@pytest.mark.slow
+def test_interrupted_at_random_it_ends_with_what_was_reached_and_goes_on(tmp_path):
+    """Ctrl-C in an update, in a save, between them: exit status 0, whole inner loops, all of them saved, and the same bits in the end."""
+    pytest.importorskip("orbax.checkpoint")
+    script, saved, random = tmp_path / "run.py", tmp_path / "state", np.random.default_rng(1)
+    script.write_text(textwrap.dedent(RUN))
+    command = [sys.executable, "-W", "ignore", str(script), "100000", "20", str(saved), str(tmp_path / "resumed.npy")]
+    newest = lambda: max((int(path.name) for path in saved.glob("[0-9]*") if path.name.isdigit()), default=0)
+    for _ in range(10):
+        before, process, deadline = newest(), subprocess.Popen(command), time.monotonic() + 120
+        while newest() == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.0, 1.0))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        reached = len(np.load(tmp_path / "resumed.npy")) - 200
+        assert reached == newest() > before
+        assert reached % 20 == 0
+    done = newest() + 40
+    for name, folder in (("resumed.npy", [str(saved)]), ("whole.npy", [])):
+        subprocess.run([sys.executable, str(script), str(done), "20", *folder, str(tmp_path / name)], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy"))
+
+
+class _Interrupts:
+    """Numbers of updates, of which one raises what Ctrl-C raises when it is looked at."""
+
+    def __init__(self, at):
+        self.at, self.seen = at, 0
+
+    def __call__(self, *args, **kwargs):
+        self.seen += 1
+        if self.seen == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_an_interrupt_leaves_what_was_reached(monkeypatch, at):
+    monkeypatch.setattr(_fit, "bar", lambda *args, **how: contextlib.nullcontext(_Interrupts(at)))
+    run = lambda n: sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, n, inner_steps=4)
+    with pytest.warns(RuntimeWarning, match=f"interrupted after {4 * at} of 40 updates"):
+        found = sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 40, inner_steps=4, progress=True)
+    equal(found, run(4 * at))
+
+
+def test_an_interrupt_before_anything_was_reached_is_one(monkeypatch):
+    def refuses(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        jax, "jit", lambda run: lambda *args: refuses() if not isinstance(args[1], jax.core.Tracer) else run(*args)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 40)
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_first_update(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nowhere"):
+        with pytest.raises(OSError, match=r"save_to=.* cannot be written .*Name a folder"):
+            sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 4, save_to=folder)
+
+
+def test_a_full_disk_is_one_error_and_what_was_saved_stays(tmp_path):
+    """A limit on the size of a file, so that a write fails in the midst."""
+    pytest.importorskip("orbax.checkpoint")
+    run = lambda n, **how: sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, n, save_to=tmp_path / "s", **how)
+    run(4)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+        with pytest.raises(OSError, match=r"The state after 8 updates cannot be saved in .*make room"):
+            run(8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resumed = run(8)
+    whole = sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 8)
+    equal(resumed, whole)
 
 
 # Epochs and minibatches on what was collected
