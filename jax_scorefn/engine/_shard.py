@@ -65,7 +65,7 @@ def share(total: int, sharding: Sharding | None) -> int:
 def index_of(start: Array | int, size: int, total: int, sharding: Sharding | None) -> Array:
     """The draws start, .. start + size - 1 of every share, device by device: ``(devices, size)``. Some may not be below the total."""
     firsts = np.arange(num_shards(sharding), dtype=np.uint32) * np.uint32(share(total, sharding))
-    return firsts[:, None] + (start + jnp.arange(size, dtype=jnp.uint32))[None]
+    return jnp.asarray(firsts)[:, None] + (start + jnp.arange(size, dtype=jnp.uint32))[None]
 
 
 def shard(index: Array, total: int, sharding: Sharding | None) -> Array:

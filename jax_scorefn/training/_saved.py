@@ -21,9 +21,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from jax_scorefn._trees import is_key
-from jax_scorefn.typing import Key, PyTree
+from jax_scorefn.typing import Array, Key, PyTree
 
 NOT_INSTALLED = "fit with {option} needs {package}: pip install {package} (the extra training brings it)."
 OTHER_RUN = "{folder} holds the state of another run: {what}. Use another folder, or remove it."
@@ -97,7 +98,7 @@ class Saved:
         error: Exception | None = None
         for step in sorted(self.manager.all_steps(), reverse=True):
             args = self.ocp.args
-            like = {"state": _numbered(state), "history": {name: np.zeros(step) for name in self.identity["metrics"]}}
+            like = {"state": jax.tree.map(_place, _numbered(state)), "history": {name: np.zeros(step) for name in self.identity["metrics"]}}
             try:
                 found = self.manager.restore(step, args=args.Composite(run=args.JsonRestore()))["run"]
                 self._check(found)
@@ -171,6 +172,11 @@ def _arrays(tree: PyTree) -> dict[str, Any]:
 def _numbered(tree: PyTree) -> dict[str, Any]:
     """The arrays under plain names: a path is not a name to everybody. The paths are compared in the identity."""
     return {str(i): x for i, x in enumerate(_arrays(tree).values())}
+
+
+def _place(x: Array) -> Any:
+    """Where orbax is to put an array: on its devices where they are several, else in numpy, so that it is bound to no device."""
+    return np.empty(x.shape, x.dtype) if isinstance(x.sharding, SingleDeviceSharding) else x
 
 
 def _filled(arrays: dict[str, Any], like: PyTree) -> PyTree:

@@ -37,15 +37,14 @@ def test_eight_devices_find_what_one_finds(name):
 ONE_OF_SEVERAL = """
 import jax
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize("localhost:{port}", {processes}, {this})
+jax.distributed.initialize("{address}", {processes}, {this})
 import on_devices
 on_devices.tell()
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_real_processes_find_what_one_finds(processes):
+def processes_of(command, processes):
+    """What each of several processes, with two devices each, prints; ``command(address, this)`` is what is run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -55,19 +54,37 @@ def test_real_processes_find_what_one_finds(processes):
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
     }
     pipes = {"env": env, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    code = ONE_OF_SEVERAL.format(port=port, processes=processes, this="{this}")
-    running = [subprocess.Popen([sys.executable, "-c", code.format(this=this)], **pipes) for this in range(processes)]
+    begin = lambda this: [sys.executable, *map(str, command(f"localhost:{port}", this))]
+    running = [subprocess.Popen(begin(this), **pipes) for this in range(processes)]
     try:
         told = [process.communicate(timeout=1500) for process in running]
     finally:
         for process in running:
             process.kill()
-    for process, (out, err) in zip(running, told, strict=True):
+    for process, (_, err) in zip(running, told, strict=True):
         assert process.returncode == 0, err[-3000:]
+    return [out for out, _ in told]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_real_processes_find_what_one_finds(processes):
+    code = lambda address, this: ["-c", ONE_OF_SEVERAL.format(address=address, processes=processes, this=this)]
+    for out in processes_of(code, processes):
         found = dict(json.loads(line) for line in out.splitlines() if line.startswith('["'))
         assert list(found) == list(on_devices.EVERYTHING)
         for name, leaves in found.items():
             close(leaves, on_devices.found(name))
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_runs_as_two_processes(tmp_path):
+    script = tmp_path / "train.py"
+    page = (ROOT / "docs" / "devices.md").read_text()
+    script.write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1))
+    first, second = processes_of(lambda address, this: [script, address, 2, this], 2)
+    assert "on 4 devices of 2 processes" in first
+    assert "loss" not in second
 
 
 def test_leave_one_out_over_the_draws_of_all_devices():

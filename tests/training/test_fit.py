@@ -1,6 +1,9 @@
 """The training loop: the plain optax loop's numbers, whatever the inner length, and after being killed as well."""
 
 import contextlib
+import os
+import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -384,6 +387,46 @@ def test_a_full_disk_is_one_error_and_what_was_saved_stays(tmp_path):
     resumed = run(8)
     whole = sf.training.fit(loss, PARAMS, OPTIMIZER, KEY, 8)
     equal(resumed, whole)
+
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "preemption.md"
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
+    """The script of the page on runs that are killed: asked to end, then killed, on 8, 2 and 1 devices, as one run on one."""
+    pytest.importorskip("orbax.checkpoint")
+    script, saved = tmp_path / "train.py", tmp_path / "runs"
+    script.write_text(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1))
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
+
+    def start(folder, updates, devices):
+        env = os.environ | {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}"}
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script), str(folder), str(updates)],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    newest = lambda: max((int(path.name) for path in saved.glob("[0-9]*") if path.name.isdigit()), default=0)
+    for devices, ending, status in ((8, signal.SIGTERM, 75), (2, signal.SIGKILL, -signal.SIGKILL)):
+        before, process, deadline = newest(), start(saved, 10**6, devices), time.monotonic() + 120
+        while newest() == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(ending)
+        out = process.communicate(timeout=60)[0]
+        assert process.returncode == status
+        assert newest() > before
+        assert ending == signal.SIGKILL or out.startswith(f"{newest()} updates on {devices} devices")
+    done, losses = newest() + 100, []
+    for folder in (saved, tmp_path / "whole"):
+        process = start(folder, done, 1)
+        out = process.communicate(timeout=300)[0]
+        assert process.returncode == 0
+        assert out.startswith(f"{done} updates on 1 devices")
+        losses.append(float(out.split()[-1]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 # Epochs and minibatches on what was collected
