@@ -35,6 +35,7 @@ NO_FLOAT_PARAMS = (
     "Pass the parameters as floats, for instance jnp.asarray(params, dtype=float)."
 )
 NO_KEY = "{name} draws at random and needs a key, not None: pass jax.random.key(seed)."
+NOT_A_FLAG = "{name} is True or False, not {given}."
 BAD_KEY = (
     "A key is one jax.random.key(seed) (or one legacy uint32 key of jax.random.PRNGKey), not {given}. "
     "For a batch of keys map over them: jax.vmap(lambda key: ...)(keys)."
@@ -152,9 +153,16 @@ def key(name: str, value: Any) -> None:
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if shape == ():
             return
-    elif dtype == jnp.uint32 and shape is not None and len(shape) == 1:
+    elif dtype == jnp.uint32 and shape in ((2,), (4,)):  # as long as a key of one of JAX's generators
         return
     raise TypeError(BAD_KEY.format(given=describe(value)))
+
+
+def flags(**given: Any) -> None:
+    """True or False: another value that Python takes for one of them was meant for something else."""
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(NOT_A_FLAG.format(name=name, given=describe(value)))
 
 
 def params(tree: PyTree) -> None:

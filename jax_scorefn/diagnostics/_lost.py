@@ -118,6 +118,7 @@ def lost_gradients(
     """
     if not callable(f):
         raise TypeError(NOT_A_FUNCTION.format(given=_checks.describe(f)))
+    _checks.flags(has_aux=has_aux)
 
     @functools.wraps(f)
     def found(*args: P.args, **kwargs: P.kwargs) -> LostGradients:

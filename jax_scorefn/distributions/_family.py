@@ -169,6 +169,7 @@ def family(
 def _family(
     named: dict[str, Any], given: list[str], normalized: bool, reparameterized: bool, independent: bool
 ) -> Family:
+    _checks.flags(normalized=normalized, reparameterized=reparameterized, independent=independent)
     dist_fn, log_prob, sampler, samples, support, log_proposal = named.values()
     refusal = _checks.NOT_A_FORM.format(given=", ".join(given) or "nothing")
     if dist_fn is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 
+from jax_scorefn import _checks
 from jax_scorefn._guards import guard
 from jax_scorefn.engine._map import HOST_RESULT
 from jax_scorefn.engine._workers import Batch, each, workers_of
@@ -79,6 +80,7 @@ def black_box(
     """
     if not callable(f):
         raise TypeError(f"black_box wants a function of one draw; it got {type(f).__name__}.")
+    _checks.flags(vectorized=vectorized)
     name = getattr(f, "__name__", type(f).__name__)
     result_shape, workers = tuple(result_shape), workers_of(executor, batch_size, timeout)
 

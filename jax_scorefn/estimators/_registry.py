@@ -136,6 +136,7 @@ def estimator(
             f, logp, params, key=None, *, chunk_size: Any = "auto", sharding=None, has_aux=False, _map_draws=None, **options
         ):  # fmt: skip
             _checks.options(record.name, options, known)
+            _checks.flags(has_aux=has_aux)
             if not callable(f):
                 raise TypeError(_checks.NOT_CALLABLE.format(name=record.name, given=_checks.describe(f)))
             if not isinstance(logp, Family):
@@ -191,6 +192,7 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     stops_f = record is not None and record.stops_f
 
     def twin(f, logp, params, key=None, *, has_aux=False, per_draw=False, **options):
+        _checks.flags(has_aux=has_aux, per_draw=per_draw)
         if stops_f and callable(f) and _checks.takes_params(f):
             raise TypeError(STOPS_F.format(name=name))
 

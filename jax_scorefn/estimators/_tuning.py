@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_scorefn._checks import flags
 from jax_scorefn._trees import is_inexact, is_number, partition
 from jax_scorefn.typing import PyTree
 
@@ -58,6 +59,7 @@ def tuned_grad(grads: Callable[[PyTree], Any], tuning: PyTree, *, has_aux: bool 
 
     References: ruiz2016, tucker2017, grathwohl2018.
     """
+    flags(has_aux=has_aux)
     if not any(is_inexact(leaf) for leaf in jax.tree.leaves(tuning)):
         raise TypeError(NOTHING_TO_TUNE.format(given=tuning))
     numbers, whole = partition(tuning, is_number)

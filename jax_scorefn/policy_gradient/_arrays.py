@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_scorefn._checks import describe
 from jax_scorefn._trees import to_float
 from jax_scorefn.typing import Array
 
@@ -25,12 +26,13 @@ NOT_A_FLAG = (
     "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0. Weights that are no flags "
     "are multiplied into the advantages."
 )
+NOT_AN_ARRAY = "{name}: {argument} is an array of {kind}, not {given}."
 NOT_REAL = "{name}: {argument} is an array of real numbers, not of {dtype}."
 
 
-def trajectory(name: str, **arguments: Any) -> list[Any]:
-    """Arrays of one trajectory in the dtype to compute in; the first says how long it is, and None stays None."""
-    arrays = {label: real(name, label, x) for label, x in arguments.items() if x is not None}
+def trajectory(name: str, may_be_none: str = "", **arguments: Any) -> list[Any]:
+    """Arrays of one trajectory in the dtype to compute in; the first says how long it is. One of them may be None, and stays it."""
+    arrays = {label: real(name, label, x) for label, x in arguments.items() if x is not None or label != may_be_none}
     label, first = next(iter(arrays.items()))
     if first.ndim != 1:
         raise TypeError(_wrong_shape(name, label, first, "[T]"))
@@ -55,7 +57,7 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
     ((label, value),) = argument.items()
     if value is None:
         return jnp.zeros(like.shape, bool)
-    x = jnp.asarray(value)
+    x = _array(name, label, value, "booleans")
     if x.dtype != jnp.bool_:
         raise TypeError(NOT_A_FLAG.format(name=name, argument=label, dtype=x.dtype))
     if x.shape != like.shape:
@@ -65,10 +67,17 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
 
 def real(name: str, label: str, value: Any) -> Array:
     """An array of floats, for integers of the default dtype."""
-    x = jnp.asarray(value)
+    x = _array(name, label, value, "real numbers")
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(NOT_REAL.format(name=name, argument=label, dtype=x.dtype))
     return to_float(x)
+
+
+def _array(name: str, label: str, value: Any, kind: str) -> Array:
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(NOT_AN_ARRAY.format(name=name, argument=label, kind=kind, given=describe(value))) from error
 
 
 def compared(ids: Any) -> Array:

@@ -62,7 +62,7 @@ def critic_loss(
         raise ValueError(ONE_OF_TWO)
     if denies(lambda x: x > 0, clip):
         raise ValueError(BAD_CLIP.format(given=clip))
-    value, target, old = trajectory("critic_loss", v_tm1=v_tm1, target_t=target_t, old_v_tm1=old_v_tm1)
+    value, target, old = trajectory("critic_loss", "old_v_tm1", v_tm1=v_tm1, target_t=target_t, old_v_tm1=old_v_tm1)
     turns = episodes("critic_loss", value, mask)
     squares = 0.5 * turns.chosen(value - stop_gradient(target)) ** 2
     if clip is not None:

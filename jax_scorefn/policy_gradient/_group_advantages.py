@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import denies
+from jax_scorefn._checks import denies, flags
 from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.policy_gradient._members import groups
 from jax_scorefn.typing import Array
@@ -71,6 +71,7 @@ def group_advantages(
 
     References: kool2019, ahmadian2024 (RLOO), shao2024 (GRPO).
     """
+    flags(divide_by_std=divide_by_std)
     returns = real("group_advantages", "returns", returns)
     given = returns.dtype
     if baseline not in BASELINES:

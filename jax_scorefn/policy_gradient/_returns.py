@@ -79,7 +79,7 @@ def discounted_returns(
     References: suttonbarto2018 (section 3.3).
     """
     name = "discounted_returns"
-    r, v = trajectory(name, r_t=r_t, v_t=v_t)
+    r, v = trajectory(name, "v_t", r_t=r_t, v_t=v_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
     require_values(name, truncated, v_t)
     rewards = with_rest(turns, turns.rewards(r)[0], v)

@@ -132,6 +132,7 @@ def rollout(
     References: schulman2015.
     """
     num_steps = _checks.positive_int("num_steps", num_steps)
+    _checks.flags(forget=forget)
     key_start, key = jax.random.split(key)
     memory = jax.tree.map(jnp.asarray, memory)
     place = begin(env_reset, key_start, memory=memory) if start is None else _placed(start, memory)

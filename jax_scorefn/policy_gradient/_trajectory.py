@@ -68,7 +68,7 @@ def reinforce(
     References: williams1992.
     """
     name = "reinforce"
-    l, r, v = trajectory(name, log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
+    l, r, v = trajectory(name, "v_t", log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
     turns = episodes(name, l, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
     require_values(name, truncated, v_t)
     rewards, in_front = turns.rewards(r)
@@ -123,7 +123,7 @@ def reward_to_go(
     References: williams1992, foerster2018 (every order), mao2019 (the baseline's term).
     """
     name = "reward_to_go"
-    l, r, v = trajectory(name, log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
+    l, r, v = trajectory(name, "v_t", log_prob_t=log_prob_t, r_t=r_t, v_t=v_t)
     turns = episodes(name, l, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
     require_values(name, truncated, v_t)
     rewards, in_front = turns.rewards(r)

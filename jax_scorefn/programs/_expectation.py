@@ -113,6 +113,7 @@ def expectation(
     """
     signature = signature_of(program)
     num_samples = _checks.positive_int("num_samples", num_samples)
+    _checks.flags(has_aux=has_aux)
     subtracted = resolved_baseline(baseline, num_samples)
     options = Coupled() if coupled is None else coupled
     if not isinstance(options, Coupled):
@@ -195,6 +196,7 @@ def explain(program: Callable[P, Any], *, plan: Plan | None = None, has_aux: boo
       {'z': 'axis 0 equal'}
     """
     signature = signature_of(program)
+    _checks.flags(has_aux=has_aux)
     checked(plan)
 
     @functools.wraps(program)

@@ -74,6 +74,7 @@ def register_rule(*names: Any, linear: Any = None, each_result: bool = False) ->
             raise TypeError(NOT_NAMES.format(given=_checks.describe(word)))
         if word in BODIES:
             raise ValueError(NOT_ASKED.format(name=word))
+    _checks.flags(each_result=each_result)
     return rule(*words, linear=linear, each_result=each_result)
 
 
@@ -113,6 +114,7 @@ def with_rule(f: Callable[P, R], rule: Any, *, linear: Any = None, each_result: 
     """
     if not (isinstance(rule, Rule) or callable(rule)):
         raise TypeError(NOT_A_RULE.format(given=_checks.describe(rule)))
+    _checks.flags(each_result=each_result)
     known = rule if isinstance(rule, Rule) else Rule(rule, linear, each_result)
 
     @functools.wraps(f)

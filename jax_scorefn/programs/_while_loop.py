@@ -78,6 +78,7 @@ def while_loop(
       0.5
     """
     max_steps = _checks.positive_int("max_steps", max_steps)
+    _checks.flags(truncate=truncate)
     init = jax.tree.map(jnp.asarray, init)
 
     def going(state: PyTree) -> Array:

@@ -139,6 +139,7 @@ def fit(
     num_updates = _checks.positive_int("num_updates", num_updates)
     inner_steps = _checks.positive_int("inner_steps", inner_steps)
     save_every = _checks.positive_int("save_every", save_every)
+    _checks.flags(has_aux=has_aux, progress=progress, stop_on_nonfinite=stop_on_nonfinite)
     _checks.key("fit", key)
     if not callable(loss):
         raise TypeError(NOT_A_LOSS.format(name="loss", given=_checks.describe(loss)))

@@ -98,7 +98,8 @@ class Saved:
         error: Exception | None = None
         for step in sorted(self.manager.all_steps(), reverse=True):
             args = self.ocp.args
-            like = {"state": jax.tree.map(_place, _numbered(state)), "history": {name: np.zeros(step) for name in self.identity["metrics"]}}
+            history = {name: np.zeros(step) for name in self.identity["metrics"]}
+            like = {"state": jax.tree.map(_place, _numbered(state)), "history": history}
             try:
                 found = self.manager.restore(step, args=args.Composite(run=args.JsonRestore()))["run"]
                 self._check(found)

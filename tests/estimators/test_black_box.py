@@ -110,7 +110,7 @@ def test_what_is_refused():
         sf.black_box(3.0)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"returned shape \(2,\) where result_shape=\(\)"):
         jax.block_until_ready(run(sf.black_box(lambda x: x)))
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"so \(64, ...\) for a chunk of 64 draws"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"so \(64, ...\) for 64 draws"):
         jax.block_until_ready(run(sf.black_box(lambda x: 0.0, vectorized=True)))
 
     def loss(m):

@@ -6,6 +6,7 @@ straight through:   value f(x), x the one-hot row at the largest entry of x~; gr
 
 from __future__ import annotations
 
+from jax_scorefn._checks import flags
 from jax_scorefn._surrogate import on_path
 from jax_scorefn.estimators._registry import estimator, gradient
 from jax_scorefn.estimators._relaxed import path_estimate, perturbed, softened
@@ -44,6 +45,7 @@ def gumbel_softmax(f, call, *, temperature: Array | float = 0.5, straight_throug
       >>> print(f"{g.mean():.4f} +- {g.std() / 1000**0.5:.4f}  (exact 0.0250)")
       0.0211 +- 0.0005  (exact 0.0250)
     """
+    flags(straight_through=straight_through)
 
     def soften(log_probs, probs, hot, uniforms):
         del probs

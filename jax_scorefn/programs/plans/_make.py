@@ -67,6 +67,7 @@ def plan(
     """
     from jax_scorefn.programs.plans._pilot import Pilot  # who makes no plan does not wait for it
 
+    _checks.flags(has_aux=has_aux)
     num_runs = _checks.positive_int("num_runs", num_runs, 1)
     num_samples = num_runs if num_samples is None else _checks.positive_int("num_samples", num_samples)
     if num_runs % num_samples or num_runs < 2:
