@@ -151,3 +151,35 @@ FLAGGED = {
 def test_what_is_true_or_false_takes_nothing_else(name, bad):
     with pytest.raises(TypeError, match="is True or False, not"):
         FLAGGED[name](bad)
+
+
+NOT_FINITE = {
+    "f is NaN": (lambda x: jnp.sum(x.astype(jnp.float32)) * NAN, None),
+    "f is infinite": (lambda x: jnp.sum(x.astype(jnp.float32)) * 0 + jnp.inf, None),
+    "f is NaN at some draws": (lambda x: jnp.where(jnp.sum(x.astype(jnp.float32)) > 0, NAN, 1.0), None),
+    "a parameter is NaN": (lambda x: jnp.sum(x.astype(jnp.float32)), NAN),
+    "a parameter is infinite": (lambda x: jnp.sum(x.astype(jnp.float32)), jnp.inf),
+}
+
+
+@pytest.mark.parametrize("estimator", few(OPTIONS, "score_function"))
+@pytest.mark.parametrize("what", few(NOT_FINITE, "a parameter is NaN"))
+def test_what_is_not_finite_never_becomes_a_number(what, estimator):
+    """The value and the gradient say it; an infinite logit is a parameter like any other, so there nothing is asked of the numbers."""
+    f, bad = NOT_FINITE[what]
+    name = the_pair(estimator)
+    params = params_of(name, jnp.float32)
+    if bad is not None:
+        leaves, treedef = jax.tree.flatten(params)
+        params = treedef.unflatten([leaves[0] * 0 + bad, *leaves[1:]])
+    how = {**OPTIONS[estimator], **REQUIRED.get(estimator, {})}
+    function = sf.ESTIMATORS[estimator].function
+    run = jax.jit(jax.value_and_grad(lambda p, k: function(f, CASES[name].family, p, k, **how)))
+    value, grads = run(params, jax.random.key(1))
+    finite = [bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(grads)]
+    if what == "a parameter is infinite":
+        assert value.shape == ()
+    else:
+        assert not np.isfinite(value)
+        # along a path the derivative is that of f, which has one where its value is no number, as for jax.grad
+        assert not all(finite) or sf.ESTIMATORS[estimator].differentiates_f
