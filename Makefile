@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators test test-all test-page test-environments lint types wheel examples docs clean
+.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators check-device test test-all test-page test-environments lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,10 @@ bench-bits: $(VENV)/.stamp-bench,vae
 
 bench-speed: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks speed --full --out $(OUT)
+
+# On the device that JAX finds: install the jax for it into $(VENV) first.
+check-device: $(VENV)/.stamp-test
+	$(BIN)/python -m benchmarks.device --out device.json
 
 bench-simulators: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks simulators --out $(OUT)

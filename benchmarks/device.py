@@ -332,6 +332,7 @@ def _kept(path: Path, about: Row) -> dict[str, Row]:
 
 
 def _write(path: Path, found: Row) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     os.replace(scratch, path)

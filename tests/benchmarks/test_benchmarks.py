@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
@@ -417,3 +418,51 @@ def test_a_full_disk_is_one_error_and_the_results_before_stay(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     store.add({"study": "s", "task": "c", "seconds": 1.0, "found": {}, "times": {}})
     assert [line.get("task") for line in read(store.path)] == [None, "a", "c"]
+
+
+def test_a_check_of_a_device_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, capsys):
+    from benchmarks import device
+
+    ran = []
+
+    def check(name, row):
+        return name, lambda short: (ran.append(name), row() if callable(row) else row)[1]
+
+    def cut():
+        if "cut" not in ran[:-1]:
+            raise KeyboardInterrupt
+        return {"ratio": {"50": 0.5}, "passed": True}
+
+    rows = [
+        check("bits", {"words": 3, "passed": True}),
+        check("cut", cut),
+        check("wrong", {"off": 0.25, "passed": False}),
+    ]
+    broken = lambda: 1 / 0
+    monkeypatch.setattr(device, "checks", lambda short: iter([*rows, check("broken", broken)]))
+    path = tmp_path / "device.json"
+    with pytest.raises(KeyboardInterrupt):
+        device.main(["--short", "--out", str(path)])
+    assert device.main(["--short", "--out", str(path)]) == 1
+    assert ran == ["bits", "cut", "cut", "wrong", "broken"]
+    found = json.loads(path.read_text())["checks"]
+    assert found["broken"]["error"] == "ZeroDivisionError: division by zero"
+    shown = capsys.readouterr().out
+    assert re.search(r"cut +passed .* ratio 50 0.5", shown)
+    assert re.search(r"wrong +FAILED .* off 0.25", shown)
+    assert device.main(["--short", "--out", str(path)]) == 1
+    assert len(ran) == 5
+    assert device.main(["--out", str(path)]) == 1  # of other settings nothing is kept
+    assert len(ran) == 9
+    monkeypatch.setattr(device, "BUDGET", 0.0)
+    assert device.main(["--out", str(tmp_path / "late.json")]) == 1
+    assert "left out: the time was over" in capsys.readouterr().out
+
+
+def test_a_difference_is_told_in_units_of_the_last_place():
+    from benchmarks.device import ulps
+
+    x = np.array([1.0, -2.0, np.inf, 0.0], np.float32)
+    assert ulps(x, x) == 0
+    assert ulps(np.nextafter(x[:1], np.float32(9)), x[:1]) == pytest.approx(1)
+    assert ulps(np.array([np.nan], np.float32), np.array([1.0], np.float32)) == np.inf
