@@ -22,6 +22,8 @@ WORDS = {
         "GenJAX",
     ),
     "lift": ("simulator", "jax.random"),
+    "devices": ("GPU", "TPU", "sharding", "shard_map", "multi-host", "jax.distributed", "pod"),
+    "preemption": ("checkpoint", "orbax", "resume", "SIGTERM", "interrupt"),
     "simulators": ("differentiable simulator", "inventory", "StochasticAD", "finite perturbation"),
     "identity": (
         "REINFORCE",
