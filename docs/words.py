@@ -22,7 +22,7 @@ WORDS = {
         "GenJAX",
     ),
     "lift": ("simulator", "jax.random"),
-    "devices": ("GPU", "TPU", "sharding", "shard_map", "multi-host", "jax.distributed", "pod"),
+    "devices": ("GPU", "multiple devices", "TPU", "sharding", "shard_map", "multi-host", "jax.distributed", "pod"),
     "preemption": ("checkpoint", "orbax", "resume", "SIGTERM", "interrupt"),
     "simulators": ("differentiable simulator", "inventory", "StochasticAD", "finite perturbation"),
     "identity": (
@@ -47,7 +47,7 @@ WORDS = {
     "policy-gradients": ("policy gradient", "reinforcement learning"),
     "policy-gradients#a-loss-is-a-sum-and-its-weight": ("PPO", "actor-critic", "GAE", "V-trace"),
     "policy-gradients#sequences": ("RLHF", "RLOO", "GRPO", "language model", "fine-tuning"),
-    "scale": ("sharding", "multiple devices", "GPU", "out of memory"),
+    "scale": ("out of memory", "memory", "chunk"),
     "scale#f-that-is-not-jax": ("black-box", "black box", "pure_callback"),
     "examples/digits": ("flax", "VAE", "discrete VAE", "variational autoencoder"),
     "examples/mixture": ("hidden Markov model", "mixture model"),

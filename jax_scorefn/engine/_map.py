@@ -70,6 +70,8 @@ def map_index(
     """``many(index)`` of 0 .. total - 1, in chunks and over devices, stacked on a leading axis."""
     if isinstance(chunk_size, str) and chunk_size == "auto":
         many, chunk_size = suitable_chunk(many, total) if sharding is None else (many, None)
+    if chunk_size is None and sharding is None:
+        return many(jnp.arange(total, dtype=jnp.uint32))
     table = _table(many, total, chunk_size, sharding, lambda rows, exists: rows)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total], table)
 
