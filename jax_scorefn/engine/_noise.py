@@ -24,7 +24,17 @@ from jax.sharding import Sharding
 
 from jax_scorefn.distributions import Distribution
 from jax_scorefn.engine._shard import rows_at
-from jax_scorefn.noise import Fine, bits32, bits64, note_use, samplers, stock, threefry_words, uniform_of_bits
+from jax_scorefn.noise import (
+    Fine,
+    bits32,
+    bits64,
+    bits_in_a_row,
+    note_use,
+    samplers,
+    stock,
+    threefry_words,
+    uniform_of_bits,
+)
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
 SCHEME_NEEDS_UNIFORMS = (
@@ -75,7 +85,7 @@ def noise_of(
         return lambda index: Noise(key=_keys(key, index))
     leaves, treedef = jax.tree.flatten(dist.uniform_like())
     source = Uniforms(leaves, sharding)
-    rows = (source.rows if scheme is None else functools.partial(scheme.make, source))(key, num_samples)
+    rows = source.rows(key, num_samples, in_a_row=True) if scheme is None else scheme.make(source, key, num_samples)
     return lambda index: Noise(uniforms=treedef.unflatten(rows(index)))
 
 
@@ -98,7 +108,7 @@ def uniforms(
 ) -> Callable[[Array], Array]:
     """``index -> rows`` of uniforms of a shape, for estimators that draw in their own way."""
     key = jax.random.split(key, 1)[0]
-    rows = Uniforms([jax.ShapeDtypeStruct(shape, dtype)], sharding).rows(key, num_rows)
+    rows = Uniforms([jax.ShapeDtypeStruct(shape, dtype)], sharding).rows(key, num_rows, in_a_row=True)
     return lambda index: rows(index)[0]
 
 
@@ -113,8 +123,8 @@ class Uniforms:
         """Rows of a table, laid over devices where the index is."""
         return rows_at(table, index, self.sharding)
 
-    def rows(self, key: Key, num_rows: int) -> Callable[[Array], list[Array]]:
-        """``index -> rows`` of num_rows independent ones."""
+    def rows(self, key: Key, num_rows: int, in_a_row: bool = False) -> Callable[[Array], list[Array]]:
+        """``index -> rows`` of num_rows independent ones; ``in_a_row`` says that an index has one after the other."""
         words = threefry_words(key)
         if words is None:
             return jax.vmap(lambda i: self._drawn(jax.random.fold_in(key, i)))
@@ -123,10 +133,14 @@ class Uniforms:
 
         def make(index: Array) -> list[Array]:
             def one(leaf: Any, start: int, size: int) -> Array:
-                high, low = _counters(index, num_rows, sum(sizes), start, size)
-                wide = jnp.finfo(leaf.dtype).bits == 64
-                make_bits = (bits64 if wide else bits32) if self.sharding is None else functools.partial(stock, wide)
-                bits = make_bits(*words, high, low)
+                wide, width = jnp.finfo(leaf.dtype).bits == 64, sum(sizes)
+                if in_a_row and self.sharding is None and size == width and num_rows * width <= 2**32:
+                    bits = bits_in_a_row(wide, *words, index[0] * np.uint32(width), index.shape[0] * width)
+                else:
+                    make_bits = (
+                        (bits64 if wide else bits32) if self.sharding is None else functools.partial(stock, wide)
+                    )
+                    bits = make_bits(*words, *_counters(index, num_rows, width, start, size))
                 u = uniform_of_bits(bits, leaf.dtype, fine=isinstance(leaf, Fine))
                 return u.reshape(index.shape + leaf.shape)
 

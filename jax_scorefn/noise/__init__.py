@@ -2,7 +2,12 @@
 
 from jax_scorefn.noise import samplers as samplers
 from jax_scorefn.noise._materialize import materialize as materialize
-from jax_scorefn.noise._threefry import bits32 as bits32, bits64 as bits64, stock as stock
+from jax_scorefn.noise._threefry import (
+    bits32 as bits32,
+    bits64 as bits64,
+    bits_in_a_row as bits_in_a_row,
+    stock as stock,
+)
 from jax_scorefn.noise._uniforms import (
     Fine as Fine,
     note_use as note_use,

@@ -3,8 +3,9 @@
 XLA fuses an elementwise function into everything that uses its result, and computes it anew in each: a generator of random words
 three times over, and slowly, where the last axis is short. On a CPU, a function under ``materialize`` runs on few long axes behind a
 fence, which prevents fusion: a branch that is always taken, which the compiler cannot know. (``optimization_barrier`` is meant for
-this; with some versions of JAX it is gone before XLA fuses.) Other processors, and arrays in a mesh with Explicit axes, get the
-function as it is, or another that is given for them.
+this; with some versions of JAX it is gone before XLA fuses.) What goes through the fence is written to memory on both sides. So a
+function that numbers its elements makes the numbers itself, of a ``row`` of given length. Other processors, and arrays in a mesh with
+Explicit axes, get the function as it is, or another that is given for them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from jax_scorefn._trees import in_explicit_mesh
 from jax_scorefn.typing import Array
 
 
-def materialize(function: Callable[..., Array], elsewhere: Callable[..., Array] | None = None) -> Callable[..., Array]:
+def materialize(
+    function: Callable[..., Array], elsewhere: Callable[..., Array] | None = None, row: int | None = None
+) -> Callable[..., Array]:
     """The same function of arrays, whose shapes broadcast. It is elementwise, and its arguments have no derivative.
 
-    ``elsewhere`` computes the same for other processors, where something is better there than the function as it is.
+    ``elsewhere`` computes the same for other processors, where something is better there than the function as it is. With a ``row``
+    the last axis of all arguments has length 1, and that of the result this length.
     """
     elsewhere = function if elsewhere is None else elsewhere
     traced = jax.jit(function)
@@ -37,6 +41,8 @@ def materialize(function: Callable[..., Array], elsewhere: Callable[..., Array] 
     def fenced(*args: Array) -> Array:
         shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
         merged = _with_few_axes(args)
+        if row is not None:
+            shape, merged = (*shape[:-1], row), [arg[..., None] for arg in merged]
         out = jax.eval_shape(plain, *merged)
         nothing = lambda arg: jnp.broadcast_to(
             lax.convert_element_type(lax.mul(arg, lax.full_like(arg, 0)), out.dtype), out.shape
@@ -46,7 +52,7 @@ def materialize(function: Callable[..., Array], elsewhere: Callable[..., Array] 
 
     @custom_vmap
     def call(*args: Array) -> Array:
-        if 0 in jnp.broadcast_shapes(*(arg.shape for arg in args)):
+        if row == 0 or 0 in jnp.broadcast_shapes(*(arg.shape for arg in args)):
             return plain(*args)
         return lax.platform_dependent(*args, cpu=fenced, default=lambda *args: elsewhere(*jnp.broadcast_arrays(*args)))
 

@@ -9,6 +9,7 @@ takes a fraction of that time.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -66,3 +67,18 @@ def bits32(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
 def bits64(k0: Array, k1: Array, c0: Array, c1: Array) -> Array:
     """64 bits for each counter."""
     return join(*_threefry(k0, k1, c0, c1), wide=True)
+
+
+def bits_in_a_row(wide: bool, k0: Array, k1: Array, first: Array, length: int) -> Array:
+    """The bits of the counters first, .. first + length - 1, all below 2^32: the same, and the counters are nowhere in memory."""
+    return _row_of(wide, length)(*(jnp.reshape(x, (1,)) for x in (k0, k1, first)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _row_of(wide: bool, length: int) -> Callable[..., Array]:
+    def row(make: Callable[..., Array], k0: Array, k1: Array, first: Array) -> Array:
+        low = lax.add(*jnp.broadcast_arrays(first, lax.iota(np.uint32, length)))
+        return make(*jnp.broadcast_arrays(k0, k1, jnp.zeros((), jnp.uint32), low))
+
+    ours = lambda *words: join(*_threefry(*words), wide=wide)
+    return materialize(functools.partial(row, ours), functools.partial(row, functools.partial(stock, wide)), length)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn.noise import samplers
-from jax_scorefn.noise._threefry import bits32, bits64
+from jax_scorefn.noise._threefry import bits_in_a_row
 from jax_scorefn.typing import Array, Key, PyTree
 
 
@@ -46,9 +46,7 @@ def _uniform(key: Key, leaves: tuple[tuple[tuple[int, ...], Any, bool], ...]) ->
     starts = itertools.accumulate(sizes[:-1], initial=0)
 
     def one(start: int, size: int, shape: tuple[int, ...], dtype: Any, fine: bool) -> Array:
-        make_bits = bits64 if jnp.finfo(dtype).bits == 64 else bits32
-        counters = jnp.arange(start, start + size, dtype=jnp.uint32)
-        bits = make_bits(*words, jnp.zeros((), jnp.uint32), counters)
+        bits = bits_in_a_row(jnp.finfo(dtype).bits == 64, *words, jnp.uint32(start), size)
         return uniform_of_bits(bits, dtype, fine=fine).reshape(shape)
 
     return [one(start, size, *leaf) for start, size, leaf in zip(starts, sizes, leaves, strict=True)]

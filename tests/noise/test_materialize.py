@@ -102,7 +102,9 @@ def test_words_are_made_in_one_place(monkeypatch):
     params = {"m": jnp.zeros(10), "s": jnp.zeros(10)}
     grad = lambda p, key: sf.score_function_grad(lambda x: jnp.sum(x**2), family, p, key, num_samples=1000)
     assert generators(lambda p, key: grad(p, key), params, jax.random.key(0)) == 1
-    monkeypatch.setattr(_noise, "bits32", lambda *args: (lambda a, b: a ^ b)(*_threefry(*args)))
+    low = lambda first, length: first + jnp.arange(length, dtype=jnp.uint32)
+    plain = lambda wide, k0, k1, first, length: jnp.bitwise_xor(*_threefry(k0, k1, jnp.uint32(0), low(first, length)))
+    monkeypatch.setattr(_noise, "bits_in_a_row", plain)
     monkeypatch.setattr(
         sf.distributions._normal, "standard_normal", sf.distributions._normal.standard_normal.__wrapped__
     )
