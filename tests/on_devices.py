@@ -58,6 +58,7 @@ def compared(logits, key):
 PROGRAMS = {
     "chain": (chain, {}), "plate": (plate, {}), "plate, mean of all": (plate, {"baseline": sf.baselines.batch_mean}),
     "plate in chunks": (plate, {"chunk_size": 4}), "compared": (compared, {}),
+    "plate in chunks, mean of all": (plate, {"chunk_size": 4, "baseline": sf.baselines.batch_mean}),
     "predicted": (compared, {"coupled": sf.programs.Coupled(predict="taylor", alternatives=1)}),
 }  # fmt: skip
 

@@ -47,10 +47,12 @@ def suitable_chunk(many: Callable[[Array], PyTree], total: int) -> tuple[Callabl
     return many, _in_caches(memory.largest, total)
 
 
-def chunk_of_sums(many: Callable[[Array], PyTree], total: int, chunk_size: ChunkSize) -> int | None:
+def chunk_of_sums(
+    many: Callable[[Array], PyTree], total: int, chunk_size: ChunkSize, sharding: Any = None
+) -> int | None:
     """The size of chunks where the rows of ``many(0 .. total - 1)`` are so large that only their sums are to be kept, else None."""
     is_auto = isinstance(chunk_size, str)
-    if total < FEWEST_SUMMED or chunk_size is None or (is_auto and not _is_chosen()):
+    if total < FEWEST_SUMMED or chunk_size is None or (is_auto and (sharding is not None or not _is_chosen())):
         return None
     memory = _memory(_traced(many, total)[0], total)
     if memory.calls_host or memory.returned < SUMS_FROM:

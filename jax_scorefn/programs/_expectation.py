@@ -162,7 +162,7 @@ def expectation(
         over_explicit = sharding is not None and in_explicit_mesh()
         if subtracted is not None and (chunk_size is not None or over_explicit or in_shard_map()):
             values = engine.map_index(lambda i: many(i, only_leaves=True), num_samples, chunk_size, sharding)
-            rows = [subtracted(value) for value in jax.lax.stop_gradient(values)]
+            rows = [jnp.broadcast_to(subtracted(value), value.shape) for value in jax.lax.stop_gradient(values)]
         costs, rest = engine.map_index(lambda i: many(i, rows), num_samples, chunk_size, sharding)
         return finish([jnp.mean(cost, axis=0) for cost in costs], rest)
 

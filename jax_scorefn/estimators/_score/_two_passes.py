@@ -28,7 +28,7 @@ def chunk_of(f: Any, call: Call, source: Source, subtract: Baseline) -> int | No
     if kept or source.group_size > 1 or not source.own or (subtract.of_mean is None and subtract.name != "none"):
         return None
     rows = lambda index: jax.vmap(lambda made: _value_and_log_prob(f, call, source, made))(source.draws(index))
-    return engine.chunk_of_sums(rows, source.num_samples, call.chunk_size)
+    return engine.chunk_of_sums(rows, source.num_samples, call.chunk_size, call.sharding)
 
 
 def in_two_passes(f: Any, call: Call, source: Source, subtract: Baseline, chunk_size: int) -> Answer:
