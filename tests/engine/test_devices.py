@@ -30,6 +30,7 @@ def close(a, b):
 
 
 @pytest.mark.parametrize("name", few(on_devices.EVERYTHING, "score_function", "predicted"))
+@pytest.mark.default
 def test_eight_devices_find_what_one_finds(name):
     close(on_devices.found(name, *on_devices.over(jax.devices()[:8])), on_devices.found(name))
 

@@ -53,6 +53,7 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize("name", few(OBJECTIVES, "of the parameters", "complex"))
+@pytest.mark.default
 def test_two_passes_are_one(name, two_passes):
     def value(p, chunk_size):
         v = sf.score_function(OBJECTIVES[name](p), NORMAL, p, jax.random.key(1), num_samples=S, chunk_size=chunk_size)
