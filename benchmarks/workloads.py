@@ -66,7 +66,7 @@ def gaussian(dim: int, num_samples: int) -> Workload:
 
     size, limit = dim * num_samples, RATIO_LIMIT
     if size >= 1e6:
-        limit = 0.45 if FLAT_MATTERS_MORE else 0.75
+        limit = 0.3 if FLAT_MATTERS_MORE else 0.4
     return Workload(f"W1 D={dim} S={num_samples}", ours, by_hand, params, 30 if size >= 1e6 else 300, limit)
 
 
@@ -171,7 +171,7 @@ def latents(num_samples: int = 8, chunk_size: int | str | None = "auto") -> Work
         return jax.grad(loss)(p)
 
     few = num_samples < 100
-    return Workload(f"W4 S={num_samples}", ours, by_hand, params, 200 if few else 10, 0.6 if few else 0.45)
+    return Workload(f"W4 S={num_samples}", ours, by_hand, params, 200 if few else 10, 0.5 if few else 0.15)
 
 
 def workloads() -> list[Workload]:
