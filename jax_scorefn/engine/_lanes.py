@@ -31,7 +31,7 @@ def lanes(arrays: Sequence[Any]) -> int:
     @see.def_vmap
     def _(size: int, mapped: list[bool], *arrays: Array) -> tuple[Array, bool]:
         del mapped
-        sizes.append(size)
+        sizes.append(size if isinstance(size, int) else 1)  # a size that is not known when this is exported
         return see(*arrays), False
 
     if traced := [array for array in arrays if isinstance(array, Tracer)]:
