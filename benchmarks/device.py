@@ -108,9 +108,10 @@ def floats(short: bool) -> Row:
     size, key, found = 100 if short else 20_000, jax.random.key(1), {}
     for name, dist in CONTINUOUS.items():
         x, y = (run(draws_of(dist, size), PARAMS, key)[0] for run in (on_device, on_cpu))
-        found[name] = float(np.max(np.abs(x - y) / np.spacing(np.maximum(np.abs(y), np.float32(1)))))
-    # a draw by rejection may take another branch where two floats differ in their last digit: counted by its share
-    return {"draws": size, "ulps": found, "passed": all(found[name] <= ULPS * 8 for name in found if name != "Gamma")}
+        off = np.abs(x - y) / np.spacing(np.maximum(np.abs(y), np.float32(1)))
+        # a draw by rejection takes another branch where two floats differ in their last digit
+        found[name] = float(np.quantile(off, 1 - TIES) if name == "Gamma" else np.max(off))
+    return {"draws": size, "ulps": found, "passed": max(found.values()) <= ULPS * 8}
 
 
 def ties(short: bool) -> Row:
@@ -189,20 +190,20 @@ def black_box(short: bool) -> Row:
 
 
 def two_processes(short: bool) -> Row:
-    """Two processes that both use the first device. Where that is not allowed, what it says; it counts as passed."""
+    """Two processes that both use the first device. Where that is not allowed, what it says; there is no verdict."""
     code = (
         "import jax, jax_scorefn as sf; coin = sf.family(lambda l: sf.Bernoulli(logits=l));"
         "print(float(sf.score_function_grad(lambda x: 1.0 + x, coin, 0.0, jax.random.key(0))))"
     )
     if short:
-        return {"left out": "in the short form", "passed": True}
+        return {"left out": "in the short form", "passed": None}
     env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     begin = lambda: subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     told = [process.communicate(timeout=120) for process in [begin(), begin()]]
     said = [out.strip() or err.strip().splitlines()[-1][:200] for out, err in told]
-    return {"said": said, "passed": True}
+    return {"said": said, "passed": None}
 
 
 # ---- how fast, and what fits
@@ -221,7 +222,7 @@ def workload(make: Callable[[], Workload]) -> Check:
         sizes = [None if m is None else m.temp_size_in_bytes / 2**20 for m in memory]
         return {
             "workload": work.name, "microseconds": float(np.median(laps[:, 0]) * 1e6), **timing.ratio(laps),
-            "MiB": sizes[0], "MiB by hand": sizes[1], "passed": True,
+            "MiB": sizes[0], "MiB by hand": sizes[1], "passed": None,
         }  # fmt: skip
 
     return check
@@ -243,7 +244,7 @@ def chunks(short: bool) -> Row:
     middle = np.median(laps, axis=0)
     return {
         "draws": total, "milliseconds at once": float(middle[0] * 1e3),
-        "ratio": {str(size): float(x / middle[0]) for size, x in zip(sizes, middle[1:], strict=True)}, "passed": True,
+        "ratio": {str(size): float(x / middle[0]) for size, x in zip(sizes, middle[1:], strict=True)}, "passed": None,
     }  # fmt: skip
 
 
@@ -319,7 +320,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows[name] = row | {"seconds": time.perf_counter() - start}
             _write(options.out, {"about": about, "checks": rows})
         print(_line(name, rows.get(name)), flush=True)
-    return 0 if all(row["passed"] for row in rows.values()) and len(rows) == len(list(checks(options.short))) else 1
+    return (
+        0
+        if all(row["passed"] is not False for row in rows.values()) and len(rows) == len(list(checks(options.short)))
+        else 1
+    )
 
 
 def _kept(path: Path, about: Row) -> dict[str, Row]:
@@ -342,7 +347,8 @@ def _line(name: str, row: Row | None) -> str:
     if row is None:
         return f"{name:20s} left out: the time was over"
     told = ", ".join(f"{key} {_told(value)}" for key, value in row.items() if key not in ("passed", "seconds"))
-    return f"{name:20s} {'passed' if row['passed'] else 'FAILED'} {row['seconds']:6.1f} s   {told}"
+    verdict = {True: "passed", False: "FAILED", None: "told"}[row["passed"]]
+    return f"{name:20s} {verdict} {row['seconds']:6.1f} s   {told}"
 
 
 def _told(value: Any) -> str:

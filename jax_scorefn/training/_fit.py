@@ -194,10 +194,8 @@ def fit(
             if done > num_updates:
                 raise ValueError(OTHER_RUN.format(folder=save_to, what=f"{done} updates, and {num_updates} are wanted"))
         saved = done
-        reached, stopped = (
-            (done, state, history),
-            "",
-        )  # one name, so that an interrupt finds all of it or what was before
+        reached = done, state, history  # one name, so that an interrupt finds all of it or what was before
+        stopped = ""
         try:
             while done < num_updates and not stopped:
                 size = min(inner_steps, num_updates - done)
