@@ -18,7 +18,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box
-from jax_scorefn.policy_gradient._arrays import flags, real, wide
+from jax_scorefn.policy_gradient._arrays import array, flags, real, wide
 from jax_scorefn.policy_gradient._clipped import FAR, check_bounds, clipped
 from jax_scorefn.policy_gradient._loss import Loss, count
 from jax_scorefn.typing import Array
@@ -147,6 +147,7 @@ def gspo(
         terms = clipped("gspo", stop_gradient(mean) + (l - stop_gradient(l)), advantage, clip, clip_high, max_log_ratio)
         return _reduced(-terms, mask, "sequence_mean")
 
+    log_prob_t, advantage = real("gspo", "log_prob_t", log_prob_t), real("gspo", "advantage", advantage)
     if level == "sequence" and np.ndim(advantage) == np.ndim(log_prob_t) > 0:
         raise ValueError(TOKENS_HAVE_NONE)
     return _of_rows("gspo", one, log_prob_t, old_log_prob_t, advantage, mask, per_token=False)
@@ -223,6 +224,7 @@ def _of_rows(
     l, old, advantage = (
         real(name, label, x) for label, x in (("log_prob_t", new), ("old_log_prob_t", old), ("advantage", advantage))
     )
+    mask = None if mask is None else array(name, "mask", mask, "booleans")
     good = l.ndim in (1, 2) and old.shape == l.shape and advantage.shape in (l.shape, l.shape[:-1])
     if not good or (mask is not None and np.shape(mask) != l.shape):
         given = ", ".join(str(list(np.shape(x))) for x in (l, old, advantage, *(() if mask is None else (mask,))))

@@ -57,7 +57,7 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
     ((label, value),) = argument.items()
     if value is None:
         return jnp.zeros(like.shape, bool)
-    x = _array(name, label, value, "booleans")
+    x = array(name, label, value, "booleans")
     if x.dtype != jnp.bool_:
         raise TypeError(NOT_A_FLAG.format(name=name, argument=label, dtype=x.dtype))
     if x.shape != like.shape:
@@ -67,13 +67,13 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
 
 def real(name: str, label: str, value: Any) -> Array:
     """An array of floats, for integers of the default dtype."""
-    x = _array(name, label, value, "real numbers")
+    x = array(name, label, value, "real numbers")
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(NOT_REAL.format(name=name, argument=label, dtype=x.dtype))
     return to_float(x)
 
 
-def _array(name: str, label: str, value: Any, kind: str) -> Array:
+def array(name: str, label: str, value: Any, kind: str) -> Array:
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:

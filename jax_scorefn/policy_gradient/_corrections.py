@@ -21,7 +21,7 @@ from jax.core import Tracer
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import denies
-from jax_scorefn.policy_gradient._arrays import flags, real, wide
+from jax_scorefn.policy_gradient._arrays import array, flags, real, wide
 from jax_scorefn.policy_gradient._loss import count
 from jax_scorefn.typing import Array
 
@@ -129,6 +129,7 @@ def sampler_correction(
         traced or np.all(np.asarray(least) <= np.asarray(high))
     ):
         raise ValueError(BAD_BOUNDS.format(low=low, high=high))
+    mask = None if mask is None else array("sampler_correction", "mask", mask, "booleans")
     if old.ndim not in (1, 2) or sampler.shape != old.shape or (mask is not None and np.shape(mask) != old.shape):
         given = ", ".join(str(list(np.shape(x))) for x in (old, sampler, *(() if mask is None else (mask,))))
         raise TypeError(BAD_ROWS.format(given=given))

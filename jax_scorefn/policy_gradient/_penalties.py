@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
-from jax_scorefn.policy_gradient._arrays import flags, real, trajectory, wide
+from jax_scorefn.policy_gradient._arrays import array, flags, real, trajectory, wide
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.policy_gradient._trajectory import reward_to_go
@@ -67,6 +67,7 @@ def kl_loss(
     References: schulman2020.
     """
     l, ref = trajectory("kl_loss", log_prob_t=log_prob_t, ref_log_prob_t=ref_log_prob_t)
+    flags("kl_loss", l, terminated=terminated)
     gain = episodes("kl_loss", l, mask).chosen(stop_gradient(ref) - l)  # what nobody chose costs nothing
     return reward_to_go(l, gain, terminated=terminated, mask=mask)
 
@@ -83,6 +84,7 @@ def entropy_loss(log_prob_t: Array, *, terminated: Array | None = None, mask: Ar
       -3.0
     """
     (l,) = trajectory("entropy_loss", log_prob_t=log_prob_t)
+    flags("entropy_loss", l, terminated=terminated)
     gain = episodes("entropy_loss", l, mask).chosen(-l)
     return reward_to_go(l, gain, terminated=terminated, mask=mask)
 
@@ -134,6 +136,7 @@ def kl_penalty(
     given = [l, ref, *(() if old is None else (old,))]
     if kind not in KINDS:
         raise ValueError(UNKNOWN_KIND.format(given=kind, known=KINDS))
+    mask = None if mask is None else array("kl_penalty", "mask", mask, "booleans")
     shapes = [x.shape for x in given] + ([] if mask is None else [np.shape(mask)])
     if len(set(shapes)) > 1:
         raise TypeError(BAD_PENALTY.format(given=", ".join(str(list(shape)) for shape in shapes)))
