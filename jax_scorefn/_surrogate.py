@@ -163,7 +163,8 @@ def _nan_where_jvp(primals, tangents):
 
 def _nan_made_of(x: Array, bad: Array) -> Array:
     """NaN where ``bad``, of numbers that the compiler does not know: XLA's exp on a CPU makes garbage of the constant NaN."""
-    zero = jnp.where(bad, x - x, 1)
+    kept = jnp.where(bad, x, 0)  # where all is well no NaN is made on the way either, for jax_debug_nans
+    zero = jnp.where(bad, kept - kept, 1)
     return zero / zero
 
 

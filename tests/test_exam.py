@@ -108,6 +108,15 @@ def test_lowers_for_accelerators(name, estimator, platform):
     assert "func.func public @main" in lowered.as_text()
 
 
+@pytest.mark.parametrize(("name", "estimator"), covering(PAIRS))
+def test_single_precision_stays_that_where_doubles_are_on(name, estimator):
+    """One constant in double precision is enough for a draw that no longer fits into the loop that makes it."""
+    with jax.enable_x64(True):
+        loss = loss_of(name, estimator, **OPTIONS[estimator])
+        found = jax.eval_shape(jax.value_and_grad(loss), params_of(name, jnp.float32), jax.random.key(0))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(found)} == {"float32"}
+
+
 @pytest.mark.parametrize(("name", "estimator"), covering(REFUSED))
 def test_a_missing_capability_is_named(name, estimator):
     loss = loss_of(name, estimator, **OPTIONS[estimator])

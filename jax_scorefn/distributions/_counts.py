@@ -10,6 +10,7 @@ Up to ``LARGE`` the draws are those of ``jax.random``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -85,7 +86,7 @@ def _ratio_of_uniforms(
     """Counts up to ``most`` where they are wanted, from the log-mass of k that is at an excess over the mean."""
     whole = jnp.floor(mean)
     part = mean - whole
-    width = jnp.sqrt(8 / np.e * (variance + 0.5)) + (3 - 2 * np.sqrt(3 / np.e))
+    width = jnp.sqrt(8 / math.e * (variance + 0.5)) + (3 - 2 * math.sqrt(3 / math.e))
     at = lambda j: log_mass(whole + j, j - part)  # j is k - whole
     peak = at(jnp.floor(mode) - whole)
 

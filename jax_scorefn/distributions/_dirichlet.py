@@ -95,7 +95,7 @@ class Dirichlet(Independent):
         on_simplex = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) < near)
         inside = jnp.where(on_simplex[..., None] & (x > 0), x, float(jnp.finfo(a.dtype).eps) ** 2)
         # a coordinate of 0 has the density 0, a finite one or none: x^(a - 1) for a above 1, 1, and below it
-        at_end = jnp.where(a == 1, 0, jnp.where(a > 1, -jnp.inf, jnp.inf))
+        at_end = jnp.where(a == 1, jnp.zeros_like(a), jnp.where(a > 1, -jnp.inf, jnp.inf))
         ends = jnp.sum(jnp.where((x == 0) & on_simplex[..., None], at_end, 0), axis=-1)
         log_probs = log_dirichlet(a, jnp.log(inside)) + ends
         outside = jnp.where(jnp.any(jnp.isnan(x), axis=-1), jnp.sum(x, axis=-1), -jnp.inf)

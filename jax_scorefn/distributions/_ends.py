@@ -161,17 +161,26 @@ def _of_bijector(dist: Any) -> tuple[PyTree, Formula]:
         TypeError,
     ):  # a discrete distribution has none, one of several parts no one shape
         return [], list
-    return bijector, lambda bijector: [_sent(bijector.forward, jnp.full(shape, end)) for end in (-jnp.inf, jnp.inf)]
+    dtype = _dtype(dist)
+    return bijector, lambda bijector: [
+        _sent(bijector.forward, jnp.full(shape, end, dtype)) for end in (-jnp.inf, jnp.inf)
+    ]
+
+
+def _dtype(dist: Any) -> Any:
+    """Of its draws where they are floats: a transform of TFP takes no other one."""
+    dtype = getattr(dist, "dtype", None)
+    return dtype if isinstance(dtype, (type, np.dtype)) and jnp.issubdtype(dtype, jnp.floating) else None
 
 
 def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any], Any]]]) -> tuple[PyTree, Formula]:
     """The ends of the distribution inside, sent through the steps of a transform."""
     tree, ends = _declared(inside)
-    shape = (*inside.batch_shape, *inside.event_shape)
+    shape, dtype = (*inside.batch_shape, *inside.event_shape), _dtype(inside)
 
     def image(both: Any) -> list[Any]:
         of_inside, dist = both
-        found = [jnp.broadcast_to(jnp.asarray(end), shape) for end in ends(of_inside)]
+        found = [jnp.broadcast_to(jnp.asarray(end, dtype), shape) for end in ends(of_inside)]
         for step in steps(dist):
             found = [_sent(step, end) for end in found]
         return found

@@ -114,6 +114,11 @@ def categorical(logits: Array, given: Array, *, in_logits: bool) -> WeakDerivati
     return of_coordinates([given], [factor * rest], pairs, np.repeat(np.arange(logits.size // size), size))
 
 
+def _sign(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """1 or -1: what ``jax.random.rademacher`` draws where doubles are off, and in single precision where they are on too."""
+    return jnp.where(samplers.uniform(key, shape, dtype) < 0.5, jnp.ones((), dtype), -jnp.ones((), dtype))
+
+
 def normal(loc: Array, scale: Array, *, squash: Callable[[Array], Array] = lambda x: x) -> WeakDerivative:
     mean, deviation = stop((loc, scale))
     like = loc.shape, loc.dtype
@@ -121,7 +126,7 @@ def normal(loc: Array, scale: Array, *, squash: Callable[[Array], Array] = lambd
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key, 4)
         w = deviation * jax.random.weibull_min(keys[0], np.sqrt(2).astype(loc.dtype), 2.0, *like)
-        m = deviation * jax.random.rademacher(keys[1], *like) * jax.random.maxwell(keys[2], *like)
+        m = deviation * _sign(keys[1], *like) * jax.random.maxwell(keys[2], *like)
         inner = m * samplers.uniform(keys[3], *like)
         return [(squash(mean + w), squash(mean - w)), (squash(mean + m), squash(mean + inner))]
 
@@ -135,7 +140,7 @@ def laplace(loc: Array, scale: Array) -> WeakDerivative:
     def pairs(key: Key) -> Pairs:
         keys = jax.random.split(key)
         away, e, more = jax.random.exponential(keys[0], (3, *loc.shape), loc.dtype)
-        side = width * jax.random.rademacher(keys[1], *like)
+        side = width * _sign(keys[1], *like)
         return [(centre + width * away, centre - width * away), (centre + side * (e + more), centre + side * e)]
 
     return of_coordinates([loc, scale], [1 / (2 * width), 1 / width], pairs)

@@ -11,7 +11,7 @@ from scipy import stats
 import jax_scorefn as sf
 from jax_scorefn.distributions import _ends
 
-pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore"), pytest.mark.float32]
 KEY = jax.random.key(0)
 H = jnp.float32(0.7)
 RAISES = r"A parameter that the support of \w+\.\w+ depends on carries a derivative.*boundary term.*Use pathwise"
@@ -40,6 +40,16 @@ def test_a_support_that_moves_raises(name):
     with pytest.raises(TypeError, match=RAISES):
         trace(jax.grad(density(MOVING[name])), H)
     trace(density(MOVING[name]), H)  # a value has no boundary term
+
+
+@pytest.mark.parametrize(
+    "name", ["tfp Pareto", "tfp HalfCauchy", "tfp Deterministic", "distrax Uniform", "numpyro Pareto"]
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_support_in_less_than_the_default_precision_moves(name, dtype):
+    """A transform of TFP takes ends of no other dtype than its own."""
+    with jax.enable_x64(dtype == jnp.float32), pytest.raises(TypeError, match=RAISES):
+        trace(jax.grad(lambda h: sf.family(MOVING[name])(h, jnp.asarray(0.5, dtype))), jnp.asarray(0.7, dtype))
 
 
 @pytest.mark.parametrize("name", sorted(STAYING))

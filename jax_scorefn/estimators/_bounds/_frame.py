@@ -99,4 +99,5 @@ def learning_signals(log_w: Array) -> Array:
     geometric = jnp.sum(jnp.where(itself, 0, others), axis=-1, keepdims=True) / (row.shape[-1] - 1)
     without = log_mean_exp(jnp.where(itself, geometric, others))
     bound = log_mean_exp(row)[:, None]
-    return jnp.where(jnp.isneginf(without), bound + top, bound - without)
+    nothing = jnp.isneginf(without)
+    return jnp.where(nothing, bound + top, bound - jnp.where(nothing, 0, without))
