@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 OUT ?= bench-report
 
-.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators check-device test test-all test-page test-environments lint types wheel examples docs clean
+.PHONY: bench bench-full bench-papers bench-peers bench-control bench-bits bench-speed bench-simulators check-device test test-all test-modes test-page test-environments lint types wheel examples docs clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,8 +45,14 @@ bench-simulators: $(VENV)/.stamp-bench
 test: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
+test-all: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster test-modes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The default tests in the modes of JAX that the others are not run in (these raise for ranks, dtypes and keys that are used twice).
+test-modes: $(VENV)/.stamp-test,adapters,bench,rl,training,mcmc,cluster
+	for mode in JAX_ENABLE_X64 JAX_DEBUG_NANS JAX_CHECK_TRACER_LEAKS; do \
+	  env $$mode=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" || exit 1; \
+	done
 
 # The report in a browser; chromium has to be there, as Debian's package of that name.
 test-page: $(VENV)/.stamp-test,bench,page

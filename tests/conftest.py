@@ -1,5 +1,8 @@
 """Strict by default: ranks and dtypes are never promoted in silence, keys are used once, warnings are errors, 8 CPU devices.
 
+Under JAX's own ``JAX_ENABLE_X64``, ``JAX_DEBUG_NANS`` and ``JAX_CHECK_TRACER_LEAKS`` it runs too (``make test-modes``), but for the tests
+that are marked as being of what the mode does away with.
+
 A test that takes more than three quarters of a second is slow: ``long.txt`` has those that were found so, and is written anew by
 ``python -m pytest -m "not slow" --rewrite-long``. What the default run cannot do without is marked ``default``.
 """
@@ -39,8 +42,16 @@ def pytest_addoption(parser):
     )
 
 
+IN_MODE = {"float32": "jax_enable_x64", "nans": "jax_debug_nans", "leaks": "jax_check_tracer_leaks"}
+"""Which tests are left out in which mode of JAX."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    left_out = {mark for mark, mode in IN_MODE.items() if getattr(jax.config, mode)}
+    without = [item for item in items if left_out.isdisjoint(mark.name for mark in item.iter_markers())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(without)])
+    items[:] = without
     long = set() if config.option.rewrite_long else set(LONG.read_text().splitlines())
     for item in items:
         if item.nodeid in long:

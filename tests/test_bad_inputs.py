@@ -162,6 +162,7 @@ NOT_FINITE = {
 
 @pytest.mark.parametrize("estimator", few(OPTIONS, "score_function"))
 @pytest.mark.parametrize("what", few(NOT_FINITE, "a parameter is NaN"))
+@pytest.mark.nans
 def test_what_is_not_finite_never_becomes_a_number(what, estimator):
     """The value and the gradient say it; an infinite logit is a parameter like any other, so there nothing is asked of the numbers."""
     f, bad = NOT_FINITE[what]

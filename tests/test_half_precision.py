@@ -41,6 +41,7 @@ THINGS = {name: (of_estimator, name) for name in OPTIONS} | {name: (of_program, 
     ("name", "dtype"),
     covering([(name, dtype) for name in THINGS for dtype in HALVES], lambda name, dtype: (dtype, THINGS[name][0])),
 )
+@pytest.mark.float32
 def test_half_precision_costs_one_rounding(name, dtype):
     """Added up in half precision, a thousand terms would be off by a hundred units of the last place."""
     make, of = THINGS[name]

@@ -37,6 +37,7 @@ def package_with_examples(name):
 
 
 @pytest.mark.parametrize("name", covering(["jax_scorefn", *MODULES], package_with_examples))
+@pytest.mark.float32
 def test_docstring_examples_run(name):
     foreign = "contrib." in name  # see the fixture foreign
     optax = "training" in name or name.endswith(("_learned", "_tuning"))  # it mixes dtypes
@@ -301,6 +302,7 @@ def test_what_is_imported_later_is_what_a_checker_of_types_is_told():
 
 
 @pytest.mark.default
+@pytest.mark.float32
 def test_the_readme_prints_what_it_says():
     for code, said in readme.programs(readme.README.read_text()):
         with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"):

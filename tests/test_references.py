@@ -26,6 +26,7 @@ def log_density(reference, x):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.float32
 def test_density_moments_mode_and_entropy(name):
     dist, reference = both(name)
     points = np.stack([np.broadcast_to(reference.ppf(q), dist.uniform_like().shape) for q in (0.02, 0.3, 0.77, 0.98)])

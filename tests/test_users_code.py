@@ -74,16 +74,16 @@ FLAT = sf.family(log_prob=lambda m, x: -((x - m) ** 2).sum(), samples=XS, normal
 PAIR = (jnp.ones(2), jnp.zeros(2))
 BITS = sf.family(lambda m: sf.Bernoulli(logits=m))
 OTHERWISE = {
-    "chains, log_prob": (lambda x: x.sum(), CHAINS, jnp.ones(2), "log_prob(params, x)", "float32[2], float32[100, 2]"),
-    "chains, f": (lambda x: x @ jnp.ones(2) @ jnp.ones(2), FLAT, jnp.ones(2), "(chains * draws, ...)", "float32[100, 2]"),
-    "a batch": (lambda xs: xs.sum(axis=1), BITS, jnp.zeros(3), "one draw at a time", "float32[3]"),
-    "an index": (lambda xs: xs[:, 0], BITS, jnp.zeros(3), "one draw at a time", "float32[3]"),
+    "chains, log_prob": (lambda x: x.sum(), CHAINS, jnp.ones(2), "log_prob(params, x)", "float[2], float[100, 2]"),
+    "chains, f": (lambda x: x @ jnp.ones(2) @ jnp.ones(2), FLAT, jnp.ones(2), "(chains * draws, ...)", "float[100, 2]"),
+    "a batch": (lambda xs: xs.sum(axis=1), BITS, jnp.zeros(3), "one draw at a time", "float[3]"),
+    "an index": (lambda xs: xs[:, 0], BITS, jnp.zeros(3), "one draw at a time", "float[3]"),
     "params one by one": (
-        lambda x: x @ x, sf.family(lambda m, s: sf.Normal(loc=m, scale=jnp.exp(s))), PAIR, "(*params)", "tuple of float32[2], float32[2]",
+        lambda x: x @ x, sf.family(lambda m, s: sf.Normal(loc=m, scale=jnp.exp(s))), PAIR, "(*params)", "tuple of float[2], float[2]",
     ),
     "sampler the wrong way": (
         lambda x: x, sf.family(log_prob=lambda m, x: -((x - m) ** 2), sampler=lambda m, k: jax.random.normal(k) + m), 0.3,
-        "sampler(key, params)", "key<fry>[], float32[]",
+        "sampler(key, params)", "key<fry>[], float[]",
     ),
 }  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_what_a_function_is_called_with_is_told(kind):
         with pytest.raises((TypeError, ValueError, IndexError, AttributeError)) as caught:
             function(f, family, params, KEY)
         (note,) = [note for note in caught.value.__notes__ if "draw" in note or "dist_fn" in note]
-        assert words in note and given in note
+        assert words in note and given in note.replace(str(jnp.result_type(float)), "float")
 
 
 def test_what_is_said_is_said_once_and_by_the_innermost():
@@ -103,7 +103,7 @@ def test_what_is_said_is_said_once_and_by_the_innermost():
     with pytest.raises(ValueError, match="matmul") as caught:
         sf.score_function(inner, BITS, jnp.zeros(3), KEY)
     (note,) = [note for note in caught.value.__notes__ if "one draw" in note]
-    assert "float32[]" in note and "float32[3]" not in note
+    assert "(float" in note and "[]" in note and "[3]" not in note
 
 
 def test_other_errors_stay_as_they_are():

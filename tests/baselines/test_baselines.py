@@ -158,7 +158,7 @@ def test_learned_takes_out_what_the_context_explains_and_adds_no_bias():
 def test_self_critical_is_f_at_the_greedy_choice():
     dist = sf.family(lambda l: sf.Autoregressive(step=lambda t, c, k: (c, t[k]), params=l, carry=(), length=3))
     table = jnp.array([[0.0, 1.0], [2.0, 0.0]])
-    f = lambda x: jnp.sum(x * jnp.arange(1, 4)).astype(float)
+    f = lambda x: jnp.sum(x * jnp.arange(1, 4, dtype=x.dtype)).astype(float)
     run = lambda b: jax.jit(
         lambda l, k: sf.score_function_grad(f, dist, l, k, num_samples=8, baseline=b)
     )(table, jax.random.key(0))  # fmt: skip

@@ -71,6 +71,7 @@ def test_a_wrong_call_says_what_would_be_right(message):
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.float32
 def test_a_moment_is_taken_for_a_parameter_only_where_it_is_one(name):
     """Loc is not the mean of a LogNormal, nor scale the standard deviation of a Laplace."""
     for moment in _constructors.MOMENTS:

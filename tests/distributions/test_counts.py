@@ -105,6 +105,7 @@ BEYOND = {
         lambda _, dtype: dtype,
     ),
 )
+@pytest.mark.nans
 def test_counts_beyond_an_int32_are_nan_and_never_clipped(name, dtype):
     """Geometric(1e-9) had the mean 8.8e8, and Poisson(3e9) was 2^31 with a gradient of 0."""
     build, beyond, right = BEYOND[name]

@@ -26,6 +26,7 @@ def test_every_distribution_that_is_no_family_s_own_has_a_density_to_be_held_aga
 
 
 @pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.textbook is not None))
+@pytest.mark.float32
 def test_log_prob_is_the_textbook_one(name):
     dist, x, expected = CASES[name].textbook
     got = jax.jit(dist.log_prob)(x)
@@ -148,6 +149,7 @@ def drawn_by_uniforms(kind):
     return kind.sample is sf.Distribution.sample and sf.Capability.SAMPLE in kind.capabilities
 
 
+@pytest.mark.float32
 def test_distributions_with_uniforms_are_the_ones_that_say_so():
     """All that have no other sampler; and those that are made of others, where these have."""
     made_of_others = {"Mixture", "Joint"}
@@ -168,6 +170,7 @@ def test_distributions_with_uniforms_are_the_ones_that_say_so():
     "logits", [[0.0, 1.0, -2.0, 0.5], [-40.0, 40.0, 39.0, 0.0], [-np.inf, 0.3, -np.inf, 0.0], [0.0] * 4]
 )
 @pytest.mark.parametrize("between", [0, 20])
+@pytest.mark.float32
 def test_categories_have_their_probabilities(logits, between):
     """Chi-square at a million draws; a twin whose probabilities are off by 1 % must fail. Few categories, and many forbidden ones
     between."""
@@ -190,6 +193,7 @@ def test_categories_have_their_probabilities(logits, between):
 
 
 @pytest.mark.parametrize("forbidden", [1, 20])
+@pytest.mark.float32
 def test_the_last_uniform_never_picks_a_forbidden_category(forbidden):
     dist = sf.Categorical(logits=jnp.array([0.3, 0.1, *[-jnp.inf] * forbidden]))
     edge = np.array([0.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
@@ -292,7 +296,7 @@ def test_constructors_take_one_of_logits_and_probs_by_name():
         sf.MultivariateNormal(loc=jnp.zeros(2)).log_prob(jnp.zeros(2))
     with pytest.raises(ValueError, match=r"loc of shape \(D,\)"):
         sf.MultivariateNormal(loc=jnp.zeros(2), scale_tril=jnp.eye(3)).log_prob(jnp.zeros(2))
-    with pytest.raises(TypeError, match="Normal got loc of dtype int32"):
+    with pytest.raises(TypeError, match=r"Normal got loc of dtype int(32|64)"):
         sf.Normal(loc=jnp.arange(3), scale=1.0).log_prob(jnp.zeros(3))
     with pytest.raises(ValueError, match="last axis of K categories"):
         sf.Categorical(logits=0.0).log_prob(jnp.asarray(0))

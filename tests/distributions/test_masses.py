@@ -124,6 +124,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", covering(reversed(KINDS), lambda name: type(KINDS[name][0](KINDS[name][3][0]))))
+@pytest.mark.float32
 def test_log_probs_and_two_derivatives_near_the_mean_and_far_from_it(name):
     build, exact, where, params = KINDS[name]
 

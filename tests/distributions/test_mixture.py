@@ -273,6 +273,7 @@ def test_the_score_in_weights_of_zero_to_the_second_order():
             np.testing.assert_allclose(derivative(ours)(w), derivative(closed)(w), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.float32
 def test_places_without_density():
     """A component that cannot have made the draw says nothing, and where none can it is impossible; no derivative is NaN."""
 
@@ -315,6 +316,7 @@ def without_unit(c):
 
 
 @pytest.mark.parametrize("power", [-66, -33, 33, 66])
+@pytest.mark.float32
 def test_the_path_has_no_unit(power, unchecked_keys):
     """Of a draw in units of c, whatever c is."""
     jax.tree.map(
@@ -371,6 +373,7 @@ def test_counts_with_too_many_zeros():
     sf.testing.assert_unbiased(runs, expected[1], precision=0.02)
 
 
+@pytest.mark.float32
 def test_components_of_several_kinds_are_summed_and_scored():
     """Normal data with outliers: a quadrature of both, and no path, since the ends and kinks of one are not those of the other."""
     build = lambda p: sf.Mixture(

@@ -29,6 +29,7 @@ def test_the_distribution_of_a_comparison_with_a_fine_uniform(p):
     assert p > 1e-7 or np.ceil(p * 2**23) / 2**23 > 1.1 * p
 
 
+@pytest.mark.float32
 def test_fine_uniforms_are_those_of_jax_random_but_for_more_digits():
     key = jax.random.key(0)
     fine = np.asarray(uniform(key, Fine((100_000,), jnp.float32)))
@@ -38,6 +39,7 @@ def test_fine_uniforms_are_those_of_jax_random_but_for_more_digits():
 
 
 @pytest.mark.parametrize("how", ["sample", "score_function"])
+@pytest.mark.float32
 def test_a_rare_one_is_decided_by_all_32_bits(how):
     """By the smallest word of two million: a one where it is below p 2^32, though its uniform of 23 bits is 0 either way."""
     key, size, num = jax.random.key(4), 1000, 2000

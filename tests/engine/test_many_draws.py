@@ -88,6 +88,7 @@ def test_every_baseline_that_needs_a_mean_and_every_order(family, baseline, two_
     close(tangent(6), tangent(None))
 
 
+@pytest.mark.nans
 def test_a_parameter_that_is_nan_is_told_in_two_passes_too(two_passes):
     bad = {"m": PARAMS["m"].at[1].set(jnp.nan), "s": PARAMS["s"]}
     value, grads = jax.jit(

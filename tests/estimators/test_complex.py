@@ -263,6 +263,7 @@ def test_an_audit_of_complex_parameters():
     assert {row.verdict for row in report.rows} == {"unbiased"} and 0 < report["disarm"].cosine <= 1
 
 
+@pytest.mark.nans
 def test_training_goes_downhill_in_both_parts():
     loss = lambda z, key: jnp.sum(jnp.abs(z - jnp.array([1 + 2j, -0.5j])) ** 2)
     optimizer = optax.chain(sf.training.track_snr(0.9), optax.sgd(0.1))

@@ -16,8 +16,8 @@ from jax_scorefn.typing import Capability
 pytestmark = pytest.mark.statistical
 
 RNG = np.random.default_rng(7)
-COUPLING = jnp.asarray(RNG.normal(size=(8, 8)) / 3, jnp.float32)
-SCORES = jnp.asarray(RNG.normal(size=64), jnp.float32)
+COUPLING = jnp.asarray(RNG.normal(size=(8, 8)) / 3)
+SCORES = jnp.asarray(RNG.normal(size=64))
 P0 = jnp.array([0.6, 0.51, 0.48])
 ONE = sf.family(lambda l: sf.Bernoulli(logits=l))
 ROWS = sf.family(lambda l: sf.OneHotCategorical(logits=l))
@@ -47,7 +47,7 @@ PROBLEMS = {  # family, parameters, f
     ),
     "eight that interact": (ONE, jnp.linspace(-2.0, 2.0, 8), interacting),
     "two choices among four": (ROWS, jnp.asarray(RNG.normal(size=(2, 4)), jnp.float32), two_choices),
-    "one among 64": (ROWS, jnp.asarray(RNG.normal(size=64), jnp.float32), lambda x: (x @ SCORES) ** 2 + x @ SCORES[::-1]),
+    "one among 64": (ROWS, jnp.asarray(RNG.normal(size=64)), lambda x: (x @ SCORES) ** 2 + x @ SCORES[::-1]),
     "coins and a choice, from a network": (
         sf.family(of_a_network), jnp.array([0.3, -0.8]),
         lambda x: 3.0 + x["a"][0] * x["row"][1] + 2.0 * x["a"][1] - jnp.sin(x["row"][2] + x["a"][0]),
@@ -254,8 +254,8 @@ def _count(method, dist, params):
     seen = []
 
     def f(b):
-        look = lambda x: (seen.append(np.prod(x.shape[:-1], dtype=int)), np.zeros(x.shape[:-1], np.float32))[1]
-        like = jax.ShapeDtypeStruct((), jnp.float32)
+        look = lambda x: (seen.append(np.prod(x.shape[:-1], dtype=int)), np.zeros(x.shape[:-1], x.dtype))[1]
+        like = jax.ShapeDtypeStruct((), b.dtype)
         return jnp.sum(b) + jax.pure_callback(look, like, jax.lax.stop_gradient(b), vmap_method="expand_dims")
 
     options = {"num_samples": S, **METHODS.get(method, {})}
@@ -383,6 +383,7 @@ def test_nan_logits_never_become_numbers(methods):
         assert np.isnan(value) and np.isnan(grads[1]), method
 
 
+@pytest.mark.float32
 def test_one_coordinate_at_a_time_leaves_no_noise_in_a_sum():
     rows = jnp.asarray(RNG.normal(size=(3, 4)), jnp.float32)
     f = lambda x: jnp.sum(x * COUPLING[:3, :4]) + 5.0

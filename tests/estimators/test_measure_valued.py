@@ -217,6 +217,7 @@ def test_the_normal_table():
 
 
 @pytest.mark.parametrize("in_categories", covering([False, True]))
+@pytest.mark.float32
 def test_saturated_logits(in_categories):
     """Right at +-8 and at +-40, and 0 at infinity. What has no probability is not shown to f."""
     logits = jnp.array([8.0, -8.0, 40.0, -40.0, jnp.inf, -jnp.inf], jnp.float32)
@@ -253,6 +254,7 @@ def test_an_offset_in_f_does_not_drown_the_gradient():
     assert np.max(np.abs(plain - shifted)) < 0.1 * np.std(plain)
 
 
+@pytest.mark.nans
 def test_nan_parameters_never_become_numbers():
     family = sf.family(lambda p: sf.Joint({"a": sf.Bernoulli(probs=p), "b": sf.Categorical(logits=jnp.zeros(2))}))
     run = jax.jit(jax.value_and_grad(lambda p, key: sf.measure_valued(lambda x: x["a"] + 5, family, p, key)))

@@ -48,6 +48,7 @@ X, Y = jnp.linspace(0.1, 2.0, 12).reshape(3, 4), jnp.linspace(1.0, 2.0, 3)
         lambda f: jax.grad(jax.checkpoint(lambda w: jnp.sum(jnp.sin(w * f(X, X)))))(2.0),
     ],
 )
+@pytest.mark.float32
 def test_it_is_the_function_under_every_transform(call):
     np.testing.assert_allclose(call(ROOT), call(root), rtol=1e-6)
 
@@ -96,6 +97,7 @@ def generators(function, *args):
     return sum(len(re.findall(r" xor\(", part)) > 15 for part in text.split("\n\n"))
 
 
+@pytest.mark.float32
 def test_words_are_made_in_one_place(monkeypatch):
     """Of the program that the processor runs; a twin without the fence makes them anew wherever they are used."""
     family = sf.family(lambda p: sf.Normal(loc=p["m"], scale=jnp.exp(p["s"])))

@@ -113,9 +113,10 @@ def test_the_entropy_is_finite_at_the_ends(logits):
     np.testing.assert_allclose(value, np.log(2) if logits == [0, 0] else 0, atol=1e-6)
 
 
+@pytest.mark.nans
 def test_an_entropy_of_nothing_is_nan_and_a_scalar_is_refused():
     assert np.isnan(pg.entropy(jnp.full(3, -jnp.inf)))
-    assert pg.entropy(np.array([1, 1])).dtype == jnp.float32
+    assert pg.entropy(np.array([1, 1])).dtype == jnp.result_type(float)
     with pytest.raises(TypeError, match="categories along the last axis"):
         pg.entropy(1.0)
     with pytest.raises(TypeError, match="logits is an array of real numbers, not of complex64"):

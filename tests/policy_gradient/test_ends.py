@@ -54,6 +54,7 @@ def test_a_penalty_far_from_its_reference_has_its_own_gradient_or_none():
         pg.kl_penalty(jnp.zeros(2), None)
 
 
+@pytest.mark.nans
 def test_ids_of_64_bits_are_told_apart():
     ids = np.array([0, 2**32, 0, 2**32])
     returns = jnp.array([1.0, 2.0, 3.0, 5.0])
@@ -83,6 +84,7 @@ def test_top_p_of_one_is_all():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.nans
 def test_what_is_not_a_number_is_not_called_equal(bad):
     x = jnp.array([1.0, bad, 2.0, 5.0])
     assert np.isnan(pg.whiten(x)).any()
@@ -98,6 +100,7 @@ def test_advantages_over_a_deviation_have_no_scale(scale):
     np.testing.assert_allclose(found, pg.group_advantages(x, group_axis=0, divide_by_std=True), rtol=1e-6)
 
 
+@pytest.mark.float32
 def test_one_that_differs_among_many_is_enough():
     assert pg.whiten(jnp.ones(100_000).at[7].set(1.001))[7] > 100
     assert pg.informative(jnp.full(64, 1000.0).at[3].add(0.005), group_axis=0).all()

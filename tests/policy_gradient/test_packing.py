@@ -92,6 +92,7 @@ def test_unpacked_rows():
             call()
 
 
+@pytest.mark.nans
 def test_the_first_token_of_a_segment_has_no_probability():
     logits, tokens, ids = np.zeros((6, 4), np.float32), np.array([0, 1, 2, 3, 1, 2]), np.array([0, 0, 0, 1, 1, 1])
     answer = np.array([False, True, True, False, True, True])
@@ -111,6 +112,7 @@ def test_the_first_token_of_a_segment_has_no_probability():
 @pytest.mark.parametrize(
     "chunk, vocabulary", covering([(256, 16_384), (4, 7), (1, 1), (5, 23), (100, 10)], lambda c, v: v < 23)
 )
+@pytest.mark.nans
 def test_logits_in_blocks_are_logits(chunk, vocabulary, x64):
     length, width, size = 13, 6, 23
     hidden, head = jnp.asarray(RNG.normal(size=(length, width))), jnp.asarray(RNG.normal(size=(width, size)))

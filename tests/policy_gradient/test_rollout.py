@@ -23,7 +23,7 @@ def step(key, state, action):
     """A walk on the line that ends beyond 3 and is cut off after 6 steps."""
     x, t = state
     x = x + 2.0 * action - 1.0 + 0.1 * jax.random.normal(key)
-    observation = jnp.stack([x, jnp.float32(t + 1) / 6])
+    observation = jnp.stack([x, (t + 1).astype(x.dtype) / 6])
     return observation, (x, t + 1), -(x**2), jnp.abs(x) > 3.0, t + 1 >= 6
 
 

@@ -135,6 +135,8 @@ def test_a_value_that_has_moved_far_is_not_drawn_further():
         pg.critic_loss(new, target, clip=-1, old_v_tm1=old)
 
 
+@pytest.mark.float32
+@pytest.mark.nans
 def test_returns_are_brought_to_one_size():
     scale, rng = pg.ReturnScale(decay=0.95), np.random.default_rng(0)
     batches = (50 + 10 * rng.normal(size=(200, 64))).astype(np.float32)

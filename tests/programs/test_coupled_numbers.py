@@ -68,7 +68,7 @@ def births_and_deaths(p, key, beyond):
         event = choice_of(k, sf.Categorical(probs=jnp.stack([birth, death, 1 - birth - death])))
         return x + jnp.array([1.0, -1.0, 0.0])[event], None
 
-    last = lax.scan(step, jnp.float32(0.0), jax.random.split(key, 60))[0]
+    last = lax.scan(step, jnp.zeros(()), jax.random.split(key, 60))[0]
     return (last > 8).astype(float) if beyond else last
 
 

@@ -146,6 +146,7 @@ def test_credit_through_a_function_is_exact_and_quieter():
     assert np.max(np.abs(got - exact)) > 0.01  # the twin: a rule that says too little
 
 
+@pytest.mark.float32
 def test_credit_through_a_callback_is_exact():
     program = lambda p, x, key: jnp.sum(jnp.sin(ruled(bit(x.reshape(2, 3), p[0] + TABLE.astype(np.float32))) + p[1]))
     got, exact = outcomes.gradients(program, jnp.array(P), 6)

@@ -220,8 +220,8 @@ def test_leave_one_out_is_that_of_each_step(unchecked_keys):
 @pytest.mark.parametrize(
     ("chunk_size", "baseline"),
     covering(
-        itertools.product((1, 3, 7, 10), ("auto", sf.baselines.batch_mean, None)),
-        lambda chunk_size, _: (chunk_size == 1, bool(10 % chunk_size)),
+        itertools.product((1, 3, 7, 10, "auto"), ("auto", sf.baselines.batch_mean, None)),
+        lambda chunk_size, _: (chunk_size in (1, "auto"), chunk_size == "auto" or bool(10 % chunk_size)),
         lambda _, baseline: baseline or "none",
     ),
 )
@@ -279,7 +279,7 @@ def test_costs_may_be_trees_and_of_any_dtype():
         return {"index": x, "even": x % 2 == 0, "float": x.astype(float) * 2.0}
 
     value = jax.eval_shape(sf.expectation(program, num_samples=50), jnp.zeros(3), jax.random.key(0))
-    assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(value))
+    assert all(leaf.dtype == jnp.result_type(float) and leaf.shape == () for leaf in jax.tree.leaves(value))
     jacobian = jax.jit(jax.jacobian(sf.expectation(program, num_samples=4000)))(jnp.zeros(3), jax.random.key(0))
     np.testing.assert_allclose(jacobian["index"], [-1 / 3, 0, 1 / 3], atol=0.05)
 

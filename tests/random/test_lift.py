@@ -144,6 +144,7 @@ def test_parameters_may_come_by_a_closure(jitted, same_keys):
 
 
 @pytest.mark.statistical
+@pytest.mark.float32
 def test_a_derivative_of_its_own_in_front_of_a_draw_counts():
     """The body stands still, and its rule says that it moves."""
 

@@ -517,16 +517,18 @@ def breaks_at(update):
 
 
 @pytest.mark.parametrize("inner_steps", [1, 4, 100])
+@pytest.mark.nans
 def test_training_stops_with_the_last_finite_state(inner_steps):
     options = {"carry": jnp.int32(0), "inner_steps": inner_steps}
     whole = sf.training.fit(breaks_at(7), jnp.ones(3), optax.sgd(0.1), KEY, 7, **options)
     with pytest.warns(RuntimeWarning, match=r"fit stopped at update 7 .the first is 0.: its loss is nan"):
         stopped = sf.training.fit(breaks_at(7), jnp.ones(3), optax.sgd(0.1), KEY, 20, stop_on_nonfinite=True, **options)
-    np.testing.assert_array_equal(stopped.params, whole.params)
-    np.testing.assert_array_equal(stopped.history["loss"], whole.history["loss"])
+    np.testing.assert_allclose(stopped.params, whole.params, rtol=1e-6)
+    np.testing.assert_allclose(stopped.history["loss"], whole.history["loss"], rtol=1e-6)
     assert stopped.carry == 7
 
 
+@pytest.mark.nans
 def test_a_run_that_was_stopped_is_saved_there_and_stops_there_again(tmp_path):
     pytest.importorskip("orbax.checkpoint")
     options = {"carry": jnp.int32(0), "inner_steps": 4, "stop_on_nonfinite": True, "save_to": tmp_path}
