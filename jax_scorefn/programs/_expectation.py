@@ -25,7 +25,7 @@ from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, watched
 from jax_scorefn.programs._trace import signature_of, trace_planned
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._plan import Plan, checked
-from jax_scorefn.typing import Array
+from jax_scorefn.typing import Array, ChunkSize
 
 NO_SUCH_BASELINE = (
     "expectation subtracts, for each element of a cost, a number that the other draws give: baseline='auto', "
@@ -48,7 +48,7 @@ def expectation(
     *,
     num_samples: int = 1,
     baseline: Any = "auto",
-    chunk_size: int | None = None,
+    chunk_size: ChunkSize = None,
     sharding: jax.sharding.Sharding | None = None,
     coupled: Coupled | None = None,
     plan: Plan | None = None,
@@ -70,7 +70,8 @@ def expectation(
       num_samples: number of independent runs of the program, a Python int.
       baseline: what is subtracted from each element of each cost: "auto" (``leave_one_out`` for more than one run, else
         none), a member of ``sf.baselines`` without a state, a function of the values (S, ...), or None.
-      chunk_size: runs in memory at once; None is all of them. With a number, a baseline takes a pass of its own over the runs.
+      chunk_size: runs in memory at once; None is all of them, and "auto" as many as suit a CPU's caches, under ``jit``. With either
+        of a number and "auto", a baseline takes a pass of its own over the runs.
       sharding: a ``jax.sharding.Sharding`` for the axis of runs.
       coupled: a :class:`programs.Coupled`: which other values the choices by their alternatives are compared with; None is all.
       plan: a :class:`programs.Plan`, which says the estimators of choices that have a name and leave theirs open (see ``sf.plan``).
