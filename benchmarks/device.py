@@ -32,7 +32,7 @@ Row = dict[str, Any]
 Check = Callable[[bool], Row]
 BUDGET = 360.0
 """Seconds; what is not begun by then is left out, and said to be."""
-ULPS, TIES = 16, 1e-3
+ULPS, TIES = 128, 1e-3
 """How far floats may be off, in units of the last place; the share of discrete draws that may fall on the other side of a rounding."""
 
 
@@ -111,7 +111,7 @@ def floats(short: bool) -> Row:
         off = np.abs(x - y) / np.spacing(np.maximum(np.abs(y), np.float32(1)))
         # a draw by rejection takes another branch where two floats differ in their last digit
         found[name] = float(np.quantile(off, 1 - TIES) if name == "Gamma" else np.max(off))
-    return {"draws": size, "ulps": found, "passed": max(found.values()) <= ULPS * 8}
+    return {"draws": size, "ulps": found, "passed": max(found.values()) <= ULPS}
 
 
 def ties(short: bool) -> Row:
@@ -124,15 +124,15 @@ def ties(short: bool) -> Row:
     return {"draws": size, "share that differs": found, "passed": max(found.values()) <= TIES}
 
 
-EXAM: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "score_function": ("Bernoulli", DISCRETE["Bernoulli"]), "pathwise": ("Normal", CONTINUOUS["Normal"]),
-    "vargrad": ("Normal", CONTINUOUS["Normal"]), "double_control_variate": ("Bernoulli", DISCRETE["Bernoulli"]),
-    "rao_blackwell": ("Bernoulli", DISCRETE["Bernoulli"]), "arm": ("Bernoulli", DISCRETE["Bernoulli"]),
-    "disarm": ("Bernoulli", DISCRETE["Bernoulli"]), "arms": ("Bernoulli", DISCRETE["Bernoulli"]),
-    "rebar": ("Bernoulli", DISCRETE["Bernoulli"]), "rodeo": ("Bernoulli", DISCRETE["Bernoulli"]),
-    "coupled": ("Bernoulli", DISCRETE["Bernoulli"]), "measure_valued": ("Poisson", DISCRETE["Poisson"]),
-    "sum_and_sample": ("Categorical", DISCRETE["Categorical"]), "unordered_set": ("Categorical", DISCRETE["Categorical"]),
-    "carms": ("Categorical", DISCRETE["Categorical"]), "gumbel_rao": ("Categorical", DISCRETE["Categorical"]),
+EXAM: dict[str, Callable[[Any], Any]] = {
+    "score_function": DISCRETE["Bernoulli"], "pathwise": CONTINUOUS["Normal"],
+    "vargrad": CONTINUOUS["Normal"], "double_control_variate": DISCRETE["Bernoulli"],
+    "rao_blackwell": DISCRETE["Bernoulli"], "arm": DISCRETE["Bernoulli"],
+    "disarm": DISCRETE["Bernoulli"], "arms": DISCRETE["Bernoulli"],
+    "rebar": DISCRETE["Bernoulli"], "rodeo": DISCRETE["Bernoulli"],
+    "coupled": DISCRETE["Bernoulli"], "measure_valued": DISCRETE["Poisson"],
+    "sum_and_sample": DISCRETE["Categorical"], "unordered_set": DISCRETE["Categorical"],
+    "carms": DISCRETE["Categorical"], "gumbel_rao": DISCRETE["Categorical"],
 }  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _cost(x: Any) -> Any:
 def exam(short: bool) -> Row:
     """The gradient of each estimator, compiled: that of the CPU."""
     off: dict[str, Any] = {}
-    for name, (_, dist) in list(EXAM.items())[:: 8 if short else 1]:
+    for name, dist in list(EXAM.items())[:: 8 if short else 1]:
         how = {"num_samples": 64}
         run = lambda p, k, name=name, dist=dist, how=how: getattr(sf, f"{name}_grad")(
             _cost, sf.family(dist), p, k, **how

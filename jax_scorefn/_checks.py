@@ -40,7 +40,8 @@ BAD_KEY = (
     "A key is one jax.random.key(seed) (or one legacy uint32 key of jax.random.PRNGKey), not {given}. "
     "For a batch of keys map over them: jax.vmap(lambda key: ...)(keys)."
 )
-NOT_POSITIVE_INT = "{option} is {kind} Python int (it fixes shapes, so it cannot be traced), not {given!r}."
+NOT_POSITIVE_INT = "{option} is {kind} (it has to be known before anything is traced), not {given!r}."
+BAD_DECAY = "{name} wants a decay in [0, 1); it got {given!r}."
 WRONG_NUM_SAMPLES = (
     "The family holds {number} given draws and num_samples={given} was asked for. Leave num_samples out, or give the "
     "family the draws that are wanted."
@@ -122,8 +123,9 @@ def describe(x: Any) -> str:
 
 
 def positive_int(option: str, value: Any, least: int = 1) -> int:
-    """A static int of at least 1, or of at least 0."""
-    message = NOT_POSITIVE_INT.format(option=option, kind="a positive" if least else "a non-negative", given=value)
+    """A static int that is not too small."""
+    kind = {0: "a non-negative Python int", 1: "a positive Python int"}.get(least, f"a Python int, at least {least}")
+    message = NOT_POSITIVE_INT.format(option=option, kind=kind, given=value)
     try:
         number = operator.index(value)
     except TypeError as error:
@@ -133,6 +135,12 @@ def positive_int(option: str, value: Any, least: int = 1) -> int:
     if number < least:
         raise ValueError(message)
     return number
+
+
+def decay(name: str, value: Any) -> None:
+    """The part of a running mean that is kept: a number, or an array that may be traced."""
+    if denies(lambda x: (x >= 0) & (x < 1), value):
+        raise ValueError(BAD_DECAY.format(name=name, given=value))
 
 
 def denies(good: Callable[[np.ndarray], Any], value: Any) -> bool:

@@ -2,9 +2,9 @@
 
     guard(x, order=k, message=...)     value x; k derivatives pass; the next one raises TypeError(message)
 
-One mechanism serves three wants: estimators whose derivatives are right up to some order only (k of them), the ends of
-a uniform distribution inside its log-probability (k = 0), and the input of an objective that is plain Python (k = 0). Without it
-each of the three gives a wrong finite number without a word.
+One mechanism for whatever may be differentiated so often: estimators whose derivatives are right up to some order (k of them), a
+density with a corner (k = 1), the ends of a support inside its log-probability, the draws of a discrete distribution, and the input of
+an objective that is plain Python (k = 0). Without it each of these gives a wrong finite number without a word.
 
 How it works: ``guard`` is a primitive whose JVP gives the tangent through a second identity that is linear in the tangent and
 takes ``guard(x, order=k - 1)`` as a witness. A second derivative differentiates the witness; a witness of order 0 raises.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jax_scorefn._groups import group_means, to_draws
+from jax_scorefn._wide import wide
 from jax_scorefn.typing import Array
 
 
@@ -29,8 +30,7 @@ def fit_on_others(columns: Array, combination: Array, size: int, solve_for: Sequ
       Coefficients for each draw, shape ``(S, ..., len(solve_for))``; 0 for a column that does not vary.
     """
     dtype, chosen = columns.dtype, list(solve_for)
-    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
-    columns, combination = (stop_gradient(x).astype(wide) for x in (columns, combination))
+    columns, combination = wide((stop_gradient(columns), stop_gradient(combination)))
     groups, combination = group_means(columns, size), group_means(combination, size)
     means = _others_mean(groups)
     products = _others_mean(groups[..., :, None] * groups[..., None, :])

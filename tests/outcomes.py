@@ -143,17 +143,6 @@ def variance(program, params, num_bits, surrogate=None):
     return float(jnp.sum(jnp.sum(seconds, axis=0) - jnp.sum(firsts, axis=0) ** 2))
 
 
-def whole_program(program):
-    """The usual surrogate: every cost times the box of every choice."""
-
-    def surrogate(params, rows, key):
-        del key
-        cost, log_prob = run(program, params, rows[0])
-        return cost * sf.magic_box(log_prob)
-
-    return surrogate
-
-
 def _by_run(program, num_samples):
     """The program on the row of bits that belongs to its run, known by its key."""
     if num_samples == 1:

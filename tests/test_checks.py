@@ -36,7 +36,7 @@ def _keys_may_be_reused():
         (lambda: sf.score_function(f, COIN, 0.0, KEY, num_samples=2.5), TypeError, "num_samples is a positive Python int"),
         (lambda: sf.score_function(f, COIN, 0.0, KEY, num_samples=True), TypeError, "num_samples is a positive Python int"),
         (lambda: sf.score_function(f, COIN, 0.0, KEY, chunk_size=0), ValueError, "chunk_size is a positive Python int"),
-        (lambda: jax.jit(lambda n: sf.score_function(f, COIN, 0.0, KEY, num_samples=n))(3), TypeError, "it fixes shapes"),
+        (lambda: jax.jit(lambda n: sf.score_function(f, COIN, 0.0, KEY, num_samples=n))(3), TypeError, "it has to be known before"),
         (lambda: sf.score_function(f, COIN, 0.0, KEY, num_sample=3), TypeError, "has no option num_sample. Its options: num_samples"),
         (lambda: sf.exact(f, COIN, 0.0, num_samples=3), TypeError, "exact has no option num_samples"),
         (lambda: sf.score_function(lambda x: {"a": x}, COIN, 0.0, KEY), TypeError, "f must return one real array.*not dict"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import denies
+from jax_scorefn import _checks
 from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias, Info
 
@@ -89,6 +89,5 @@ def ema(decay: Array | float) -> EMA:
       >>> print(f"{baseline.value(state):.2f}")
       5.57
     """
-    if denies(lambda x: (x >= 0) & (x < 1), decay):
-        raise ValueError(f"ema wants a decay in [0, 1); it got {decay!r}.")
+    _checks.decay("ema", decay)
     return EMA(decay)

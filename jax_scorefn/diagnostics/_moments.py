@@ -167,10 +167,8 @@ def gradient_moments(
       >>> print(f"{moments.mean:.2f} +- {moments.standard_error:.2f}, variance {moments.variance:.2f}")
       1.99 +- 0.02, variance 0.26
     """
-    num = _checks.positive_int("num_replicates", num_replicates)
+    num = _checks.positive_int("num_replicates", num_replicates, least=2)
     size = min(_checks.positive_int("chunk_size", chunk_size), num)
-    if num < 2:
-        raise ValueError(f"A variance needs at least 2 replicates; num_replicates={num_replicates}.")
     _checks.key("gradient_moments", key)
     keys = jax.random.split(key, num)
 

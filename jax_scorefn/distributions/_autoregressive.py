@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scorefn._trees import is_float
+from jax_scorefn._wide import wide_dtype
 from jax_scorefn.distributions._base import Distribution, distribution
 from jax_scorefn.distributions._categorical import Categorical
 from jax_scorefn.distributions._grids import Grid, combinations
@@ -89,9 +90,11 @@ class Autoregressive(Distribution):
 
     def uniform_like(self) -> jax.ShapeDtypeStruct:
         """One uniform for each token."""
-        logits = jax.eval_shape(lambda: self._next(self.params, self.carry, jnp.asarray(self.start, jnp.int32))[1])
-        wide = jnp.float32 if jnp.finfo(logits.dtype).bits < 32 else logits.dtype
-        return jax.ShapeDtypeStruct((self.length,), wide)
+        return jax.ShapeDtypeStruct((self.length,), wide_dtype(self._logits_like().dtype))
+
+    def _logits_like(self) -> jax.ShapeDtypeStruct:
+        """Of one token."""
+        return jax.eval_shape(lambda: self._next(self.params, self.carry, jnp.asarray(self.start, jnp.int32))[1])
 
     def from_uniform(self, u: Array) -> Array:
         return self.from_uniform_and_log_prob(u)[0]
@@ -124,8 +127,7 @@ class Autoregressive(Distribution):
     def grid(self, *, num_nodes: int = 32, max_value: int | None = None, max_points: int = 2**16) -> Grid:
         """Every sequence."""
         del num_nodes, max_value
-        logits = jax.eval_shape(lambda: self._next(self.params, self.carry, jnp.asarray(self.start, jnp.int32))[1])
-        index = combinations(self.name, [logits.shape[0]] * self.length, max_points)
+        index = combinations(self.name, [self._logits_like().shape[0]] * self.length, max_points)
         points = jnp.stack([jnp.asarray(i, jnp.int32) for i in index], axis=1)
         log_probs = jax.vmap(self.log_prob)(points)
         return Grid(points, log_probs, jnp.exp(log_probs))

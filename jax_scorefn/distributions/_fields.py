@@ -22,6 +22,7 @@ from jax.core import Tracer
 
 from jax_scorefn import _checks
 from jax_scorefn._surrogate import nan_where
+from jax_scorefn._wide import wide
 from jax_scorefn.typing import Array
 
 OUTSIDE = "{dist} got {field}={given}; {field} must be {wanted}.{hint}"
@@ -165,8 +166,7 @@ def float_fields(dist: Any, *names: str) -> tuple[Array, ...]:
         array = jnp.asarray(float(field) if isinstance(field, int) else field)  # a plain Python int, as in loc=0
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(_checks.FLOAT_PARAMETER.format(dist=dist.name, field=name, dtype=array.dtype))
-        array = array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
-        arrays.append(confine(dist, name, array, dist.domains[name], given=field))
+        arrays.append(confine(dist, name, wide(array), dist.domains[name], given=field))
     dtype = jnp.result_type(*arrays)
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays)

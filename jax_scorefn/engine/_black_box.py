@@ -61,12 +61,14 @@ def black_box(
       draws, forwards and backwards together.
 
     Raises:
-      TypeError: when differentiated in its input (as ``pathwise`` would), when ``f`` closes over a traced value, and for an executor
-        that is none.
-      ValueError: for a batch size or a time-out that is none, or is given without an executor.
+      TypeError: when differentiated in its input (as ``pathwise`` would), when ``f`` closes over a traced value, and for an ``f``,
+        an executor, a flag or a batch size of the wrong type.
+      ValueError: for a batch size below 1, a time-out that is none, and either without an executor.
       jax.errors.JaxRuntimeError: at run time, with the user's exception and its message, when ``f`` raises or its result has
         the wrong shape. With an executor it names the draws: those that raised, those that are lost with a worker that died, those
         that did not come back in time.
+
+    Bias: none of its own; it has no derivative in the draw, and leaves every order in the parameters to the estimator.
 
     Cost: one host call for each chunk, whose draws come back in their order whoever made them. Not for TPUs without host callbacks.
 

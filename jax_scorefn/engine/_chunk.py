@@ -1,14 +1,14 @@
 """How many draws at once, when nobody has said.
 
-    largest array of all draws at once  <  32 MiB:   all of them
-    otherwise:                                       as many as make that array 4 MiB
-    what is kept of all draws   >=   64 MiB:          nothing is, where sums over the draws are enough
+    largest array of all draws at once  <  32 MiB:        all of them
+    otherwise:                                            as many as make that array 4 MiB
+    what is kept of 2^16 draws or more   >=   64 MiB:     nothing is, where sums over the draws are enough
 
 An array of that size goes through main memory from one operation to the next; of 4 MiB it stays in a CPU's caches, and the memory
 of a gradient stops growing with the number of draws. The sizes are those of the traced program, in every lane of a surrounding
-``vmap``, so the choice is the same in each run. Only under ``jit`` (a loop outside it is compiled anew in each call), only on a CPU,
-only where what is returned for each draw is so small that the loop saves something, and never where the host is called (be it to
-print), which may be asked twice.
+``vmap``, so the choice is the same in each run. A size is chosen only under ``jit`` (a loop outside it is compiled anew in each call)
+and only on a CPU; one that was given serves for the sums anywhere. There is no loop of values where what is returned for each draw
+is so large that it saves nothing, and neither where the host is called (be it to print), which may be asked twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jax_scorefn.typing import Array, ChunkSize, PyTree
 
 SPLIT_FROM, CHUNK = 32 * 2**20, 4 * 2**20
 SMALLER_RESULT = 4
-"""A result of less than this part of the largest array is worth a loop."""
+"""So many times smaller than the largest array a result has to be for a loop to be worth it."""
 
 FEWEST_SUMMED, SUMS_FROM = 2**16, 64 * 2**20
 """From so many draws, with results of so many bytes, on nothing is kept of a draw where all that is wanted are sums."""

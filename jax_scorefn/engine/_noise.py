@@ -56,10 +56,6 @@ class Noise:
         """Whether the draw comes out the same however it is mapped: a key of another generator than threefry does not promise that."""
         return self.key is None or threefry_words(self.key) is not None
 
-    def again(self) -> Noise:
-        """The same noise for one more use, which JAX's checker is told of."""
-        return self if self.key is None else Noise(key=jax.random.clone(self.key))
-
     def sample(self, dist: Distribution) -> PyTree:
         """The draw, differentiable where the distribution is reparameterized."""
         return dist.from_uniform(self.uniforms) if self.key is None else dist.sample(self.key)

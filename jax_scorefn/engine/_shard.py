@@ -103,7 +103,7 @@ def rows_of(table: PyTree, index: Array, sharding: Sharding | None) -> PyTree:
 
 def rows_at(tree: PyTree, index: Array, sharding: Sharding | None) -> PyTree:
     """The rows of each leaf at any index that is laid over devices."""
-    if sharding is not None and _is_explicit(sharding):
+    if _is_explicit(sharding):
         return jax.tree.map(lambda leaf: leaf.at[index].get(out_sharding=sharding), tree)
     return jax.tree.map(lambda leaf: leaf[index], tree)
 

@@ -16,7 +16,7 @@ from jax_scorefn import _checks
 NOT_AN_EXECUTOR = "black_box wants as executor= any concurrent.futures.Executor, which has submit; it got {given}."
 NO_EXECUTOR = (
     "black_box: {option}={given} is about the workers of an executor: give executor= too, or leave it out. Without one the function "
-    "gets as many draws at a time as the estimator's chunk_size= says."
+    "gets one draw at a time, or with vectorized=True as many as the estimator's chunk_size= says."
 )
 BAD_TIMEOUT = "black_box: timeout={given} must be a number of seconds above 0, or None."
 RAISED = "The black-box function {name} raised this for {draws} of {count}:\n{why}"

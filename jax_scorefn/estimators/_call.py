@@ -119,9 +119,8 @@ class Call:
 
     def map_outcomes(self, one: Callable[[PyTree], Any], table: PyTree, total: int) -> Any:
         """``one(row i)`` of a table of outcomes, none of them drawn."""
-        rows = engine.points(table, self.sharding)
         layout = {"chunk_size": self.chunk_size, "sharding": self.sharding}
-        return engine.map_draws(lambda x, _: one(x), rows, total, **layout)
+        return engine.map_draws(lambda x, _: one(x), self.points(table), total, **layout)
 
     def kept(self, x: PyTree) -> tuple[PyTree, Array] | None:
         """A draw and its log-probability, held fixed, if anybody will look at them."""

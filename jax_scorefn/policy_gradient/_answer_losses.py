@@ -18,7 +18,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box
-from jax_scorefn.policy_gradient._arrays import array, flags, real, wide
+from jax_scorefn.policy_gradient._arrays import array, counted, real, wide
 from jax_scorefn.policy_gradient._clipped import FAR, check_bounds, clipped
 from jax_scorefn.policy_gradient._loss import Loss, count
 from jax_scorefn.typing import Array
@@ -229,7 +229,7 @@ def _of_rows(
     if not good or (mask is not None and np.shape(mask) != l.shape):
         given = ", ".join(str(list(np.shape(x))) for x in (l, old, advantage, *(() if mask is None else (mask,))))
         raise TypeError(BAD_ROWS.format(name=name, given=given))
-    mask = jnp.ones(l.shape, bool) if mask is None else flags(name, l, mask=mask)
+    mask = counted(name, l, mask)
     l, old, advantage = (x.astype(wide([l, old, advantage])) for x in (l, old, stop_gradient(advantage)))
     if advantage.shape == l.shape:
         advantage = jnp.where(mask, advantage, 0.0)

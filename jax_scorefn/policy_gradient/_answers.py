@@ -18,7 +18,7 @@ from jax.lax import stop_gradient
 
 from jax_scorefn._checks import positive_int
 from jax_scorefn._trees import is_key
-from jax_scorefn.policy_gradient._arrays import flags, real, wide
+from jax_scorefn.policy_gradient._arrays import counted, real, wide
 from jax_scorefn.policy_gradient._members import Groups, groups
 from jax_scorefn.typing import Array
 
@@ -59,7 +59,7 @@ def informative(
     """
     x = real("informative", "returns", returns)
     members = groups("informative", "returns", x, group_axis, group_ids)
-    there = jnp.ones(x.shape, bool) if mask is None else flags("informative", x, mask=mask)
+    there = counted("informative", x, mask)
     x = jnp.where(there, stop_gradient(x).astype(wide([x])), 0.0)
     return there & members.deviation(x, there)[2]
 
@@ -99,7 +99,7 @@ def best_of_group(
     x = real("best_of_group", "metric", metric)
     keep = positive_int("keep", keep)
     members = groups("best_of_group", "metric", x, group_axis, group_ids)
-    there = jnp.ones(x.shape, bool) if mask is None else flags("best_of_group", x, mask=mask)
+    there = counted("best_of_group", x, mask)
     return there & (members.rank(jnp.where(there, stop_gradient(x), 0.0), there) < keep)
 
 
@@ -156,7 +156,7 @@ def whiten(x: Array, *, mask: Array | None = None) -> Array:
     References: hu2025.
     """
     given = real("whiten", "x", x)
-    there = jnp.ones(given.shape, bool) if mask is None else flags("whiten", given, mask=mask)
+    there = counted("whiten", given, mask)
     flat, there = given.reshape(-1), there.reshape(-1)
     flat = jnp.where(there, stop_gradient(flat).astype(wide([flat])), 0.0)
     centred, std, differ = Groups(0, None).deviation(flat, there)  # all of them are one group
@@ -192,6 +192,7 @@ def collect_informative(
 
     References: yu2025.
     """
+    num_groups, most_batches = positive_int("num_groups", num_groups), positive_int("most_batches", most_batches)
     found: list[tuple[Any, Any]] = []
     number = 0
     for batch in range(most_batches):

@@ -15,13 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_scorefn._checks import describe
-from jax_scorefn._trees import to_float
+from jax_scorefn._trees import to_float, widest
+from jax_scorefn._wide import wide_dtype
 from jax_scorefn.typing import Array
 
 ONE_TRAJECTORY = (
     "{name} takes one trajectory, arrays of shape (T,); {argument} has shape {shape}, not {wanted}. For several trajectories map "
     "over them with jax.vmap (arrays are time-major: vmap with in_axes=1)."
 )
+OTHER_SHAPE = "{name}: {argument} has shape {shape}, not {wanted}."
 NOT_A_FLAG = (
     "{name}: {argument} is an array of booleans, one for each step, not of {dtype}: pass {argument} != 0. Weights that are no flags "
     "are multiplied into the advantages."
@@ -65,6 +67,11 @@ def flags(name: str, like: Array, **argument: Any) -> Array:
     return x
 
 
+def counted(name: str, like: Array, mask: Any) -> Array:
+    """Which of them count; None is all."""
+    return jnp.ones(like.shape, bool) if mask is None else flags(name, like, mask=mask)
+
+
 def real(name: str, label: str, value: Any) -> Array:
     """An array of floats, for integers of the default dtype."""
     x = array(name, label, value, "real numbers")
@@ -91,8 +98,9 @@ def compared(ids: Any) -> Array:
 
 def wide(arrays: Iterable[Array]) -> Any:
     """The dtype to compute in: the widest of theirs, and float32 at least."""
-    return max((jnp.dtype(jnp.float32), *(x.dtype for x in arrays)), key=lambda dtype: jnp.finfo(dtype).bits)
+    return wide_dtype(widest(list(arrays)))
 
 
 def _wrong_shape(name: str, label: str, x: Array, wanted: Any) -> str:
-    return ONE_TRAJECTORY.format(name=name, argument=label, shape=list(x.shape), wanted=wanted)
+    message = ONE_TRAJECTORY if len(wanted) == 1 else OTHER_SHAPE
+    return message.format(name=name, argument=label, shape=list(x.shape), wanted=wanted)

@@ -21,7 +21,7 @@ from jax.core import Tracer
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import denies
-from jax_scorefn.policy_gradient._arrays import array, flags, real, wide
+from jax_scorefn.policy_gradient._arrays import array, counted, real, wide
 from jax_scorefn.policy_gradient._loss import count
 from jax_scorefn.typing import Array
 
@@ -133,7 +133,7 @@ def sampler_correction(
     if old.ndim not in (1, 2) or sampler.shape != old.shape or (mask is not None and np.shape(mask) != old.shape):
         given = ", ".join(str(list(np.shape(x))) for x in (old, sampler, *(() if mask is None else (mask,))))
         raise TypeError(BAD_ROWS.format(given=given))
-    there = jnp.ones(old.shape, bool) if mask is None else flags("sampler_correction", old, mask=mask)
+    there = counted("sampler_correction", old, mask)
     dtype = wide([old, sampler])
     log_rho = jnp.where(there, stop_gradient(old).astype(dtype) - stop_gradient(sampler).astype(dtype), 0.0)
     log_low, log_high = (jnp.log(jnp.asarray(x, dtype)) for x in (low, high))

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from jax_scorefn import _checks
 from jax_scorefn._checks import denies
-from jax_scorefn.policy_gradient._arrays import flags, real, trajectory, wide
+from jax_scorefn.policy_gradient._arrays import counted, real, trajectory, wide
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss, loss_of
 from jax_scorefn.typing import Array
@@ -25,7 +26,6 @@ BAD_CLIP = "critic_loss: clip={given} must be above 0."
 BAD_ACTIONS = (
     "all_actions takes logits and q of one shape, with the actions along the last axis, (T, A); it got {given}."
 )
-BAD_DECAY = "ReturnScale wants a decay in [0, 1), not {given}."
 
 
 def critic_loss(
@@ -102,7 +102,7 @@ def all_actions(logits: Array, q: Array, *, mask: Array | None = None) -> Loss:
         raise TypeError(BAD_ACTIONS.format(given=f"{list(x.shape)}, {list(values.shape)}"))
     dtype = wide([x, values])
     like = jnp.zeros(x.shape[0], dtype)
-    there = jnp.ones(like.shape, bool) if mask is None else flags("all_actions", like, mask=mask)
+    there = counted("all_actions", like, mask)
     probs = jax.nn.softmax(jnp.where(there[:, None], x.astype(dtype), 0.0), axis=-1)
     values = jnp.where(there[:, None] & (probs > 0), stop_gradient(values).astype(dtype), 0.0)
     return loss_of(-jnp.sum(probs * values, axis=-1), there)
@@ -134,11 +134,10 @@ class ReturnScale:
     References: vanhasselt2016.
     """
 
-    decay: float = 0.99
+    decay: Array | float = 0.99
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(BAD_DECAY.format(given=self.decay))
+        _checks.decay("ReturnScale", self.decay)
 
     def init(self) -> ScaleState:
         """Nothing seen yet: mean 0, deviation 1."""
@@ -148,7 +147,7 @@ class ReturnScale:
     def update(self, state: ScaleState, returns: Array, mask: Array | None = None) -> ScaleState:
         """The state after a batch of returns, of any shape; one without any changes nothing."""
         x = real("ReturnScale", "returns", returns)
-        there = jnp.ones(x.shape, bool) if mask is None else flags("ReturnScale", x, mask=mask)
+        there = counted("ReturnScale", x, mask)
         x = jnp.where(there, stop_gradient(x).astype(jnp.float32), 0.0)
         number = jnp.maximum(jnp.sum(there), 1).astype(jnp.float32)
         mean = lambda x: jnp.sum(jnp.where(there, x, 0.0)) / number

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from jax_scorefn._checks import denies, flags
-from jax_scorefn.policy_gradient._arrays import real, wide
+from jax_scorefn.policy_gradient._arrays import counted, real, wide
 from jax_scorefn.policy_gradient._members import groups
 from jax_scorefn.typing import Array
 
@@ -23,7 +23,6 @@ TOO_FEW = (
     "A group has {given} member{s}: with {baseline!r} there is nothing to compare it with. Sample two answers at least to each "
     "question."
 )
-MASK_SHAPE = "mask has shape {given}; it is booleans of the shape {wanted} of the returns."
 BAD_DDOF = "group_advantages: ddof={given}; it is 1 (n - 1 in the denominator of the variance) or 0 (n)."
 
 
@@ -82,9 +81,7 @@ def group_advantages(
         raise ValueError(TOO_FEW.format(given=size, s="" if size == 1 else "s", baseline=baseline))
     if denies(lambda x: (x == 0) | (x == 1), ddof):
         raise ValueError(BAD_DDOF.format(given=ddof))
-    there = jnp.ones(returns.shape, bool) if mask is None else jnp.asarray(mask)
-    if there.shape != returns.shape or there.dtype != jnp.bool_:
-        raise TypeError(MASK_SHAPE.format(given=f"{there.dtype}{list(there.shape)}", wanted=list(returns.shape)))
+    there = counted("group_advantages", returns, mask)
 
     returns = stop_gradient(returns).astype(wide([returns]))
     returns = jnp.where(there, returns, 0.0)

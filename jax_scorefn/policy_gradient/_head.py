@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from jax_scorefn._checks import denies
+from jax_scorefn._checks import denies, positive_int
 from jax_scorefn._surrogate import nan_where
 from jax_scorefn.policy_gradient._arrays import real, wide
 from jax_scorefn.policy_gradient._sequences import sequence, without_probability
@@ -69,8 +69,7 @@ def token_log_probs_of_head(
     good = x.ndim == 2 and matrix.ndim == 2 and matrix.shape[0] == x.shape[1]
     tokens, answer, segment_ids = sequence(BAD_SHAPES, good, x, tokens, answer, segment_ids, matrix)
     for option, given in (("chunk_size", chunk_size), ("vocabulary_chunk", vocabulary_chunk)):
-        if denies(lambda y: y >= 1, given):
-            raise ValueError(BAD_OPTION.format(option=option, given=given, wanted="1 or more"))
+        positive_int(f"token_log_probs_of_head: {option}", given)
     if denies(lambda y: y > 0, temperature):
         raise ValueError(BAD_OPTION.format(option="temperature", given=temperature, wanted="above 0"))
     if x.shape[0] == 0:

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scorefn.policy_gradient._arrays import flags, real
+from jax_scorefn._checks import positive_int
+from jax_scorefn.policy_gradient._arrays import counted, real
 from jax_scorefn.typing import Array
 
 BAD_SEGMENTS = (
     "unpack takes segment_ids, integers of shape (T,) or (B, T), and arrays of the same shape; it got {given}."
 )
-BAD_NUMBER = "unpack: num_segments={given} must be 1 or more: the most segments that a row has."
 
 
 def unpack(segment_ids: Array, num_segments: int, *arrays: Array, mask: Array | None = None) -> tuple[Array, ...]:
@@ -60,9 +60,8 @@ def unpack(segment_ids: Array, num_segments: int, *arrays: Array, mask: Array | 
     if not good or any(x.shape != ids.shape for x in others):
         given = ", ".join(f"{x.dtype}{list(x.shape)}" for x in (ids, *others))
         raise TypeError(BAD_SEGMENTS.format(given=given))
-    if num_segments < 1:
-        raise ValueError(BAD_NUMBER.format(given=num_segments))
-    chosen = jnp.ones(ids.shape, bool) if mask is None else flags("unpack", ids, mask=mask)
+    num_segments = positive_int("unpack: num_segments", num_segments)
+    chosen = counted("unpack", ids, mask)
     ids = ids.astype(jnp.int32) if ids.dtype.itemsize < 4 else ids
     number, length = jnp.arange(num_segments, dtype=ids.dtype)[:, None], ids.shape[-1]
     total = num_segments * math.prod(ids.shape[:-1])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
-from jax_scorefn.policy_gradient._arrays import array, flags, real, trajectory, wide
+from jax_scorefn.policy_gradient._arrays import array, counted, flags, real, trajectory, wide
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.policy_gradient._trajectory import reward_to_go
@@ -140,7 +140,7 @@ def kl_penalty(
     shapes = [x.shape for x in given] + ([] if mask is None else [np.shape(mask)])
     if len(set(shapes)) > 1:
         raise TypeError(BAD_PENALTY.format(given=", ".join(str(list(shape)) for shape in shapes)))
-    there = jnp.ones(l.shape, bool) if mask is None else flags("kl_penalty", l, mask=mask)
+    there = counted("kl_penalty", l, mask)
     dtype = wide(given)
     now = l.astype(dtype)  # cast in one place: its slopes are added up wide
     against = lambda other: jnp.where(there, now - stop_gradient(other).astype(dtype), 0.0)

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.lax import stop_gradient
 
 from jax_scorefn._surrogate import magic_box, nan_where
-from jax_scorefn.policy_gradient._arrays import NOT_A_FLAG, compared, real, wide
+from jax_scorefn.policy_gradient._arrays import compared, counted, real, wide
 from jax_scorefn.policy_gradient._group_advantages import group_advantages
 from jax_scorefn.policy_gradient._loss import Loss
 from jax_scorefn.typing import Array
@@ -34,7 +34,7 @@ NOTHING_BEFORE = (
     "answer[{place}] is True, and the first token of a sequence has nothing before it that could give it a probability"
 )
 OUT_OF_RANGE = "the answer has a token {token} where the logits are of tokens 0 to {most}"
-BAD_GROUP = "rloo takes one group: log_prob_t of shape (G, T), rewards (G,), mask (G, T); it got {given}."
+BAD_GROUP = "rloo takes one group: log_prob_t of shape (G, T), rewards (G,); it got {given}."
 
 
 def token_log_probs(logits: Array, tokens: Array, answer: Array, *, segment_ids: Array | None = None) -> Array:
@@ -143,11 +143,9 @@ def rloo(log_prob_t: Array, rewards: Array, *, mask: Array | None = None) -> Los
     References: kool2019, ahmadian2024.
     """
     l, r = real("rloo", "log_prob_t", log_prob_t), real("rloo", "rewards", rewards)
-    mask = jnp.ones(l.shape, bool) if mask is None else jnp.asarray(mask)
-    if l.ndim != 2 or r.shape != l.shape[:1] or mask.shape != l.shape:
-        raise TypeError(BAD_GROUP.format(given=", ".join(str(list(x.shape)) for x in (l, r, mask))))
-    if mask.dtype != jnp.bool_:
-        raise TypeError(NOT_A_FLAG.format(name="rloo", argument="mask", dtype=mask.dtype))
+    if l.ndim != 2 or r.shape != l.shape[:1]:
+        raise TypeError(BAD_GROUP.format(given=f"{list(l.shape)}, {list(r.shape)}"))
+    mask = counted("rloo", l, mask)
     dtype, there = wide([l, r]), jnp.any(mask, axis=1)
     l, r = jnp.where(mask, l.astype(dtype), 0.0), jnp.where(there, r.astype(dtype), 0.0)
     advantages = group_advantages(r, group_axis=0, mask=there)

@@ -11,15 +11,13 @@ action values as ``v_tm1`` and ``v_t``.
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 from jax.lax import stop_gradient
 
+from jax_scorefn._checks import positive_int
 from jax_scorefn.policy_gradient._arrays import per_step, real, trajectory
 from jax_scorefn.policy_gradient._episodes import episodes
 from jax_scorefn.policy_gradient._returns import differences
 from jax_scorefn.typing import Array
-
-BAD_N = "n_step_returns: n={given} must be a whole number that is 1 or more."
 
 
 def n_step_returns(
@@ -65,8 +63,7 @@ def n_step_returns(
     References: suttonbarto2018 (section 7.1).
     """
     name = "n_step_returns"
-    if not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(BAD_N.format(given=n))
+    n = positive_int("n_step_returns: n", n)
     r, before, v = trajectory(name, r_t=r_t, v_tm1=v_tm1, v_t=v_t)
     turns = episodes(name, r, mask, discount_t=discount_t, terminated=terminated, truncated=truncated)
     rewards, after = turns.chosen(turns.rewards(r)[0]), turns.after(v, before)

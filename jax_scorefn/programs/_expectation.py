@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax_scorefn import _checks, baselines, engine
 from jax_scorefn._trees import along_draws, in_explicit_mesh, in_shard_map
 from jax_scorefn._wide import cast, wide
+from jax_scorefn.noise import note_use
 from jax_scorefn.programs._explain import Explanation
 from jax_scorefn.programs._lost import ANSWERS, NO_SUCH_ANSWER, watched
 from jax_scorefn.programs._trace import signature_of, trace_planned
@@ -157,7 +158,7 @@ def expectation(
                 return jax.tree.map(lambda leaf: leaf[None], one(index[0], row))
             return jax.vmap(one, axis_name=AXIS)(index, rows)
 
-        _use(key)
+        note_use(key)
         picks = jax.random.fold_in(key, NO_RUN)
         rows = None
         over_explicit = sharding is not None and in_explicit_mesh()
@@ -233,8 +234,3 @@ def of_others(run: Array, x: Array) -> Array:
     rows, runs = (jax.lax.all_gather(each, AXIS) for each in (x, run))
     again = jnp.concatenate([jnp.zeros((1,), bool), runs[1:] == runs[:-1]])
     return jnp.where(along_draws((runs == run) | again, rows), jnp.zeros_like(rows), rows)
-
-
-def _use(key: Any) -> None:
-    if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.random.bits(key, (1,))  # fold_in is not a use of the key to JAX's checker; this is

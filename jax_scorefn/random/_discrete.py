@@ -23,6 +23,7 @@ from jax.core import Tracer
 
 from jax_scorefn._guards import guard
 from jax_scorefn._trees import to_float
+from jax_scorefn._wide import wide
 from jax_scorefn.distributions import Bernoulli, Binomial, Categorical, Distribution, Geometric, Multinomial, Poisson
 from jax_scorefn.noise import share_below
 from jax_scorefn.random._call import Call, Density
@@ -232,7 +233,7 @@ def _as_drawn(p: Any, mode: str) -> Array:
     """The probability that ``uniform < p`` has, with the derivative of p."""
     p = jnp.asarray(p)
     digits = jnp.finfo(p.dtype).nmant * (2 if mode == "high" else 1)
-    return share_below(p.astype(jnp.float32) if jnp.finfo(p.dtype).bits < 32 else p, digits)
+    return share_below(wide(p), digits)
 
 
 def _known_count(n: Any) -> int | None:

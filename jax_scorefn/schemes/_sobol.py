@@ -60,9 +60,7 @@ def sobol(replicates: int = 8) -> Scheme:
 
     References: sobol1967, joe2008, owen1995.
     """
-    count = _checks.positive_int("replicates", replicates)
-    if count < 2:
-        raise ValueError(f"sobol wants at least 2 replicates; it got {count}.")
+    count = _checks.positive_int("replicates", replicates, least=2)
 
     def size_of(num_samples: int) -> int:
         size, rest = divmod(num_samples, count)

@@ -41,9 +41,7 @@ def stratified(num_strata: int) -> Scheme:
 
     References: mckay1979.
     """
-    size = _checks.positive_int("num_strata", num_strata)
-    if size < 2:
-        raise ValueError(f"stratified wants at least 2 strata; it got {size}.")
+    size = _checks.positive_int("num_strata", num_strata, least=2)
 
     def make(source: Any, key: Key, num_samples: int) -> Rows:
         key_rows, key_order = jax.random.split(key)
@@ -52,7 +50,7 @@ def stratified(num_strata: int) -> Scheme:
 
         def order(j: int, leaf: Any) -> Array:
             shape = (num_samples // size, size, *leaf.shape)
-            strata = jnp.argsort(jax.random.bits(keys[j], shape), axis=1)
+            strata = jnp.argsort(jax.random.bits(keys[j], shape, jnp.uint32), axis=1)
             return strata.reshape(num_samples, *leaf.shape).astype(jnp.uint32)
 
         orders = [order(j, leaf) for j, leaf in enumerate(source.leaves)]

@@ -61,8 +61,7 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
       >>> print(f"{state[0].snr:.0f}")
       4
     """
-    if _checks.denies(lambda x: (x >= 0) & (x < 1), decay):
-        raise ValueError(f"track_snr wants 0 <= decay < 1, not {decay}.")
+    _checks.decay("track_snr", decay)
 
     def init(params: PyTree) -> SnrState:
         zeros = jax.tree.map(
@@ -93,9 +92,9 @@ def track_snr(decay: Array | float = 0.99) -> optax.GradientTransformationExtraA
 def adapt_num_samples(num_samples: int, snr: Any, *, target: float, least: int = 2, most: int = 4096) -> int:
     """The number of draws for the next steps: doubled or halved, as often as it takes, to hold a signal-to-noise ratio.
 
-    A rule for the host, between compiled stretches of training: the SNR of a mean of S draws grows as the root of S. The result
-    is ``least`` times a power of two, so at most log2(most / least) + 1 programs are ever compiled. An SNR of half to twice the target
-    changes nothing, so that what was just doubled is not halved again for noise in the measurement.
+    A rule for the host, between compiled stretches of training: the SNR of a mean of S draws grows as the root of S. What
+    comes of a change is ``least`` times a power of two, so at most log2(most / least) + 1 programs are ever compiled. An SNR of half
+    to twice the target changes nothing, so that what was just doubled is not halved again for noise in the measurement.
 
     Args:
       num_samples: draws in use.
@@ -121,9 +120,10 @@ def adapt_num_samples(num_samples: int, snr: Any, *, target: float, least: int =
     if not (target > 0 and most >= least):
         raise ValueError(f"adapt_num_samples wants target > 0 and most >= least; it got {target}, {most} and {least}.")
     ratio = float(snr) / target
-    if math.isnan(ratio):
+    if math.isnan(ratio) or 1 / 2 <= ratio <= 2:
         return num_samples
-    wanted = num_samples / max(ratio, 1e-6) ** 2 if not 1 / 2 <= ratio <= 2 else num_samples
-    # up to the next power of two, so that the target is met; one that is in range is left alone
-    steps = math.ceil(math.log2(max(wanted, least) / least) - 1e-9)
+    wanted = num_samples / max(ratio, 1e-6) ** 2
+    steps = math.ceil(
+        math.log2(max(wanted, least) / least) - 1e-9
+    )  # to the next power of two, so that the target is met
     return least * 2 ** min(steps, int(math.log2(most / least)))

@@ -88,6 +88,7 @@ def test_the_script_of_the_page_runs_as_two_processes(tmp_path):
     assert "loss" not in second
 
 
+@pytest.mark.leaks  # the gradient of a shard_map with randomness in it
 def test_leave_one_out_over_the_draws_of_all_devices():
     everywhere, logits, key = mesh(8), jnp.array([0.3, -0.5]), jax.random.key(0)
     f = lambda x: 100.0 + jnp.sum(x) ** 2

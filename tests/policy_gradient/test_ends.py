@@ -201,7 +201,7 @@ def test_no_bound_is_a_large_one():
 
 
 def test_what_is_refused_says_why():
-    with pytest.raises(ValueError, match="a whole number"):
+    with pytest.raises(TypeError, match="n is a positive"):
         pg.n_step_returns(ROW, ROW, ROW, n=1.5)
     with pytest.raises(TypeError, match="keep is a positive"):
         pg.best_of_group(ROW, 1.5, group_axis=0)

@@ -84,7 +84,7 @@ def test_unpacked_rows():
     mask, l = pg.unpack(IDS[0], 3, L[0])
     assert mask.shape == l.shape == (3, 10) and np.all(np.asarray(mask).sum(axis=1) == [4, 3, 3])
     for call, error, words in (
-        (lambda: pg.unpack(IDS, 0), ValueError, "num_segments=0"),
+        (lambda: pg.unpack(IDS, 0), ValueError, "num_segments is a positive Python int"),
         (lambda: pg.unpack(IDS.astype(float), 2), TypeError, "integers of shape"),
         (lambda: pg.unpack(IDS, 2, L[0]), TypeError, "arrays of the same shape"),
     ):
@@ -137,7 +137,7 @@ def test_logits_in_blocks_are_logits(chunk, vocabulary, x64):
     strange = hidden.at[np.array([0, 1, length - 1])].set(jnp.nan)
     value, slopes = jax.jit(jax.value_and_grad(blocks))(strange, head, 1.7)
     assert np.isfinite(value) and np.all(np.isfinite(slopes))
-    with pytest.raises(ValueError, match="chunk_size=0"):
+    with pytest.raises(ValueError, match="chunk_size is a positive Python int"):
         pg.token_log_probs_of_head(hidden, head, tokens, answer, chunk_size=0)
     with pytest.raises(TypeError, match="takes one sequence"):
         pg.token_log_probs_of_head(hidden, head.T, tokens, answer)

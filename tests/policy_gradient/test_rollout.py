@@ -69,13 +69,12 @@ def test_returns_and_lengths_of_episodes(many):
 
 def test_it_goes_on_where_it_was_left():
     first = jax.jit(lambda k: run(PARAMS, k, 7))(jax.random.key(1))
-    second = jax.jit(lambda k, start: run(PARAMS, k, 3, start=start))(jax.random.key(2), first.last)
-    ended = bool(first.terminated[-1] | first.truncated[-1])
-    if not ended:
-        np.testing.assert_array_equal(second.observations[0], first.next_observations[-1])
+    second = jax.jit(lambda k, start: run(PARAMS, k, 10, start=start))(jax.random.key(2), first.last)
+    assert not first.terminated[-1] and not first.truncated[-1]
+    np.testing.assert_array_equal(second.observations[0], first.next_observations[-1])
     np.testing.assert_array_equal(second.observations[0], first.last.observation)
-    lengths = np.asarray(second.episode_lengths)
-    assert lengths[lengths > 0].size == 0 or lengths[lengths > 0][0] > int(first.last.episode_length)
+    end = int(np.argmax(second.episode_lengths > 0))
+    assert second.episode_lengths[end] == first.last.episode_length + end + 1
 
 
 def log_probs(params, steps):

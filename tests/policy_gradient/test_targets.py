@@ -52,7 +52,7 @@ def test_n_steps_are_the_ends_of_lambda():
     one, zero, every, whole = run(*args)
     np.testing.assert_allclose(one, zero, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(every, whole, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="n=0"):
+    with pytest.raises(ValueError, match="n is a positive Python int"):
         pg.n_step_returns(*args, n=0)
 
 

@@ -383,7 +383,6 @@ def test_a_lifted_program_with_a_surrogate_of_its_own_is_told_of(program):
 
 def test_what_is_stopped_beside_the_cost_of_a_lifted_program_is_not_told_of():
     jax.grad(sf.expectation(sf.lift(on_the_side), has_aux=True, num_samples=2), has_aux=True)(P, jax.random.key(0))
-    jax.grad(sf.expectation(on_the_side, has_aux=True, lost="ignore"), has_aux=True)(P, jax.random.key(0))
 
 
 def test_choices_of_a_lifted_program_and_of_the_mirror_lose_nothing():

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.usefixtures("foreign"), pytest.mark.filterwarnings("ignore")]
 
-BITS, THREE, SIX, MANY = np.arange(2), np.arange(3), np.arange(6), np.arange(200)
+BITS, THREE, MANY = np.arange(2), np.arange(3), np.arange(200)
 ROWS = np.array([row for row in itertools.product(range(4), repeat=3) if sum(row) == 3], np.float32)
 ORDERS = np.array(list(itertools.permutations(range(3))), np.int32)
 SUBSETS = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)

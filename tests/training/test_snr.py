@@ -81,6 +81,7 @@ def test_it_composes():
 def test_the_number_of_draws_follows():
     adapt = training.adapt_num_samples
     assert adapt(16, 1.0, target=1.0) == 16 and adapt(16, 0.6, target=1.0) == 16 and adapt(16, np.nan, target=1.0) == 16
+    assert [adapt(n, 1.0, target=1.0) for n in (6, 20, 5000)] == [6, 20, 5000]  # in range, whoever chose them
     assert adapt(16, 0.25, target=1.0) == 256 and adapt(16, 4.0, target=1.0) == 2
     assert adapt(16, 0.0, target=1.0) == 4096 and adapt(16, np.inf, target=1.0) == 2
     assert {adapt(n, s, target=1.0, least=4, most=64) for n in (4, 8, 64) for s in np.logspace(-3, 3, 50)} <= {

@@ -56,7 +56,7 @@ def score_function(
     control_variate: ControlVariate | Sequence[ControlVariate] | None = None,
     scheme: Scheme | None = None,
     proposal: Any = None,
-    max_weight: float | None = None,
+    max_weight: Array | float | None = None,
 ):
     """E[f(x)] by sampling, with derivatives by the log-derivative trick (REINFORCE).
 

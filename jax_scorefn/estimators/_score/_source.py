@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jax_scorefn import _checks, engine, schemes
 from jax_scorefn._surrogate import nan_where
-from jax_scorefn._trees import along_draws, stop
+from jax_scorefn._trees import along_draws, reusable, stop
 from jax_scorefn.distributions import Distribution, as_distribution, is_distribution
 from jax_scorefn.estimators._call import Call
 from jax_scorefn.typing import Array, Capability, PyTree
@@ -52,9 +52,8 @@ class Source:
       draws: ``index -> what draws are made of``, for the engine.
       score: ``(what one draw is made of, dist) -> (x, log p(x), log q(x))``; the last is None where p = q.
       log_prob: ``(what one draw is made of, x, dist) -> log p(x)`` of a draw that was made before, for any distribution of the family.
-      possible: whether each draw has p > 0, so that a log-probability of -inf means that something is wrong.
       normalized: whether the weights are known, and not just their ratios.
-      own: whether the distribution itself is drawn from, so that no draw has a weight.
+      own: whether the distribution itself is drawn from: no draw has a weight, and none a log-probability of -inf.
     """
 
     num_samples: int
@@ -62,7 +61,6 @@ class Source:
     draws: Callable[[Array], Any]
     score: Callable[[Any, Distribution], tuple[PyTree, Array, Array | None]]
     log_prob: Callable[[Any, PyTree, Distribution], Array]
-    possible: bool
     normalized: bool
     own: bool = False
 
@@ -87,9 +85,9 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
 
         def again(noise: engine.Noise, x: PyTree, dist: Distribution) -> Array:
             # A distribution may score what x was rounded from. So the draw is made once more, where it comes out the same.
-            return noise.again().sample_and_log_prob(dist)[1] if noise.repeatable else dist.log_prob(x)
+            return reusable(noise).sample_and_log_prob(dist)[1] if noise.repeatable else dist.log_prob(x)
 
-        return Source(num_samples, group_size, noise, own, again, possible=True, normalized=dist.normalized, own=True)
+        return Source(num_samples, group_size, noise, own, again, normalized=dist.normalized, own=True)
 
     other = _proposal(proposal, dist)
     noise = engine.noise_of(other, call.key, num_samples, scheme, call.sharding)
@@ -99,7 +97,7 @@ def source_of(call: Call, scheme: Any = None, proposal: Any = None) -> Source:
         return x, dist.log_prob(x), stop(_checks.log_prob(other, other.log_prob(x)))
 
     normalized = dist.normalized and other.normalized
-    return Source(num_samples, group_size, noise, proposed, _of_x, possible=False, normalized=normalized)
+    return Source(num_samples, group_size, noise, proposed, _of_x, normalized=normalized)
 
 
 def _of_x(made: Any, x: PyTree, dist: Distribution) -> Array:
@@ -134,12 +132,12 @@ def _given(call: Call) -> Source:
         return x, dist.log_prob(x), log_proposal
 
     table = call.points((dist.draws, dist.log_proposal))
-    return Source(dist.num_samples, 1, table, score, _of_x, possible=False, normalized=dist.normalized)
+    return Source(dist.num_samples, 1, table, score, _of_x, normalized=dist.normalized)
 
 
 def of_possible(source: Source, values: Array, log_probs: Array) -> Array:
     """The values, NaN at draws of nothing: a distribution with NaN among its parameters may still draw numbers."""
-    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.possible else False)
+    impossible = jnp.isnan(log_probs) | (jnp.isneginf(log_probs) if source.own else False)
     return nan_where(jnp.broadcast_to(along_draws(impossible, values), values.shape), values)
 
 

@@ -37,7 +37,7 @@ def _both_below(log_r: Array, n: int) -> Array:
 def parted(log_r: Array, n: int) -> Array:
     """How often one of two is below r and the other is not: among independent ones, over among these. 1 in the limit of r = 0."""
     r, both = jnp.exp(log_r), _both_below(log_r, n)
-    return (1 - r) / (1 - jnp.where(both > 0, both, 0) / jnp.where(r > 0, r, 1))
+    return (1 - r) / (1 - both / jnp.where(r > 0, r, 1))
 
 
 def neither_below(log_r: Array, n: int) -> Array:
