@@ -188,6 +188,12 @@ def gradient_moments(
 def snr(moments: Moments) -> PyTree:
     """Signal-to-noise ratio |mean| / standard deviation of one replicate, for each coordinate; infinite where nothing varies.
 
+    Args:
+      moments: of a gradient, over replicates.
+
+    Returns:
+      A pytree like ``moments.mean``, of floats; 0 where the mean is.
+
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> print(f"{sf.diagnostics.snr(sf.diagnostics.Moments.of(jnp.array([1.0, 2.0, 3.0]))):.1f}")
@@ -202,6 +208,12 @@ def snr(moments: Moments) -> PyTree:
 
 def effective_sample_size(log_weights: Array) -> Array:
     """How many plain draws these weighted ones are worth: (sum w)^2 / sum w^2, a scalar, from the logarithms of the weights (S,).
+
+    Args:
+      log_weights: real numbers (S,), up to a common constant.
+
+    Returns:
+      A number from 1 to S; NaN where no weight is above 0.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf

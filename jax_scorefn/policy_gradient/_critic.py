@@ -51,7 +51,10 @@ def critic_loss(
 
     Raises:
       TypeError: for arrays that are not one trajectory.
-      ValueError: for one of ``clip`` and ``old_v_tm1`` without the other.
+      ValueError: for one of ``clip`` and ``old_v_tm1`` without the other, and a ``clip`` that is not above 0.
+
+    Bias: none of the regression, for every order in ``v_tm1``; with targets that bootstrap, the fixed point is that of the targets.
+    With ``clip`` the larger of two losses counts, which is another objective.
 
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf

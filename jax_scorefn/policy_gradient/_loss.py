@@ -29,6 +29,14 @@ class Loss(NamedTuple):
 def mean_loss(*losses: Loss) -> Array:
     """Sum of all sums over sum of all weights, whatever the shapes: the number to differentiate.
 
+    Args:
+      losses: results of loss functions, each with a ``sum`` and a ``weight`` of any shape (of a mapped loss, one for each trajectory).
+
+    Returns:
+      A scalar, differentiable as often as the sums are; 0 where all weights are.
+
+    Bias: that of a ratio, where the weights depend on what was drawn; none where they do not.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jax_scorefn.policy_gradient import Loss, mean_loss

@@ -187,6 +187,13 @@ def begin(env_reset: Reset, key: Key, *, memory: PyTree = None) -> Place:
 def legal_logits(logits: Array, legal: Array) -> Array:
     """Logits with probability 0 for what is not legal: minus infinity there, and no gradient.
 
+    Args:
+      logits: real numbers (..., K).
+      legal: booleans of that shape, or one that broadcasts to it.
+
+    Returns:
+      Logits of the same dtype. Where nothing is legal all are minus infinity, which is no distribution: log-probabilities are NaN.
+
     Example:
       >>> import jax, jax.numpy as jnp, jax_scorefn as sf
       >>> dist = sf.Categorical(logits=sf.policy_gradient.legal_logits(jnp.zeros(3), jnp.array([True, False, True])))

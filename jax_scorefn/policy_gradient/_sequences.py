@@ -56,6 +56,8 @@ def token_log_probs(logits: Array, tokens: Array, answer: Array, *, segment_ids:
       TypeError: for other shapes and dtypes.
       ValueError: where the first token is an answer, or one of the answer is no index of the logits. Under ``jax.jit`` these are NaN.
 
+    Bias: none; derivatives of every order in the logits.
+
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> answer = jnp.array([False, False, True, True])

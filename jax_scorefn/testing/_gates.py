@@ -37,6 +37,17 @@ NOT_FINITE = "{name} gave {bad} non-finite numbers out of {total} at {where}."
 def replicate(estimate: Callable[[Key], PyTree], key: Key, count: int, *, batch: int = 1000) -> PyTree:
     """``count`` independent runs of ``estimate(key)`` as numpy arrays, stacked on a leading axis; jitted, ``batch`` at a time.
 
+    Args:
+      estimate: function of a key that returns a pytree of arrays.
+      key: one key, which is split.
+      count: how many runs.
+      batch: how many at a time: they are mapped with ``vmap``, so so many are in memory together.
+
+    Returns:
+      A pytree like that of ``estimate``, of numpy arrays ``(count, ...)``.
+
+    Cost: one compilation, and a second one where ``batch`` does not divide ``count``.
+
     Example:
       >>> import jax, jax_scorefn as sf
       >>> normal = sf.family(lambda mean: sf.Normal(loc=mean, scale=1.0))

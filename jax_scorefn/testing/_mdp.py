@@ -133,6 +133,9 @@ def short_corridor() -> TabularMDP:
     Actions are left (0) and right (1); the goal is a fourth, terminal state. With probability p of right in all states the expected
     return is J(p) = 2 (p - 2) / (p (1 - p)), at best -11.6569 at p = 2 - sqrt(2).
 
+    Returns:
+      A :class:`TabularMDP` of four states and two actions, without a discount.
+
     Example:
       >>> import jax.numpy as jnp, jax_scorefn as sf
       >>> p = 2 - 2**0.5

@@ -109,6 +109,15 @@ def enumerate_draws(
 
     Returns:
       sum over outcomes (x_1 .. x_S) of p(x_1) ... p(x_S) estimate(x_1 .. x_S).
+
+    Cost: one call of the estimate for each of K^S outcomes, mapped at once.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jax_scorefn as sf
+      >>> coin = sf.family(lambda logit: sf.Bernoulli(logits=logit))
+      >>> by_score = lambda x: jnp.mean((1.0 + 2.0 * x) * jax.vmap(jax.grad(coin), (None, 0))(1.0, x))
+      >>> print(f"{sf.testing.enumerate_draws(by_score, coin, 1.0, jnp.array([0.0, 1.0]), 3):.5f}")
+      0.39322
     """
     size = num_leading(support)
     support = jax.tree.map(jnp.asarray, support)
