@@ -153,7 +153,7 @@ if _typing.TYPE_CHECKING:
 
 _warn_if_it_errs()
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 _LATER = {
     "diagnostics": ("audit", "lost_gradients"),
     "policy_gradient": (),
