@@ -11,6 +11,8 @@ import numpy as np
 
 from jax_scorefn.typing import Array, PyTree
 
+NO_DRAWS = "Draws are stacked on the leading axis of every leaf, of one common length of at least 1; the leaves have shapes {shapes}."
+
 
 def is_float(leaf: Any) -> bool:
     """Whether a leaf is a real floating-point number or array (of any precision)."""
@@ -124,10 +126,7 @@ def num_leading(tree: PyTree) -> int:
     """The common length of the leading axis of every leaf."""
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}
     if len(sizes) != 1 or () in sizes or (0,) in sizes:
-        raise ValueError(
-            "Draws are stacked on the leading axis of every leaf, of one common length of at least 1; "
-            f"the leaves have shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]}."
-        )
+        raise ValueError(NO_DRAWS.format(shapes=[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]))
     return sizes.pop()[0]
 
 

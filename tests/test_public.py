@@ -222,6 +222,22 @@ def test_tests_mirror_the_package():
     assert len(names) == len(set(names)), "two files of one name are one module to pytest"
 
 
+def written_out(code):
+    """What an error says where it is raised, and not in a constant with a name; assertions say something to ourselves."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            said = node.exc.args[0]
+            kind = ast.unparse(node.exc.func)
+            if isinstance(said, ast.JoinedStr | ast.Constant) and kind.endswith("Error") and kind != "AssertionError":
+                yield ast.unparse(said)
+
+
+def test_messages_are_constants_with_a_name():
+    assert list(written_out("raise ValueError(f'{x} is no number')")) and not list(written_out("raise ValueError(BAD)"))
+    found = {path.name: said for path in ROOT.rglob("*.py") if (said := list(written_out(path.read_text())))}
+    assert all("has no attribute" in x for said in found.values() for x in said), found  # Python's own words
+
+
 RETIRED = {"law", "laws", "held", "once", "coin", "coins", "spread", "how"}
 """Words that meant what another word says (see docs/glossary.md), and whole identifiers that did."""
 RETIRED_NAMES = {"num_draws", "Draws", "Choice", "choice_p", "Bits", "Choices", "Bound", "bind"}

@@ -16,6 +16,8 @@ from jax_scorefn._trees import is_inexact, partition, real_parts, uphill
 from jax_scorefn.baselines._base import Baseline, Values
 from jax_scorefn.typing import Array, Bias, Info, PyTree
 
+NOT_A_FUNCTION = "learned wants a function apply(params, context); it got {given}."
+
 UNBOUND = (
     "learned has a state: make it once, net = sf.baselines.learned(apply), begin with state = net.init(params), and pass "
     "baseline=net.attach(state, context)."
@@ -115,5 +117,5 @@ def learned(apply: Callable[[PyTree, Any], Array], optimizer: optax.GradientTran
     References: mnih2014.
     """
     if not callable(apply):
-        raise TypeError(f"learned wants a function apply(params, context); it got {_checks.describe(apply)}.")
+        raise TypeError(NOT_A_FUNCTION.format(given=_checks.describe(apply)))
     return Learned(apply, optax.adam(1e-2) if optimizer is None else optimizer)

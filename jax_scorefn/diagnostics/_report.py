@@ -16,6 +16,8 @@ from jax_scorefn.diagnostics._reference import Reference
 from jax_scorefn.diagnostics._verdict import Judgement, Verdict, flat
 from jax_scorefn.typing import Bias
 
+UNKNOWN_ORDER = 'Estimators are ranked by "evaluations" or by "seconds", not by {given!r}.'
+
 FEW = 3
 """So many reasons are told one by one."""
 MISSING = "Not measured, for they do not fit ({count}; `missing` says why): {names}."
@@ -163,7 +165,7 @@ class AuditReport:
     def ranked(self, by: str = "evaluations") -> list[Row]:
         """What passed and declares no bias, the least variance for its cost first: ``by`` "evaluations" of f or "seconds"."""
         if by not in ("evaluations", "seconds"):
-            raise ValueError(f'Estimators are ranked by "evaluations" or by "seconds", not by {by!r}.')
+            raise ValueError(UNKNOWN_ORDER.format(given=by))
         good = [row for row in self.rows if row.verdict == Verdict.UNBIASED and row.declared is not Bias.BIASED]
         return sorted(good, key=lambda row: row.variance * getattr(row, by))
 

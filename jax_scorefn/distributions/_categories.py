@@ -12,15 +12,18 @@ from jax_scorefn.distributions._discrete import safe_log
 from jax_scorefn.distributions._fields import float_fields, one_of
 from jax_scorefn.typing import Array
 
+NO_AXIS = "{dist} wants {field} with a last axis of K categories; it got a scalar."
+NO_CATEGORY = "{dist} wants at least one category; its {field} have shape {shape}."
+
 
 def logits_of(dist: Any) -> Array:
     """Log-probabilities, unnormalised."""
     name = one_of(dist, "logits", "probs")
     shape = jnp.shape(getattr(dist, name))
     if shape == ():
-        raise ValueError(f"{dist.name} wants {name} with a last axis of K categories; it got a scalar.")
+        raise ValueError(NO_AXIS.format(dist=dist.name, field=name))
     if shape[-1] == 0:
-        raise ValueError(f"{dist.name} wants at least one category; its {name} have shape {shape}.")
+        raise ValueError(NO_CATEGORY.format(dist=dist.name, field=name, shape=shape))
     (field,) = float_fields(dist, name)
     return field if name == "logits" else safe_log(field)
 

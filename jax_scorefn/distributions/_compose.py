@@ -20,6 +20,8 @@ from jax_scorefn.distributions._views import (
 )
 from jax_scorefn.typing import Array, Capability, Key, PyTree
 
+NO_PART = "Joint wants at least one distribution in its pytree; it got none."
+
 KL_STRUCTURES = "kl of two Joint distributions wants the same structure; the first has {mine}, the second {others}."
 
 
@@ -57,7 +59,7 @@ class Joint(Distribution):
     def _dists(self) -> tuple[list[Any], Any]:
         leaves, treedef = jax.tree.flatten(self.parts, is_leaf=is_distribution)
         if not leaves:
-            raise ValueError("Joint wants at least one distribution in its pytree; it got none.")
+            raise ValueError(NO_PART)
         return [as_distribution(leaf) for leaf in leaves], treedef
 
     @property

@@ -24,6 +24,8 @@ from jax_scorefn.distributions._scales import over
 from jax_scorefn.distributions._special import log_beta, log_dirichlet, tangent_gap
 from jax_scorefn.typing import Array, Key
 
+NO_PART = "Dirichlet wants concentration with a last axis of K >= 1 parts; its shape is {shape}."
+
 
 @distribution()
 class Dirichlet(Independent):
@@ -51,7 +53,7 @@ class Dirichlet(Independent):
     def _fields(self):
         (a,) = float_fields(self, "concentration")
         if a.ndim == 0 or a.shape[-1] == 0:
-            raise ValueError(f"Dirichlet wants concentration with a last axis of K >= 1 parts; its shape is {a.shape}.")
+            raise ValueError(NO_PART.format(shape=a.shape))
         return (a,)
 
     def mean(self) -> Array:

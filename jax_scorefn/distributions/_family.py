@@ -26,6 +26,8 @@ from jax_scorefn.distributions._views import CategoricalView, numbered
 from jax_scorefn.noise import samplers
 from jax_scorefn.typing import Array, Bias, Capability, Key, Params, PyTree
 
+LOG_PROPOSAL_SHAPE = "log_proposal holds one number for each given draw, shape ({number},); it has shape {shape}."
+
 LogProb = Callable[[Params, Any], Any]
 _REFUSED: contextvars.ContextVar[tuple[tuple[Family, list[Any], str], ...]] = contextvars.ContextVar(
     "refused", default=()
@@ -244,10 +246,7 @@ class GivenDraws(Density):
         self.num_samples = num_leading(self.draws)
         self.log_proposal = None if log_proposal is None else stop(jnp.asarray(log_proposal))
         if self.log_proposal is not None and self.log_proposal.shape != (self.num_samples,):
-            raise ValueError(
-                f"log_proposal holds one number for each given draw, shape ({self.num_samples},); "
-                f"it has shape {self.log_proposal.shape}."
-            )
+            raise ValueError(LOG_PROPOSAL_SHAPE.format(number=self.num_samples, shape=self.log_proposal.shape))
 
 
 class GivenSupport(Density):

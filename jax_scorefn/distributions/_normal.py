@@ -20,6 +20,12 @@ from jax_scorefn.distributions._views import WeakDerivative
 from jax_scorefn.noise import materialize
 from jax_scorefn.typing import Array
 
+MATRIX_SHAPE = (
+    "MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc} and {matrix}. A batch of distributions is "
+    "jax.vmap over a function that makes one."
+)
+DRAW_SHAPE = "A draw of this MultivariateNormal has shape {wanted}; log_prob got shape {given}."
+
 
 @materialize
 def standard_normal(u: Array) -> Array:
@@ -90,10 +96,7 @@ class MultivariateNormal(Distribution):
         name = one_of(self, "scale_tril", "covariance")
         (loc,), (matrix,) = float_fields(self, "loc"), float_fields(self, name)
         if loc.ndim != 1 or matrix.shape != (loc.size, loc.size):
-            raise ValueError(
-                f"MultivariateNormal wants loc of shape (D,) and {name} of shape (D, D); it got {loc.shape} and "
-                f"{matrix.shape}. A batch of distributions is jax.vmap over a function that makes one."
-            )
+            raise ValueError(MATRIX_SHAPE.format(name=name, loc=loc.shape, matrix=matrix.shape))
         return loc, jnp.linalg.cholesky(matrix) if name == "covariance" else jnp.tril(matrix)
 
     def mean(self) -> Array:
@@ -127,7 +130,7 @@ class MultivariateNormal(Distribution):
         loc, tril = self._fields()
         x = jnp.asarray(x).astype(loc.dtype)
         if x.shape != loc.shape:
-            raise ValueError(f"A draw of this MultivariateNormal has shape {loc.shape}; log_prob got shape {x.shape}.")
+            raise ValueError(DRAW_SHAPE.format(wanted=loc.shape, given=x.shape))
         z = jax.scipy.linalg.solve_triangular(tril, x - loc, lower=True)
         return jnp.sum(_standard_log_density(z)) - jnp.sum(log(jnp.diagonal(tril)))
 

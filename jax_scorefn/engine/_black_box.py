@@ -20,6 +20,7 @@ from jax_scorefn.engine._map import HOST_RESULT
 from jax_scorefn.engine._workers import Batch, each, workers_of
 from jax_scorefn.typing import Array, PyTree
 
+NOT_A_FUNCTION = "black_box wants a function of one draw; it got {given}."
 CLOSES_OVER_TRACER = (
     "The black-box function {name} closes over {what}, which is being traced by jit, grad or vmap, and the host cannot see its "
     "value. Pass what the function needs as part of the draw, or split f: keep the part that uses the parameters in JAX "
@@ -81,7 +82,7 @@ def black_box(
       0.392 +- 0.002  (exact 0.393)
     """
     if not callable(f):
-        raise TypeError(f"black_box wants a function of one draw; it got {type(f).__name__}.")
+        raise TypeError(NOT_A_FUNCTION.format(given=type(f).__name__))
     _checks.flags(vectorized=vectorized)
     name = getattr(f, "__name__", type(f).__name__)
     result_shape, workers = tuple(result_shape), workers_of(executor, batch_size, timeout)

@@ -14,6 +14,8 @@ from jax_scorefn import _checks
 from jax_scorefn.policy_gradient._rollout import Reset, Step
 from jax_scorefn.typing import Array, Key, PyTree
 
+TOO_MANY_PLAYERS = "from_pgx is for games of one or two players; {game} has {given}."
+
 RESETS = (
     "{name}: {wrapper} begins a new episode by itself, so the observation that an episode ended with is lost, which v_t is asked of. "
     "Pass the environment inside of it (env.unwrapped, or env.env); rollout begins episodes anew."
@@ -141,7 +143,7 @@ def from_pgx(env: Any, opponent: Any = None) -> Environment:
       ValueError: for games of more than two players.
     """
     if env.num_players > 2:
-        raise ValueError(f"from_pgx is for games of one or two players; {env.id} has {env.num_players}.")
+        raise ValueError(TOO_MANY_PLAYERS.format(game=env.id, given=env.num_players))
     opponent = opponent or (lambda key, board: jax.random.categorical(key, jnp.where(board.legal, 0.0, -jnp.inf)))
     two = env.num_players == 2
 

@@ -19,6 +19,8 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import real_parts
 from jax_scorefn.typing import Key, PyTree
 
+TOO_FEW_RUNS = "Estimates need at least two replicates on their leading axis; got {given}."
+
 BIASED = (
     "{name} is biased: at {where} the mean of {count} estimates is {found:.6g} +- {error:.2g}, the exact value is {exact:.6g}, "
     "{z:.1f} standard errors away (allowed: {sigmas})."
@@ -175,7 +177,7 @@ def _gate(
 def _finite(name: str, where: str, runs: Any) -> np.ndarray:
     runs = np.asarray(runs, np.float64)
     if runs.ndim == 0 or runs.shape[0] < 2:
-        raise ValueError(f"Estimates need at least two replicates on their leading axis; got {_checks.describe(runs)}.")
+        raise ValueError(TOO_FEW_RUNS.format(given=_checks.describe(runs)))
     bad = int(np.sum(~np.isfinite(runs)))
     if bad:
         raise AssertionError(NOT_FINITE.format(name=name, bad=bad, total=runs.size, where=where))

@@ -17,6 +17,8 @@ from jax_scorefn import _checks
 from jax_scorefn._trees import is_inexact, real_parts
 from jax_scorefn.typing import Array, PyTree
 
+BAD_RANGE = "adapt_num_samples wants target > 0 and most >= least; it got {target}, {most} and {least}."
+
 
 class SnrState(NamedTuple):
     """State of :func:`track_snr`.
@@ -118,7 +120,7 @@ def adapt_num_samples(num_samples: int, snr: Any, *, target: float, least: int =
     num_samples, least = _checks.positive_int("num_samples", num_samples), _checks.positive_int("least", least)
     most = _checks.positive_int("most", most)
     if not (target > 0 and most >= least):
-        raise ValueError(f"adapt_num_samples wants target > 0 and most >= least; it got {target}, {most} and {least}.")
+        raise ValueError(BAD_RANGE.format(target=target, most=most, least=least))
     ratio = float(snr) / target
     if math.isnan(ratio) or 1 / 2 <= ratio <= 2:
         return num_samples
