@@ -13,7 +13,6 @@ variance of the plate's gradient against the usual surrogate, which multiplies t
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,23 +31,12 @@ from benchmarks.settings import Settings
 from benchmarks.shown import Cell, Column, Figure, Finding, Part, Section, Table, num
 from benchmarks.study import Record, Records, Study, Task
 from benchmarks.words import times as in_words
-from benchmarks.workloads import apply
+from benchmarks.workloads import Workload, apply
 
 RUN_LIMIT, TRACE_LIMIT, PLATE_LIMIT, PLATE_SIZES = 1.10, 4.0, 200.0, (16, 64, 256)
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """One program, by the library and by hand: functions of (params, key) that return the gradient."""
-
-    name: str
-    ours: Callable[[Any, Any], Any]
-    by_hand: Callable[[Any, Any], Any]
-    params: Any
-    repeats: int
-
-
-def layers(depth: int = 10, width: int = 16, runs: int = 512) -> Pair:
+def layers(depth: int = 10, width: int = 16, runs: int = 512) -> Workload:
     """Costs at different depths: layer k is charged with layers 0 .. k."""
     keys = jax.random.split(jax.random.key(1), depth)
     params = [jax.random.normal(k, (width, width)) / np.sqrt(width) for k in keys]
@@ -77,12 +65,12 @@ def layers(depth: int = 10, width: int = 16, runs: int = 512) -> Pair:
 
         return jnp.mean(jax.vmap(one)(jnp.arange(runs)))
 
-    return Pair(
+    return Workload(
         "layers", jax.grad(sf.expectation(program, num_samples=runs, baseline=None)), jax.grad(hand), params, 100
     )
 
 
-def rollout(in_carry: bool, steps: int = 100, runs: int = 1000) -> Pair:
+def rollout(in_carry: bool, steps: int = 100, runs: int = 1000) -> Workload:
     """Each action is charged with its reward-to-go."""
     params = jax.tree.map(jnp.asarray, network((2, 16, 1)))
 
@@ -118,10 +106,12 @@ def rollout(in_carry: bool, steps: int = 100, runs: int = 1000) -> Pair:
         return jnp.mean(jax.vmap(one)(jnp.arange(runs)))
 
     name = f"rollout, rewards {'in the carry' if in_carry else 'stacked'}"
-    return Pair(name, jax.grad(sf.expectation(program, num_samples=runs, baseline=None)), jax.grad(hand), params, 100)
+    return Workload(
+        name, jax.grad(sf.expectation(program, num_samples=runs, baseline=None)), jax.grad(hand), params, 100
+    )
 
 
-def measure(pair: Pair, scale: float) -> Record:
+def measure(pair: Workload, scale: float) -> Record:
     """Run time, tracing time, and how far the two gradients are apart."""
     key = jax.random.key(0)
     ours, by_hand = jax.jit(pair.ours), jax.jit(pair.by_hand)
@@ -131,9 +121,10 @@ def measure(pair: Pair, scale: float) -> Record:
     )
     laps = np.array(timing.interleaved([ours, by_hand], pair.params, key, max(10, int(pair.repeats * scale))))
     traces = np.median([[_trace(f, pair.params, key) for f in (pair.ours, pair.by_hand)] for _ in range(7)], axis=0)
-    low, middle, high = (float(x) for x in np.percentile(laps[:, 0] * 1e6, [25, 50, 75]))
-    taken = {"microseconds": middle, "microseconds_low": low, "microseconds_high": high}
-    taken |= {"trace_milliseconds": float(traces[0] * 1e3), "trace_ratio": float(traces[0] / traces[1])}
+    taken = timing.middle_half(laps[:, 0]) | {
+        "trace_milliseconds": float(traces[0] * 1e3),
+        "trace_ratio": float(traces[0] / traces[1]),
+    }
     return {"found": {"difference": apart}, "times": taken | timing.ratio(laps)}
 
 
@@ -317,7 +308,7 @@ def _figure(plates: list[dict[str, Any]], theme: figures.Theme) -> Any:
     return figure
 
 
-PAIRS: dict[str, Callable[[], Pair]] = {
+PAIRS: dict[str, Callable[[], Workload]] = {
     "layers": layers,
     "rollout, rewards stacked": lambda: rollout(False),
     "rollout, rewards in the carry": lambda: rollout(True),

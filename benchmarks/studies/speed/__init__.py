@@ -35,9 +35,7 @@ def measure(work: Workload, scale: float = 1.0, fresh: int = 5) -> Record:
     ours, by_hand = jax.jit(work.ours), jax.jit(work.by_hand)
     repeats = max(10, int(work.repeats * scale))
     laps = np.array(timing.interleaved([ours, by_hand], work.params, jax.random.key(0), repeats))
-    low, middle, high = (float(x) for x in np.percentile(laps[:, 0] * 1e6, [25, 50, 75]))
-    taken = {"microseconds": middle, "microseconds_low": low, "microseconds_high": high}
-    taken |= {
+    taken = timing.middle_half(laps[:, 0]) | {
         "by_hand_microseconds": float(np.median(laps[:, 1]) * 1e6),
         "first_call_ratio": float(np.divide(*np.median(first, axis=0))),
     }
