@@ -38,6 +38,7 @@ def package_with_examples(name):
 
 @pytest.mark.parametrize("name", covering(["jax_scorefn", *MODULES], package_with_examples))
 @pytest.mark.float32
+@pytest.mark.leaks
 def test_docstring_examples_run(name):
     foreign = "contrib." in name  # see the fixture foreign
     optax = "training" in name or name.endswith(("_learned", "_tuning"))  # it mixes dtypes

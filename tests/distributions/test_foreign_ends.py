@@ -36,6 +36,7 @@ def density(build):
 
 
 @pytest.mark.parametrize("name", sorted(MOVING))
+@pytest.mark.leaks
 def test_a_support_that_moves_raises(name):
     with pytest.raises(TypeError, match=RAISES):
         trace(jax.grad(density(MOVING[name])), H)
@@ -53,6 +54,7 @@ def test_a_support_in_less_than_the_default_precision_moves(name, dtype):
 
 
 @pytest.mark.parametrize("name", sorted(STAYING))
+@pytest.mark.leaks
 def test_a_support_that_stays_does_not(name):
     trace(jax.grad(density(STAYING[name])), H)
 
@@ -60,6 +62,7 @@ def test_a_support_that_stays_does_not(name):
 @pytest.mark.parametrize(
     "build", [lambda h: nd.Uniform(0.0, h), lambda h: tfd.Uniform(0.0, h), lambda h: dx.Uniform(0.0, h)]
 )
+@pytest.mark.leaks
 def test_uniform_by_every_form_of_score(build):
     fam = sf.family(build)
     wide, target = nd.Uniform(0.0, 2.0), lambda x: -(x**2)
@@ -120,6 +123,7 @@ JOINTS = {
 
 
 @pytest.mark.parametrize("name", sorted(JOINTS))
+@pytest.mark.leaks
 def test_a_part_of_a_joint_distribution_of_theirs_raises(name):
     with pytest.raises(TypeError, match=RAISES):
         trace(lambda h: score(JOINTS[name], h), H)

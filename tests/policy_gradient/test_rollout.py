@@ -137,6 +137,7 @@ def test_a_pathwise_rollout_goes_through_the_dynamics():
         run(PARAMS, keys[0], 3, estimator="pathwise")
 
 
+@pytest.mark.leaks
 def test_on_its_own_it_refuses_to_be_differentiated_and_stopped_it_does_not():
     with pytest.raises(TypeError, match=r"choice action.*sf\.expectation"):
         jax.eval_shape(jax.grad(lambda p: run(p, jax.random.key(0), 5).r_t.sum()), PARAMS)

@@ -106,6 +106,7 @@ def test_along_a_scan_is_exact_over_all_chances(name, mixed, monkeypatch):
 
 @pytest.mark.parametrize("broken", ["not dropped", "kept", "not weighted"])
 @pytest.mark.default
+@pytest.mark.leaks
 def test_what_is_wrong_along_a_scan_is_seen(broken, monkeypatch):
     """Twins: a lane that always takes the next value; one that never does; differences that count once."""
     name = "added"

@@ -27,6 +27,7 @@ MIXED = {
 
 @pytest.mark.parametrize("mixed", MIXED)
 @pytest.mark.parametrize("name", few(PROGRAMS, "scan_in_scan", "branches", "windows", "long_way", "values_of_another"))
+@pytest.mark.leaks
 def test_it_is_exact_over_all_uniforms(name, mixed, monkeypatch):
     value, exact = truth(name)
     values, grads = gradients(monkeypatch, name, MIXED[mixed])
@@ -75,6 +76,7 @@ LANES = {
 
 
 @pytest.mark.parametrize("name", LANES)
+@pytest.mark.leaks
 def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
     """Not on the mean: for each draw."""
     program, n, _ = PROGRAMS[name]
@@ -87,6 +89,7 @@ def test_choices_that_share_a_lane_give_what_they_give_alone(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["windows", "layers"])
+@pytest.mark.leaks
 def test_a_lane_that_replaces_too_much_is_seen(name, monkeypatch):
     """A twin with one colour less."""
     _, exact = truth(name)
@@ -97,6 +100,7 @@ def test_a_lane_that_replaces_too_much_is_seen(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["pairs", "neighbours"])
+@pytest.mark.leaks
 def test_sites_that_a_cost_sees_together_have_lanes_of_their_own(name, monkeypatch):
     """A twin that gives all sites the first lane."""
     _, exact = truth(name)
@@ -128,6 +132,7 @@ def test_what_is_wrong_is_seen(broken, monkeypatch):
 
 
 @pytest.mark.parametrize("name", few(PROGRAMS, "added", "joined"))
+@pytest.mark.leaks
 def test_the_gate_of_each_program_is_able_to_fail(name, monkeypatch):
     """A twin whose rates are too small by a tenth."""
     _, exact = truth(name)
@@ -233,6 +238,7 @@ def test_complex_costs_and_several():
     assert abs(grads.mean() - exact) < 4 * grads.std() / 500**0.5
 
 
+@pytest.mark.leaks
 def test_a_second_derivative_raises_and_names_the_choice():
     with pytest.raises(TypeError, match="The choice Bernoulli is estimated by its alternatives"):
         jax.grad(jax.grad(sf.expectation(walk)))(16.0, jax.random.key(0))

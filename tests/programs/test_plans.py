@@ -14,7 +14,6 @@ from jax import lax
 import jax_scorefn as sf
 from jax_scorefn.programs import Plan
 from jax_scorefn.programs.plans import _call, _candidates, _pilot, _search
-from jax_scorefn.programs.plans._context import planned
 
 pytestmark = pytest.mark.usefixtures("unchecked_keys")
 KEY = jax.random.key(0)
@@ -46,21 +45,30 @@ AT = jnp.array([0.1, 1.0, -0.5, 0.3])
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", few(PROGRAMS, "chain", "nested", "joined", "stops", "trials"))
 @pytest.mark.default
+@pytest.mark.leaks
 def test_weights_that_sum_to_one_are_exact(name, monkeypatch):
     """Three tenths of a score and seven of a comparison, of the same draw: over all uniforms."""
     _, exact = truth(name)
     weights = {"z": {"score_function": jnp.float64(0.3), "coupled": jnp.float64(0.7)}}
-    with planned(_candidates.All(weights, frozenset())):
+    with _candidates.all_candidates(weights, frozenset()):
         _, grads = gradients(monkeypatch, name, lambda _: None)
     np.testing.assert_allclose(grads.mean(axis=0), exact, rtol=1e-11, atol=1e-12)
 
 
+def test_a_pilot_leaves_no_tracer_in_a_cache(checking_leaks):
+    """What is planned is in the keys of JAX's caches."""
+    program = lambda p, key: sf.sample(key, sf.Bernoulli(logits=p), name="a").astype(float) ** 2
+    with checking_leaks():
+        assert sf.plan(program, num_runs=16)(0.3, KEY).choices
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.default
+@pytest.mark.leaks
 def test_weights_that_do_not_sum_to_one_are_seen(monkeypatch):
     _, exact = truth("chain")
     weights = {"z": {"score_function": jnp.float64(0.5), "coupled": jnp.float64(0.7)}}
-    with planned(_candidates.All(weights, frozenset())):
+    with _candidates.all_candidates(weights, frozenset()):
         _, grads = gradients(monkeypatch, "chain", lambda _: None)
     assert np.max(np.abs(grads.mean(axis=0) - exact)) > 1e-3
 

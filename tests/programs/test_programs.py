@@ -86,6 +86,7 @@ def test_on_its_own_a_choice_is_the_draw():
 
 
 @pytest.mark.parametrize("how", ["grad", "jit", "vmap", "scan", "jvp", "inner"])
+@pytest.mark.leaks
 def test_differentiated_on_its_own_it_says_both_remedies(how):
     cost = lambda p, k: two(p, k)
     wrapped = {

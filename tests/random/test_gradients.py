@@ -195,6 +195,7 @@ def test_outside_it_raises(name):
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit, lambda f: lambda p: jax.vmap(f)(p[None])[0]])
+@pytest.mark.leaks
 def test_outside_it_raises_eagerly_and_in_transformations(transform):
     loss = lambda l: random.categorical(random.key(0), l).astype(float)
     with pytest.raises(TypeError, match="The choice categorical was differentiated"):

@@ -11,8 +11,9 @@ All of them are estimates of one derivative, so weights that add up to 1 make an
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -157,12 +158,23 @@ class Weighed(SiteEstimator):
         return jax.tree.map(lambda a, b: on_path(a, scale_tangent(b, weights["pathwise"].astype(b.dtype))), x, path)
 
 
-class All:
+class _All:
     """All candidates of each choice, with their weights; those that are summed have the values of ``exact``."""
 
     def __init__(self, weights: Mapping[str, Mapping[str, Array]], summed: frozenset[str]):
-        self.weights, self.summed = weights, summed
+        self.weights, self.summed = dict(weights), summed
 
     def estimator(self, name: str, dist: Distribution) -> SiteEstimator:
         del dist
         return SITES["exact"] if name in self.summed else Weighed(self.weights[name])
+
+
+@contextlib.contextmanager
+def all_candidates(weights: Mapping[str, Mapping[str, Array]], summed: frozenset[str]) -> Iterator[None]:
+    """Programs that are traced in here have all candidates. JAX keeps the planner in the keys of its caches, without the weights."""
+    planner = _All(weights, summed)
+    try:
+        with planned(planner):
+            yield
+    finally:
+        planner.weights.clear()

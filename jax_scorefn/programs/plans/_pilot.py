@@ -30,8 +30,7 @@ from jax_scorefn.programs._program import Program
 from jax_scorefn.programs._trace import signature_of, trace
 from jax_scorefn.programs.lanes._options import Comparison, Coupled
 from jax_scorefn.programs.plans._call import Call
-from jax_scorefn.programs.plans._candidates import SWITCHED, All, candidates
-from jax_scorefn.programs.plans._context import planned
+from jax_scorefn.programs.plans._candidates import SWITCHED, all_candidates, candidates
 from jax_scorefn.programs.plans._plan import Plan, Priced
 from jax_scorefn.programs.plans._search import (
     Able,
@@ -155,7 +154,7 @@ class Pilot:
             one = dict.fromkeys(((name, "pathwise") for name in along), jnp.ones(()))
             one |= {pair: weights[k] for k, pair in enumerate(rows)}
             of = lambda name: {e: one.get((name, e), jnp.zeros(())) for e in able[name] if e != "exact"}
-            with planned(All({name: of(name) for name in able}, summed)):
+            with all_candidates({name: of(name) for name in able}, summed):
                 args, kwargs = call.whole(arrays, moving)
                 program, leaves, key, _ = trace(self.program, self.signature, self.has_aux, args, kwargs)
             picks = jax.random.fold_in(jax.random.fold_in(key, NO_RUN), index)
