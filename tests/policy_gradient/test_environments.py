@@ -95,6 +95,7 @@ class _Four:
 
 
 @pytest.mark.default
+@pytest.mark.float32  # theirs mixes int32 and int64
 def test_credit_is_found_in_a_game():
     environment = pg.from_pgx(pgx.make("tic_tac_toe"))
     policy = lambda p, board: sf.Categorical(logits=pg.legal_logits(p, board.legal))
