@@ -18,6 +18,38 @@ def pair(h):
     return jnp.stack([h, jnp.full_like(h, 2.0)])
 
 
+COMPOUND = {
+    "tfp MixtureSameFamily": lambda h, ends: tfb.Scale(h)(
+        tfd.MixtureSameFamily(tfd.Categorical(probs=HALVES), (tfd.Uniform if ends else tfd.Normal)(jnp.zeros(2), jnp.ones(2)))
+    ),
+    "tfp Mixture": lambda h, ends: tfb.Scale(h)(
+        tfd.Mixture(tfd.Categorical(probs=HALVES), [tfd.Beta(1.0, 1.0) if ends else tfd.Normal(1.0, 1.0), tfd.Normal(0.0, 1.0)])
+    ),
+    "tfp Sample of a mixture": lambda h, ends: tfd.TransformedDistribution(
+        tfd.Sample(tfd.MixtureSameFamily(
+            tfd.Categorical(probs=HALVES), (tfd.Uniform if ends else tfd.Normal)(jnp.zeros(2), jnp.ones(2))), 2),
+        tfb.Scale(h),
+    ),
+    "distrax Independent": lambda h, ends: dx.Transformed(
+        dx.Independent((dx.Uniform if ends else dx.Normal)(jnp.zeros(2), jnp.ones(2)), 1), dx.Block(dx.ScalarAffine(0.0, h), 1)
+    ),
+    "distrax MixtureSameFamily": lambda h, ends: dx.Transformed(
+        dx.MixtureSameFamily(dx.Categorical(probs=HALVES), (dx.Uniform if ends else dx.Normal)(jnp.zeros(2), jnp.ones(2))),
+        dx.ScalarAffine(0.0, h),
+    ),
+    "distrax MixtureOfTwo": lambda h, ends: dx.Transformed(
+        dx.MixtureOfTwo(0.5, dx.Normal(0.0, 1.0), (dx.Uniform if ends else dx.Normal)(0.0, 1.0)), dx.ScalarAffine(0.0, h)
+    ),
+    "numpyro MixtureGeneral": lambda h, ends: nd.TransformedDistribution(
+        nd.MixtureGeneral(
+            nd.Categorical(probs=HALVES), [nd.Normal(0.0, 1.0), (nd.Uniform if ends else nd.Normal)(0.0, 1.0)],
+            support=nd.constraints.real,
+        ),
+        nd.transforms.AffineTransform(0.0, h),
+    ),
+}  # fmt: skip
+"""Behind a transform: mixtures, and batches in one draw, of distributions that have ends or have none."""
+
 MOVING = {
     "numpyro Uniform": lambda h: nd.Uniform(0.0, h),
     "numpyro Uniform low": lambda h: nd.Uniform(h, 3.0),
@@ -94,10 +126,12 @@ MOVING = {
         dx.Categorical(probs=HALVES), dx.Uniform(jnp.zeros(2), pair(h))
     ),
     "distrax MixtureOfTwo": lambda h: dx.MixtureOfTwo(0.4, dx.Normal(0.0, 1.0), dx.Uniform(0.0, h)),
+    **{f"{name} of uniforms, scaled": lambda h, name=name: COMPOUND[name](h, True) for name in COMPOUND},
 }  # fmt: skip
 """Any h of about 0.7."""
 
 STAYING = {
+    **{f"{name} of normals, scaled": lambda h, name=name: COMPOUND[name](h, False) for name in COMPOUND},
     "numpyro Normal": lambda h: nd.Normal(h, 1.0),
     "numpyro TruncatedNormal loc": lambda h: nd.TruncatedNormal(h, 1.0, low=-1.0, high=2.0),
     "numpyro TruncatedNormal scale": lambda h: nd.TruncatedNormal(0.3, h, low=-1.0),

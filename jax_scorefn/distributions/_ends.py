@@ -28,7 +28,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jax_scorefn._guards import guard
-from jax_scorefn._surrogate import nan_where
+from jax_scorefn._surrogate import nan_where, scale_tangent
 from jax_scorefn._trees import is_float
 from jax_scorefn.distributions._base import is_distribution
 from jax_scorefn.typing import Array, PyTree
@@ -66,6 +66,12 @@ _DISTRAX_ENDS = {
     "ClippedLogistic": ("minimum", "maximum"),
 }
 
+_HELD = (
+    "components", "components_distribution", "component_distribution", "component_distributions", "component_a", "component_b",
+    "distribution", "base_dist",
+)  # fmt: skip
+"""Where a mixture, or a batch in one draw, has what it is made of; with an underscore in front in distrax."""
+
 _LIBRARIES = {"numpyro", "tensorflow_probability", "distrax"}
 
 Formula = Callable[[Any], list[Any]]
@@ -79,6 +85,10 @@ def hold_ends(dist: Any, log_prob: Array) -> Array:
             raise TypeError(NOT_ITS_OWN.format(dist=name_of(part)))
         for leaf in guard(_moving(*_declared(part)), order=0, message=MOVING_ENDS.format(dist=name_of(part))):
             log_prob = nan_where(jnp.any(jnp.isnan(leaf)), log_prob)  # a use, so that nobody drops the guard
+        if type(part).__name__ == "GeneralizedPareto" and _libraries(part):
+            # it ends where its concentration is below 0, which a number alone can say
+            ended = jnp.any(jnp.asarray(part.concentration) < 0)
+            log_prob = scale_tangent(log_prob, jnp.where(ended, jnp.nan, 1).astype(log_prob.dtype))
     return log_prob
 
 
@@ -141,11 +151,15 @@ def _declared(dist: Any) -> tuple[PyTree, Formula]:
     if "numpyro" in libraries:
         if name == "TransformedDistribution":
             return _through(dist, dist.base_dist, lambda dist: dist.transforms)
+        if name == "MixtureGeneral":  # which may say of its support what is not that of its components
+            return _together(dist)
         depends = type(dist.support).__name__ == "_Dependent"  # on what, it does not say
         return (dist, jax.tree.leaves) if depends else (dist.support, _bounds)
     if "distrax" in libraries:
         if name == "Transformed":
             return _through(dist, dist.distribution, lambda dist: [dist.bijector.forward])
+        if name not in _DISTRAX_ENDS and _held(dist):
+            return _together(dist)
         ends = _DISTRAX_ENDS.get(name, (-np.inf, np.inf))
         return [getattr(dist, end) if isinstance(end, str) else end for end in ends], list
     return [], list
@@ -154,6 +168,10 @@ def _declared(dist: Any) -> tuple[PyTree, Formula]:
 def _of_bijector(dist: Any) -> tuple[PyTree, Formula]:
     try:
         bijector = dist.experimental_default_event_space_bijector()
+        if bijector is None:  # of a mixture, and of what is made of one
+            if type(dist).__name__ == "TransformedDistribution":
+                return _through(dist, dist.distribution, lambda dist: [dist.bijector.forward])
+            return _together(dist)
         shape = (*dist.batch_shape, *bijector.inverse_event_shape(dist.event_shape))
     except (
         NotImplementedError,
@@ -173,6 +191,21 @@ def _dtype(dist: Any) -> Any:
     return dtype if isinstance(dtype, (type, np.dtype)) and jnp.issubdtype(dtype, jnp.floating) else None
 
 
+def _held(dist: Any) -> list[Any]:
+    """The distributions whose draws are the draws of a mixture, or of a batch in one draw."""
+    fields = [getattr(dist, place, None) for name in _HELD for place in (name, f"_{name}")]
+    found = jax.tree.leaves(fields, is_leaf=is_distribution)
+    return list({id(part): part for part in found if is_distribution(part)}.values())
+
+
+def _together(dist: Any) -> tuple[PyTree, Formula]:
+    """The ends of all of them."""
+    declared = [_declared(part) for part in _held(dist)]
+    return [tree for tree, _ in declared], lambda trees: [
+        end for (_, ends), tree in zip(declared, trees, strict=True) for end in ends(tree)
+    ]
+
+
 def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any], Any]]]) -> tuple[PyTree, Formula]:
     """The ends of the distribution inside, sent through the steps of a transform."""
     tree, ends = _declared(inside)
@@ -180,12 +213,19 @@ def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any],
 
     def image(both: Any) -> list[Any]:
         of_inside, dist = both
-        found = [jnp.broadcast_to(jnp.asarray(end, dtype), shape) for end in ends(of_inside)]
+        found = [jnp.full(shape, x, dtype) for end in ends(of_inside) for x in _each(end, shape)]
         for step in steps(dist):
             found = [_sent(step, end) for end in found]
         return found
 
     return (tree, dist), image
+
+
+def _each(end: Any, shape: tuple[int, ...]) -> list[Array]:
+    """An end in the shape of a draw; of the components of a mixture, which have an axis more, one for each number."""
+    end = jnp.asarray(end)
+    fits = jnp.broadcast_shapes(end.shape, shape) == shape if end.ndim <= len(shape) else False
+    return [end] if fits else list(end.reshape(-1))
 
 
 def _sent(step: Callable[[Any], Any], end: Any) -> Any:

@@ -6,6 +6,7 @@ Nothing is asked of an executor but ``submit``, so it may be threads, processes,
 from __future__ import annotations
 
 import queue
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -18,7 +19,9 @@ NO_EXECUTOR = (
     "black_box: {option}={given} is about the workers of an executor: give executor= too, or leave it out. Without one the function "
     "gets one draw at a time, or with vectorized=True as many as the estimator's chunk_size= says."
 )
-BAD_TIMEOUT = "black_box: timeout={given} must be a number of seconds above 0, or None."
+BAD_TIMEOUT = (
+    "black_box: timeout={given} must be a number of seconds above 0 that a clock can wait for, or None (for ever)."
+)
 RAISED = "The black-box function {name} raised this for {draws} of {count}:\n{why}"
 LOST = "{draws} of {count} of the black-box function {name} are lost: a worker died.\n{why}"
 TOO_LONG = (
@@ -95,6 +98,7 @@ def workers_of(executor: Any, batch_size: Any, timeout: Any) -> Workers | None:
         return None
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(NOT_AN_EXECUTOR.format(given=_checks.describe(executor)))
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout <= threading.TIMEOUT_MAX):
         raise ValueError(BAD_TIMEOUT.format(given=timeout))
     return Workers(executor, None if batch_size is None else _checks.positive_int("batch_size", batch_size), timeout)

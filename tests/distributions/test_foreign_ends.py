@@ -25,6 +25,10 @@ def score(build, h, key=KEY, num_samples=4):
     return sf.score_function_grad(total, sf.family(build), h, key, num_samples=num_samples)
 
 
+def score_of(family, params):
+    return sf.score_function_grad(total, family, params, KEY, num_samples=4)
+
+
 def trace(f, *args):
     """Shapes alone: what raises does so when it is traced."""
     return jax.eval_shape(f, *args)
@@ -193,6 +197,14 @@ def test_names_are_those_of_the_libraries():
 def test_where_nothing_is_declared_the_boundary_term_is_missing():
     runs = jax.jit(jax.vmap(lambda key: sf.score_function_grad(lambda x: x, sf.family(Undeclared), H, key)))
     np.testing.assert_allclose(runs(jax.random.split(KEY, 4)), 0.0, atol=1e-5)  # 0.5 would be right
+
+
+@pytest.mark.nans
+def test_a_pareto_whose_concentration_says_whether_it_ends():
+    """Below 0 it has an upper end, which moves with each parameter."""
+    pareto = sf.family(lambda p: tfd.GeneralizedPareto(0.0, p["scale"], p["shape"]))
+    grad = jax.jit(lambda shape: score_of(pareto, {"scale": 1.0, "shape": shape}))
+    assert all(np.isnan(x) for x in jax.tree.leaves(grad(-1.0))) and all(map(np.isfinite, jax.tree.leaves(grad(0.1))))
 
 
 def test_a_transform_that_closes_over_parameters_is_not_asked():

@@ -186,6 +186,9 @@ def test_a_cluster_of_dask():
         ({"executor": Late(1), "batch_size": 0}, ValueError, "batch_size"),
         ({"executor": Late(1), "timeout": 0}, ValueError, "above 0"),
         ({"executor": Late(1), "timeout": "soon"}, ValueError, "above 0"),
+        ({"executor": Late(1), "timeout": True}, ValueError, "above 0"),
+        ({"executor": Late(1), "timeout": float("inf")}, ValueError, "None .for ever"),
+        ({"executor": Late(1), "timeout": 1e30}, ValueError, "a clock can wait for"),
     ],
 )
 def test_bad_options_are_told(options, error, word):
