@@ -66,7 +66,7 @@ _DISTRAX_ENDS = {
     "ClippedLogistic": ("minimum", "maximum"),
 }
 
-_HELD = (
+_PARTS = (
     "components", "components_distribution", "component_distribution", "component_distributions", "component_a", "component_b",
     "distribution", "base_dist",
 )  # fmt: skip
@@ -158,7 +158,7 @@ def _declared(dist: Any) -> tuple[PyTree, Formula]:
     if "distrax" in libraries:
         if name == "Transformed":
             return _through(dist, dist.distribution, lambda dist: [dist.bijector.forward])
-        if name not in _DISTRAX_ENDS and _held(dist):
+        if name not in _DISTRAX_ENDS and _inside(dist):
             return _together(dist)
         ends = _DISTRAX_ENDS.get(name, (-np.inf, np.inf))
         return [getattr(dist, end) if isinstance(end, str) else end for end in ends], list
@@ -191,16 +191,16 @@ def _dtype(dist: Any) -> Any:
     return dtype if isinstance(dtype, (type, np.dtype)) and jnp.issubdtype(dtype, jnp.floating) else None
 
 
-def _held(dist: Any) -> list[Any]:
+def _inside(dist: Any) -> list[Any]:
     """The distributions whose draws are the draws of a mixture, or of a batch in one draw."""
-    fields = [getattr(dist, place, None) for name in _HELD for place in (name, f"_{name}")]
+    fields = [getattr(dist, place, None) for name in _PARTS for place in (name, f"_{name}")]
     found = jax.tree.leaves(fields, is_leaf=is_distribution)
     return list({id(part): part for part in found if is_distribution(part)}.values())
 
 
 def _together(dist: Any) -> tuple[PyTree, Formula]:
     """The ends of all of them."""
-    declared = [_declared(part) for part in _held(dist)]
+    declared = [_declared(part) for part in _inside(dist)]
     return [tree for tree, _ in declared], lambda trees: [
         end for (_, ends), tree in zip(declared, trees, strict=True) for end in ends(tree)
     ]
