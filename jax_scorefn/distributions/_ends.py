@@ -224,7 +224,7 @@ def _through(dist: Any, inside: Any, steps: Callable[[Any], list[Callable[[Any],
 def _each(end: Any, shape: tuple[int, ...]) -> list[Array]:
     """An end in the shape of a draw; of the components of a mixture, which have an axis more, one for each number."""
     end = jnp.asarray(end)
-    fits = jnp.broadcast_shapes(end.shape, shape) == shape if end.ndim <= len(shape) else False
+    fits = end.ndim <= len(shape) and all(n in (1, m) for n, m in zip(end.shape[::-1], shape[::-1], strict=False))
     return [end] if fits else list(end.reshape(-1))
 
 
